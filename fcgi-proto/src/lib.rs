@@ -1,0 +1,3 @@
+//! The FastCGI protocol without I/O.
+#![no_std]
+#![forbid(unsafe_code)]
