@@ -1,0 +1,259 @@
+use crate::{Header, ProtocolError};
+
+/// A piece of one record: its header, and as much of its content as the input holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    /// The header of the record, the same with each of its fragments.
+    pub header: Header,
+    /// The content, borrowed from the input. Empty only when the record's whole content is empty.
+    pub content: &'a [u8],
+    /// Whether the content begins here.
+    pub first: bool,
+    /// Whether the content ends here.
+    pub last: bool,
+}
+
+/// Splits a byte stream, cut anywhere, into records and their content.
+///
+/// The decoder copies and buffers no content: it hands out what is there as [`Fragment`]s of the caller's slice, so a
+/// read buffer of any size serves records of 64 KiB. Only a header that was cut is kept, at most seven bytes.
+/// Padding is skipped on every type of record, also on empty ones.
+///
+/// ```
+/// use fcgi_proto::{Decoder, RecordType};
+///
+/// let mut decoder = Decoder::new();
+/// let mut input: &[u8] = &[1, 5, 0, 1, 0, 5, 0, 0, b'H', b'e', b'l'];
+/// let fragment = decoder.next(&mut input)?.expect("three bytes of content");
+/// assert_eq!(fragment.header.kind, RecordType::Stdin);
+/// assert_eq!(fragment.content, b"Hel");
+/// assert!(fragment.first && !fragment.last);
+/// assert!(input.is_empty() && decoder.next(&mut input)?.is_none()); // read more, then go on
+/// # Ok::<(), fcgi_proto::ProtocolError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    state: State,
+}
+
+/// Where in a record the next byte of input belongs.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// In its header, of which `have` bytes came with earlier input.
+    Header { have: u8, bytes: [u8; Header::LEN] },
+    /// In its content, of which `left` bytes are to come; `first` until some of it was handed out.
+    Content { header: Header, left: u16, first: bool },
+    /// In its padding, of which this many bytes are to come.
+    Padding(u8),
+    /// Nowhere: the two sides disagree for good.
+    Broken(ProtocolError),
+}
+
+impl State {
+    const START: Self = Self::Header { have: 0, bytes: [0; Header::LEN] };
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a connection.
+    pub const fn new() -> Self {
+        Self { state: State::START }
+    }
+
+    /// Takes the next fragment off the front of `input`, which shrinks by what was consumed.
+    ///
+    /// `None` means that all of `input` was consumed and more is needed.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Version`], as soon as the byte is there, and from then on at every call.
+    #[inline]
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Fragment<'a>>, ProtocolError> {
+        loop {
+            match self.state {
+                State::Header { have: 0, .. } => match input.split_first_chunk() {
+                    Some((bytes, rest)) => {
+                        *input = rest;
+                        self.enter(bytes)?;
+                    }
+                    None if input.is_empty() => return Ok(None),
+                    None => self.collect_header(input)?,
+                },
+                State::Header { .. } if input.is_empty() => return Ok(None),
+                State::Header { .. } => self.collect_header(input)?,
+                State::Content { header, left, first } => {
+                    if input.is_empty() && left > 0 {
+                        return Ok(None);
+                    }
+                    let (content, rest) = split_at_most(input, usize::from(left));
+                    *input = rest;
+                    // `content` is no longer than `left`, so the subtraction is exact.
+                    let left = left.saturating_sub(content.len() as u16);
+                    let last = left == 0;
+                    self.state = match (last, header.padding) {
+                        (false, _) => State::Content { header, left, first: false },
+                        (true, 0) => State::START,
+                        (true, padding) => State::Padding(padding),
+                    };
+                    return Ok(Some(Fragment { header, content, first, last }));
+                }
+                State::Padding(left) => {
+                    let (padding, rest) = split_at_most(input, usize::from(left));
+                    *input = rest;
+                    match left.saturating_sub(padding.len() as u8) {
+                        0 => self.state = State::START,
+                        left => {
+                            self.state = State::Padding(left);
+                            return Ok(None);
+                        }
+                    }
+                }
+                State::Broken(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Says what the end of the input means here.
+    ///
+    /// # Errors
+    /// [`ProtocolError::CutHeader`] or [`ProtocolError::CutRecord`] when a record was under way, or the error that
+    /// broke the stream before.
+    pub const fn end_of_input(&self) -> Result<(), ProtocolError> {
+        match self.state {
+            State::Header { have: 0, .. } => Ok(()),
+            State::Header { have, .. } => Err(ProtocolError::CutHeader(have)),
+            State::Content { header, left, .. } => Err(ProtocolError::CutRecord(left as u32 + header.padding as u32)),
+            State::Padding(left) => Err(ProtocolError::CutRecord(left as u32)),
+            State::Broken(error) => Err(error),
+        }
+    }
+
+    /// Ends decoding for good: every later call gives this error.
+    pub(crate) const fn fail(&mut self, error: ProtocolError) -> ProtocolError {
+        self.state = State::Broken(error);
+        error
+    }
+
+    #[inline]
+    fn enter(&mut self, bytes: &[u8; Header::LEN]) -> Result<(), ProtocolError> {
+        let header = Header::decode(bytes).map_err(|error| self.fail(error))?;
+        self.state = State::Content { header, left: header.content, first: true };
+        Ok(())
+    }
+
+    /// Adds to a header that the caller's reads cut, and enters its record once it is whole.
+    #[cold]
+    fn collect_header(&mut self, input: &mut &[u8]) -> Result<(), ProtocolError> {
+        let State::Header { mut have, mut bytes } = self.state else { return Ok(()) };
+        while let (Some(slot), Some((&byte, rest))) = (bytes.get_mut(usize::from(have)), input.split_first()) {
+            *slot = byte;
+            *input = rest;
+            have += 1;
+        }
+        if usize::from(have) == Header::LEN {
+            return self.enter(&bytes);
+        }
+        let [version, ..] = bytes;
+        if have > 0 && version != 1 {
+            return Err(self.fail(ProtocolError::Version(version)));
+        }
+        self.state = State::Header { have, bytes };
+        Ok(())
+    }
+}
+
+/// Splits off the first `n` bytes, or all when there are fewer.
+#[inline]
+fn split_at_most(bytes: &[u8], n: usize) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(n).unwrap_or((bytes, &[]))
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::RecordType;
+    use std::vec::Vec;
+
+    /// Two records with padding, one of them empty, and one without.
+    const WIRE: &[u8] = &[
+        1, 4, 0, 1, 0, 3, 2, 0, b'a', b'b', b'c', 0xee, 0xee, //
+        1, 4, 0, 1, 0, 0, 1, 0, 0xee, //
+        1, 5, 0, 1, 0, 2, 0, 0xff, b'x', b'y',
+    ];
+
+    /// Decodes pieces of input; joins the fragments of each record.
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(RecordType, Vec<u8>)> {
+        let mut decoder = Decoder::new();
+        let mut records: Vec<(RecordType, Vec<u8>)> = Vec::new();
+        let mut open = false;
+        for mut piece in pieces {
+            while let Some(fragment) = decoder.next(&mut piece).expect("valid") {
+                assert_eq!(fragment.first, !open);
+                if fragment.first {
+                    records.push((fragment.header.kind, Vec::new()));
+                }
+                records.last_mut().expect("one").1.extend_from_slice(fragment.content);
+                open = !fragment.last;
+            }
+            assert!(piece.is_empty());
+        }
+        assert_eq!(decoder.end_of_input(), Ok(()));
+        records
+    }
+
+    fn want() -> Vec<(RecordType, Vec<u8>)> {
+        std::vec![
+            (RecordType::Params, b"abc".to_vec()),
+            (RecordType::Params, b"".to_vec()),
+            (RecordType::Stdin, b"xy".to_vec()),
+        ]
+    }
+
+    #[test]
+    fn whole_at_every_cut_and_byte_by_byte() {
+        assert_eq!(decode([WIRE]), want());
+        for cut in 0..=WIRE.len() {
+            assert_eq!(decode([&WIRE[..cut], &WIRE[cut..]]), want(), "cut at {cut}");
+        }
+        assert_eq!(decode(WIRE.chunks(1)), want());
+    }
+
+    #[test]
+    fn content_is_borrowed() {
+        let mut input = WIRE;
+        let fragment = Decoder::new().next(&mut input).expect("valid").expect("whole");
+        assert!(core::ptr::eq(fragment.content, &WIRE[8..11]));
+    }
+
+    #[test]
+    fn a_wrong_version_is_seen_at_its_first_byte_and_for_ever() {
+        let mut decoder = Decoder::new();
+        let mut input: &[u8] = b"G";
+        assert_eq!(decoder.next(&mut input), Err(ProtocolError::Version(b'G')));
+        assert_eq!(decoder.next(&mut { WIRE }), Err(ProtocolError::Version(b'G')));
+        assert_eq!(decoder.end_of_input(), Err(ProtocolError::Version(b'G')));
+    }
+
+    #[test]
+    fn the_end_of_input_names_what_is_missing() {
+        for (len, want) in [
+            (0, Ok(())),
+            (5, Err(ProtocolError::CutHeader(5))),
+            (8, Err(ProtocolError::CutRecord(5))),
+            (9, Err(ProtocolError::CutRecord(4))),
+            (11, Err(ProtocolError::CutRecord(2))),
+            (12, Err(ProtocolError::CutRecord(1))),
+            (13, Ok(())),
+        ] {
+            let mut decoder = Decoder::new();
+            let mut input = &WIRE[..len];
+            while decoder.next(&mut input).expect("valid").is_some() {}
+            assert_eq!(decoder.end_of_input(), want, "after {len} bytes");
+        }
+    }
+}

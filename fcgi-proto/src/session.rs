@@ -1,0 +1,530 @@
+//! The application's side of a connection: which requests are active, and what of each has come.
+//!
+//! Theory of operation. The decoder cuts the input into fragments of records. Management records (request id 0) are
+//! answered on the spot. `BEGIN_REQUEST` takes one of a fixed number of places, or is refused. Everything else
+//! belongs to a place, by its id, or to nobody, and then is skipped: after END a server may still be sending. A place
+//! goes through the phases below, one input stream after the other, until the caller has sent END and says so.
+
+use crate::body::FixedBody;
+use crate::scanner::{Limit, Scanner};
+use crate::values::ValuesReader;
+use crate::{
+    BeginRequest, Config, Decoder, Event, Fragment, Header, ProtocolError, ProtocolStatus, RecordType, Reply, Role,
+    UnknownType, Values,
+};
+
+/// The application's side of one connection: bytes in, [`Event`]s out, at most `REQUESTS` requests at once.
+///
+/// With the default of one request at a time a second `FCGI_BEGIN_REQUEST` is refused with `FCGI_CANT_MPX_CONN` and
+/// servers are told `FCGI_MPXS_CONNS=0`; with more, those over the number with `FCGI_OVERLOADED`, and `1`. One that
+/// waits behind a complete request in the input is simply the next request: bytes read ahead are the caller's.
+///
+/// The session does no I/O and reads no clock: time limits belong to the caller. It never panics, allocates nothing
+/// and keeps no content: its size is fixed, about 70 bytes and 32 for each request.
+#[derive(Debug, Clone)]
+pub struct Session<const REQUESTS: usize = 1> {
+    config: Config,
+    decoder: Decoder,
+    requests: [Option<Request>; REQUESTS],
+    /// The `BEGIN_REQUEST` being read.
+    begin: FixedBody,
+    /// The `GET_VALUES` being read.
+    query: ValuesReader,
+    /// Whether a request without `KEEP_CONN` came, so that the connection ends with its requests.
+    closing: bool,
+}
+
+/// An active request.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    id: u16,
+    role: Role,
+    phase: Phase,
+}
+
+/// Which input stream of a request is open.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// `PARAMS`, scanned up to here.
+    Params(Scanner),
+    /// `STDIN`.
+    Stdin,
+    /// `DATA`, in a Filter.
+    Data,
+    /// None: all its input came.
+    Complete,
+    /// None: it was aborted or refused, and what still comes is skipped.
+    Over,
+}
+
+impl<const REQUESTS: usize> Session<REQUESTS> {
+    /// A session at the start of a connection.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            decoder: Decoder::new(),
+            requests: [None; REQUESTS],
+            begin: FixedBody::new(),
+            query: ValuesReader::new(),
+            closing: false,
+        }
+    }
+
+    /// Takes input off the front of `input` until something happened.
+    ///
+    /// `None` means that all of `input` was consumed and more is needed. Take an event as it comes, above all
+    /// [`Event::Reply`]; `input` then holds what follows it.
+    ///
+    /// # Errors
+    /// A [`ProtocolError`] is final: log it, send nothing more, close the connection, abort its handlers. Every later
+    /// call gives it again.
+    #[inline]
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
+        while let Some(fragment) = self.decoder.next(input)? {
+            match self.on_fragment(fragment) {
+                Ok(None) => {}
+                Ok(event) => return Ok(event),
+                Err(error) => return Err(self.decoder.fail(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says that `FCGI_END_REQUEST` was sent: the id is free again, and what still comes for it is skipped.
+    pub fn end(&mut self, id: u16) {
+        for place in &mut self.requests {
+            if place.is_some_and(|request| request.id == id) {
+                *place = None;
+            }
+        }
+    }
+
+    /// Whether the connection is to be closed now: a request came without `FCGI_KEEP_CONN`, and none is active.
+    pub fn is_over(&self) -> bool {
+        self.closing && self.requests.iter().all(Option::is_none)
+    }
+
+    /// Whether request `id` is active: begun and not ended.
+    pub fn is_active(&self, id: u16) -> bool {
+        self.requests.iter().flatten().any(|request| request.id == id)
+    }
+
+    /// Whether all input streams of the active request `id` are complete. An end of input then is no abort: the
+    /// answer is still to be delivered.
+    pub fn input_complete(&self, id: u16) -> bool {
+        self.requests.iter().flatten().any(|request| request.id == id && matches!(request.phase, Phase::Complete))
+    }
+
+    /// Says what the end of the input means here; whether requests were cut short is for
+    /// [`input_complete`](Self::input_complete) to tell.
+    ///
+    /// # Errors
+    /// [`ProtocolError::CutHeader`] or [`ProtocolError::CutRecord`] when a record was under way, or the error that
+    /// ended the session before.
+    pub const fn end_of_input(&self) -> Result<(), ProtocolError> {
+        self.decoder.end_of_input()
+    }
+
+    #[inline]
+    fn on_fragment<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
+        let Header { kind, id, .. } = fragment.header;
+        if id == 0 {
+            return self.on_management(fragment);
+        }
+        if kind == RecordType::BeginRequest {
+            return self.on_begin(fragment);
+        }
+        match self.requests.iter_mut().flatten().find(|request| request.id == id) {
+            Some(request) => request.on_fragment(fragment),
+            None => Ok(None),
+        }
+    }
+
+    fn on_management<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
+        match fragment.header.kind {
+            RecordType::GetValues => {
+                if fragment.first {
+                    self.query = ValuesReader::new();
+                }
+                self.query.read(fragment.content);
+                if !fragment.last {
+                    return Ok(None);
+                }
+                let values = Values {
+                    max_conns: Some(self.config.max_conns),
+                    max_reqs: Some(self.config.max_reqs),
+                    mpxs_conns: Some(REQUESTS > 1),
+                };
+                let cut = ProtocolError::CutValues(fragment.header.content);
+                let answer = self.query.answer(&values).ok_or(cut)?;
+                Ok(Some(Event::Reply(Reply::Values(answer))))
+            }
+            // Answers. To answer them would set two applications that got connected talking for ever.
+            RecordType::GetValuesResult | RecordType::UnknownType => Ok(None),
+            other => {
+                let reply = Reply::UnknownType(UnknownType(other.to_wire()));
+                Ok(fragment.first.then_some(Event::Reply(reply)))
+            }
+        }
+    }
+
+    fn on_begin<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
+        let id = fragment.header.id;
+        if self.is_active(id) {
+            return Err(ProtocolError::DuplicateBegin(id));
+        }
+        let Some(body) = self.begin.collect(fragment).map_err(ProtocolError::BeginLength)? else {
+            return Ok(None);
+        };
+        let begin = BeginRequest::decode(&body);
+        let was_closing = self.closing;
+        self.closing |= !begin.keep_conn();
+        let refuse = |status| Ok(Some(Event::Reply(Reply::Refuse { id, status })));
+        let Some(role) = Role::from_wire(begin.role) else {
+            return refuse(ProtocolStatus::UnknownRole);
+        };
+        match self.requests.iter_mut().find(|place| place.is_none()) {
+            None if REQUESTS == 1 => refuse(ProtocolStatus::CantMpxConn),
+            None => refuse(ProtocolStatus::Overloaded),
+            Some(_) if was_closing => refuse(ProtocolStatus::Overloaded),
+            Some(place) => {
+                let scanner = Scanner::new(self.config.max_params_len, self.config.max_pairs);
+                *place = Some(Request { id, role, phase: Phase::Params(scanner) });
+                Ok(Some(Event::Begin { id, role, keep_conn: begin.keep_conn() }))
+            }
+        }
+    }
+}
+
+impl Request {
+    /// The table: what each type of record means in each phase.
+    #[inline]
+    fn on_fragment<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
+        use RecordType as Type;
+        let Fragment { header, content, first, .. } = fragment;
+        let id = self.id;
+        let stream_end = header.content == 0;
+        match (&mut self.phase, header.kind) {
+            (Phase::Params(_), Type::Params) if stream_end => self.on_params_end().map(Some),
+            (Phase::Params(scanner), Type::Params) => {
+                if let Err(limit) = scanner.scan(content, |_| ()) {
+                    self.phase = Phase::Over;
+                    return Ok(Some(Event::Oversized { id, limit }));
+                }
+                Ok(Some(Event::Params { id, content }))
+            }
+            (Phase::Params(_), Type::Stdin) => Err(ProtocolError::EarlyStdin(id)),
+            (Phase::Params(_), Type::Data) => Err(ProtocolError::EarlyData(id)),
+
+            (Phase::Stdin, Type::Stdin) if stream_end => {
+                self.phase = if self.role == Role::Filter { Phase::Data } else { Phase::Complete };
+                Ok(Some(Event::StdinEnd { id }))
+            }
+            (Phase::Stdin, Type::Stdin) => Ok(Some(Event::Stdin { id, content })),
+            (Phase::Stdin, Type::Data) if self.role == Role::Filter => Err(ProtocolError::EarlyData(id)),
+
+            (Phase::Data, Type::Data) if stream_end => {
+                self.phase = Phase::Complete;
+                Ok(Some(Event::DataEnd { id }))
+            }
+            (Phase::Data, Type::Data) => Ok(Some(Event::Data { id, content })),
+
+            (Phase::Params(_) | Phase::Stdin | Phase::Data | Phase::Complete, Type::AbortRequest) => {
+                self.phase = Phase::Over;
+                Ok(Some(Event::Abort { id }))
+            }
+            (Phase::Over, _) => Ok(None),
+
+            // lighttpd sends an Authorizer an empty STDIN.
+            (Phase::Complete, Type::Stdin) if self.role == Role::Authorizer => Ok(None),
+            (Phase::Stdin, Type::Data)
+            | (Phase::Data | Phase::Complete, Type::Stdin)
+            | (Phase::Complete, Type::Data)
+            | (Phase::Stdin | Phase::Data | Phase::Complete, Type::Params)
+            | (
+                Phase::Params(_) | Phase::Stdin | Phase::Data | Phase::Complete,
+                Type::BeginRequest
+                | Type::EndRequest
+                | Type::Stdout
+                | Type::Stderr
+                | Type::GetValues
+                | Type::GetValuesResult
+                | Type::UnknownType
+                | Type::Other(_),
+            ) => Ok(first.then_some(Event::Skipped { header })),
+        }
+    }
+
+    fn on_params_end<'a>(&mut self) -> Result<Event<'a>, ProtocolError> {
+        if matches!(&self.phase, Phase::Params(scanner) if !scanner.at_border()) {
+            return Err(ProtocolError::CutParams(self.id));
+        }
+        self.phase = if self.role == Role::Authorizer { Phase::Complete } else { Phase::Stdin };
+        Ok(Event::ParamsEnd { id: self.id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+    use std::{format, vec};
+
+    const BEGIN: &[u8] = b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0";
+    const PARAMS: &[u8] = b"\x01\x04\0\x01\0\x05\x03\0\x01\x02abcPAD";
+    const PARAMS_END: &[u8] = b"\x01\x04\0\x01\0\0\0\0";
+    const STDIN: &[u8] = b"\x01\x05\0\x01\0\x04\0\0body";
+    const STDIN_END: &[u8] = b"\x01\x05\0\x01\0\0\0\0";
+    const DATA: &[u8] = b"\x01\x08\0\x01\0\x02\0\0da";
+    const DATA_END: &[u8] = b"\x01\x08\0\x01\0\0\0\0";
+    const ABORT: &[u8] = b"\x01\x02\0\x01\0\0\0\0";
+
+    fn begin(id: u8, role: u8, flags: u8) -> Vec<u8> {
+        vec![1, 1, 0, id, 0, 8, 0, 0, 0, role, flags, 0, 0, 0, 0, 0]
+    }
+
+    /// What happened, one word an event, the pieces of a stream joined.
+    fn run<const N: usize>(session: &mut Session<N>, mut input: &[u8], log: &mut Vec<String>) {
+        loop {
+            let (name, content) = match session.next(&mut input) {
+                Ok(None) => return,
+                Err(error) => return log.push(format!("{error:?}")),
+                Ok(Some(Event::Params { id, content })) => (format!("params {id} "), content),
+                Ok(Some(Event::Stdin { id, content })) => (format!("stdin {id} "), content),
+                Ok(Some(Event::Data { id, content })) => (format!("data {id} "), content),
+                Ok(Some(Event::ParamsEnd { id })) => (format!("params-end {id}"), &[][..]),
+                Ok(Some(Event::StdinEnd { id })) => (format!("stdin-end {id}"), &[][..]),
+                Ok(Some(Event::DataEnd { id })) => (format!("data-end {id}"), &[][..]),
+                Ok(Some(Event::Begin { id, role, keep_conn })) => (format!("begin {id} {role:?} {keep_conn}"), &[][..]),
+                Ok(Some(Event::Abort { id })) => (format!("abort {id}"), &[][..]),
+                Ok(Some(Event::Oversized { id, limit })) => (format!("oversized {id} {limit:?}"), &[][..]),
+                Ok(Some(Event::Skipped { header })) => (format!("skipped {}", header.kind.to_wire()), &[][..]),
+                Ok(Some(Event::Reply(reply))) => {
+                    let mut out = [0; Reply::MAX_LEN];
+                    (format!("reply {:?}", reply.encode(&mut out)), &[][..])
+                }
+            };
+            let content = content.escape_ascii().to_string();
+            match log.last_mut() {
+                Some(last) if !content.is_empty() && last.starts_with(&name) => {
+                    last.push_str(&content);
+                }
+                _ => log.push(name + &content),
+            }
+        }
+    }
+
+    /// Checks what a session makes of `wire`, whole, at every cut, and byte by byte.
+    #[track_caller]
+    fn check_with<const N: usize>(config: Config, wire: &[&[u8]], want: &[&str]) {
+        let wire = wire.concat();
+        for cut in 0..wire.len() {
+            let (mut session, mut log) = (Session::<N>::new(config), Vec::new());
+            run(&mut session, &wire[..cut], &mut log);
+            if !is_broken(&log) {
+                run(&mut session, &wire[cut..], &mut log);
+            }
+            assert_eq!(log, want, "cut at {cut}");
+        }
+        let (mut session, mut log) = (Session::<N>::new(config), Vec::new());
+        for byte in wire.chunks(1) {
+            if !is_broken(&log) {
+                run(&mut session, byte, &mut log);
+            }
+        }
+        assert_eq!(log, want, "byte by byte");
+    }
+
+    /// Whether the last entry is an error: only they begin with a capital letter.
+    fn is_broken(log: &[String]) -> bool {
+        log.last().is_some_and(|last| last.starts_with(|c: char| c.is_ascii_uppercase()))
+    }
+
+    #[track_caller]
+    fn check(wire: &[&[u8]], want: &[&str]) {
+        check_with::<1>(Config::default(), wire, want);
+    }
+
+    #[test]
+    fn a_responder() {
+        check(
+            &[BEGIN, PARAMS, PARAMS_END, STDIN, STDIN, STDIN_END],
+            &["begin 1 Responder true", "params 1 \\x01\\x02abc", "params-end 1", "stdin 1 bodybody", "stdin-end 1"],
+        );
+    }
+
+    #[test]
+    fn an_authorizer_has_no_body() {
+        check(
+            &[&begin(1, 2, 0), PARAMS_END, STDIN_END, STDIN, DATA],
+            &["begin 1 Authorizer false", "params-end 1", "skipped 8"],
+        );
+    }
+
+    #[test]
+    fn a_filter() {
+        check(
+            &[&begin(1, 3, 1), PARAMS_END, STDIN, STDIN_END, DATA, DATA_END],
+            &["begin 1 Filter true", "params-end 1", "stdin 1 body", "stdin-end 1", "data 1 da", "data-end 1"],
+        );
+        check(&[&begin(1, 3, 1), PARAMS_END, DATA], &["begin 1 Filter true", "params-end 1", "EarlyData(1)"]);
+    }
+
+    #[test]
+    fn params_cut_between_records() {
+        let cut = b"\x01\x04\0\x01\0\x01\0\0\x01\x01\x04\0\x01\0\x02\0\0\x02a\x01\x04\0\x01\0\x02\0\0bc";
+        check(&[BEGIN, cut, PARAMS_END], &["begin 1 Responder true", "params 1 \\x01\\x02abc", "params-end 1"]);
+        let short = b"\x01\x04\0\x01\0\x04\0\0\x01\x02ab";
+        check(&[BEGIN, short, PARAMS_END], &["begin 1 Responder true", "params 1 \\x01\\x02ab", "CutParams(1)"]);
+    }
+
+    #[test]
+    fn order_of_streams() {
+        check(&[BEGIN, STDIN], &["begin 1 Responder true", "EarlyStdin(1)"]);
+        check(&[BEGIN, DATA], &["begin 1 Responder true", "EarlyData(1)"]);
+        check(
+            &[BEGIN, PARAMS_END, PARAMS, DATA, STDIN_END, STDIN, PARAMS_END],
+            &[
+                "begin 1 Responder true",
+                "params-end 1",
+                "skipped 4",
+                "skipped 8",
+                "stdin-end 1",
+                "skipped 5",
+                "skipped 4",
+            ],
+        );
+    }
+
+    #[test]
+    fn malformed_begins() {
+        check(&[b"\x01\x01\0\x01\0\x07\0\0\0\x01\x01\0\0\0\0"], &["BeginLength(7)"]);
+        check(&[b"\x01\x01\0\x01\0\0\0\0"], &["BeginLength(0)"]);
+        check(&[BEGIN, BEGIN], &["begin 1 Responder true", "DuplicateBegin(1)"]);
+        check(
+            &[BEGIN, PARAMS_END, STDIN_END, BEGIN],
+            &["begin 1 Responder true", "params-end 1", "stdin-end 1", "DuplicateBegin(1)"],
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        check(&[&begin(1, 4, 1), PARAMS], &["reply [1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0]"]);
+        check(
+            &[BEGIN, &begin(2, 1, 1), PARAMS_END],
+            &["begin 1 Responder true", "reply [1, 3, 0, 2, 0, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]", "params-end 1"],
+        );
+        check_with::<2>(
+            Config::default(),
+            &[BEGIN, &begin(2, 1, 1), &begin(3, 1, 1), PARAMS_END],
+            &[
+                "begin 1 Responder true",
+                "begin 2 Responder true",
+                "reply [1, 3, 0, 3, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]",
+                "params-end 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn abort() {
+        check(&[BEGIN, ABORT, PARAMS, ABORT], &["begin 1 Responder true", "abort 1"]);
+        check(
+            &[BEGIN, PARAMS_END, STDIN, b"\x01\x02\0\x01\0\x03\0\0xyz", STDIN, STDIN_END],
+            &["begin 1 Responder true", "params-end 1", "stdin 1 body", "abort 1"],
+        );
+        check(&[ABORT, BEGIN], &["begin 1 Responder true"]);
+    }
+
+    #[test]
+    fn records_of_nobody_are_skipped() {
+        check(&[STDIN, PARAMS, PARAMS_END, b"\x01\x63\0\x07\0\x01\x01\0xx", BEGIN], &["begin 1 Responder true"]);
+    }
+
+    #[test]
+    fn types_out_of_place_are_skipped() {
+        for kind in [0, 3, 6, 7, 9, 10, 11, 12, 255] {
+            let record = [1, kind, 0, 1, 0, 2, 0, 0, b'x', b'y'];
+            check(
+                &[BEGIN, &record, PARAMS_END],
+                &["begin 1 Responder true", &format!("skipped {kind}"), "params-end 1"],
+            );
+        }
+    }
+
+    #[test]
+    fn management_records() {
+        for kind in [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 255] {
+            let record = [1, kind, 0, 0, 0, 2, 0, 0, b'x', b'y'];
+            let reply = format!("reply [1, 11, 0, 0, 0, 8, 0, 0, {kind}, 0, 0, 0, 0, 0, 0, 0]");
+            check(&[&record, BEGIN], &[&reply, "begin 1 Responder true"]);
+        }
+        for kind in [10, 11] {
+            check(&[&[1, kind, 0, 0, 0, 1, 0, 0, 0], BEGIN], &["begin 1 Responder true"]);
+        }
+        let config = Config { max_reqs: 7, ..Config::default() };
+        let query = b"\x01\x09\0\0\0\x0f\x01\0\x0d\0FCGI_MAX_REQSP";
+        check_with::<1>(
+            config,
+            &[BEGIN, query, PARAMS_END],
+            &[
+                "begin 1 Responder true",
+                "reply [1, 10, 0, 0, 0, 16, 0, 0, 13, 1, 70, 67, 71, 73, 95, 77, 65, 88, 95, 82, 69, 81, 83, 55]",
+                "params-end 1",
+            ],
+        );
+        check(&[b"\x01\x09\0\0\0\x02\0\0\x02\x01"], &["CutValues(2)"]);
+    }
+
+    #[test]
+    fn limits_of_params() {
+        let config = Config { max_params_len: 5, max_pairs: 1, ..Config::default() };
+        check_with::<1>(
+            config,
+            &[BEGIN, PARAMS, PARAMS_END],
+            &["begin 1 Responder true", "params 1 \\x01\\x02abc", "params-end 1"],
+        );
+        let config = Config { max_params_len: 4, ..config };
+        let (mut session, mut log) = (Session::<1>::new(config), Vec::new());
+        run(&mut session, &[BEGIN, PARAMS, PARAMS, PARAMS_END, STDIN, ABORT].concat(), &mut log);
+        assert_eq!(log, ["begin 1 Responder true", "oversized 1 ParamsLen"]);
+        let config = Config { max_params_len: 100, ..config };
+        let (mut session, mut log) = (Session::<1>::new(config), Vec::new());
+        run(&mut session, &[BEGIN, PARAMS, PARAMS, PARAMS_END, STDIN].concat(), &mut log);
+        assert_eq!(log, ["begin 1 Responder true", "params 1 \\x01\\x02abc", "oversized 1 Pairs"]);
+    }
+
+    #[test]
+    fn an_id_is_free_after_its_end_and_a_kept_connection_goes_on() {
+        let (mut session, mut log) = (Session::<1>::new(Config::default()), Vec::new());
+        run(&mut session, &[BEGIN, PARAMS_END, STDIN].concat(), &mut log);
+        assert!(session.is_active(1) && !session.input_complete(1));
+        run(&mut session, STDIN_END, &mut log);
+        assert!(session.input_complete(1));
+        session.end(1);
+        assert!(!session.is_active(1) && !session.is_over());
+        log.clear();
+        run(&mut session, &[STDIN, ABORT, STDIN_END, &begin(1, 1, 0)].concat(), &mut log);
+        assert_eq!(log, ["begin 1 Responder false"]);
+        assert!(!session.is_over());
+        session.end(1);
+        assert!(session.is_over());
+        assert_eq!(session.end_of_input(), Ok(()));
+    }
+
+    #[test]
+    fn after_a_request_without_keep_conn_no_other_begins() {
+        check_with::<3>(
+            Config::default(),
+            &[BEGIN, &begin(2, 1, 0), &begin(3, 1, 1), PARAMS_END],
+            &[
+                "begin 1 Responder true",
+                "begin 2 Responder false",
+                "reply [1, 3, 0, 3, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]",
+                "params-end 1",
+            ],
+        );
+    }
+}
