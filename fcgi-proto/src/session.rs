@@ -6,7 +6,7 @@
 //! goes through the phases below, one input stream after the other, until the caller has sent END and says so.
 
 use crate::body::FixedBody;
-use crate::scanner::{Limit, Scanner};
+use crate::scanner::Scanner;
 use crate::values::ValuesReader;
 use crate::{
     BeginRequest, Config, Decoder, Event, Fragment, Header, ProtocolError, ProtocolStatus, RecordType, Reply, Role,

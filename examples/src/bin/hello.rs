@@ -1,2 +1,63 @@
-//! hello
-fn main() {}
+//! The first program to read: a FastCGI application with a greeting, a page and an echo.
+//!
+//! Start it with `fcgi-spawn -n -s /run/hello.sock -- hello`, or by itself with `FCGI_BIND=127.0.0.1:9000 hello`.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::process;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use fcgi_app::{Body, Request, Response};
+
+/// When this process began to serve.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Serves requests in whatever way the program was started.
+pub fn main() -> fcgi_app::Result {
+    LazyLock::force(&START);
+    fcgi_app::run(route)
+}
+
+fn route(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
+    match request.path().rsplit('/').next() {
+        Some("hello") => greet(out),
+        Some("echo") => echo(body, out),
+        _ => describe(request, out),
+    }
+}
+
+fn greet(out: &mut Response) -> io::Result<()> {
+    out.content_type("text/plain");
+    out.write_all(b"Hello, World!")
+}
+
+/// Sends the request's body back as it comes, however long it is.
+fn echo(body: &mut Body, out: &mut Response) -> io::Result<()> {
+    out.content_type("application/octet-stream");
+    io::copy(body, out).map(drop)
+}
+
+/// A page that says which process answered, and what the web server told it.
+fn describe(request: &Request, out: &mut Response) -> io::Result<()> {
+    let uptime = START.elapsed().as_secs();
+    out.content_type("text/html; charset=utf-8");
+    writeln!(out, "<!DOCTYPE html>\n<title>hello</title>\n<h1>Hello, World!</h1>")?;
+    writeln!(out, "<p>Answered by process {} after {uptime} s of life.</p>\n<table>", process::id())?;
+    for (name, value) in request.params() {
+        writeln!(out, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value))?;
+    }
+    writeln!(out, "</table>")
+}
+
+/// Bytes as HTML text: what a client sends must not become markup.
+fn escape(bytes: &[u8]) -> String {
+    let mut html = String::new();
+    for c in String::from_utf8_lossy(bytes).chars() {
+        match c {
+            '<' | '>' | '&' | '"' | '\'' => write!(html, "&#{};", u32::from(c)).expect("a String takes all"),
+            c => html.push(c),
+        }
+    }
+    html
+}

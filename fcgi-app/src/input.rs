@@ -1,0 +1,180 @@
+use std::io;
+use std::ops::Range;
+
+use crate::wire::Wire;
+
+/// The read buffer of a connection: params of the request under way in front, then what was read and not yet used.
+///
+/// ```text
+///   0        params.start   params.end     start        end           buffer.len()
+///   +--------+--------------+--------------+------------+-------------+
+///   | used   | params       | used         | unread     | room        |
+///   +--------+--------------+--------------+------------+-------------+
+/// ```
+pub(crate) struct Input<'b> {
+    buffer: &'b mut [u8],
+    start: usize,
+    end: usize,
+    params: Params,
+}
+
+/// Where the params joined so far are.
+enum Params {
+    /// Still where they were read, as long as they fit half the buffer.
+    InPlace(Range<usize>),
+    /// Moved out.
+    Moved(Vec<u8>),
+}
+
+impl<'b> Input<'b> {
+    pub(crate) fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, start: 0, end: 0, params: Params::InPlace(0..0) }
+    }
+
+    /// What was read and not yet used.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Says that all of the unread bytes but the last `left` were used.
+    pub(crate) fn used_but(&mut self, left: usize) {
+        self.start = self.end - left;
+    }
+
+    /// Reads more behind the unread bytes, of which there must be none: a session uses all it is given. Gives how
+    /// many came; 0 is the end of the input.
+    pub(crate) fn fill(&mut self, wire: &Wire<'_>) -> io::Result<usize> {
+        debug_assert!(self.unread().is_empty(), "a session leaves nothing when it wants more");
+        self.make_room();
+        let read = wire.read(&mut self.buffer[self.start..])?;
+        self.end = self.start + read;
+        Ok(read)
+    }
+
+    /// Forgets the params of the request before.
+    pub(crate) fn clear_params(&mut self) {
+        self.params = Params::InPlace(0..0);
+    }
+
+    /// Adds the `len` bytes just used to the params.
+    pub(crate) fn keep_params(&mut self, len: usize) {
+        let piece = self.start - len..self.start;
+        match &mut self.params {
+            Params::Moved(params) => params.extend_from_slice(&self.buffer[piece]),
+            Params::InPlace(params) if params.start == params.end => *params = piece,
+            Params::InPlace(params) => {
+                // Between the two lies a record header and padding, or nothing when only our reads cut the record.
+                let end = params.end + len;
+                self.buffer.copy_within(piece, params.end);
+                params.end = end;
+            }
+        }
+    }
+
+    /// Parts the params from the rest of the input, which goes on while they are looked at. Give the rest back
+    /// with [`rejoin`](Self::rejoin).
+    pub(crate) fn part(&mut self) -> (fcgi_proto::Params<'_>, Input<'_>) {
+        match &self.params {
+            Params::Moved(params) => {
+                let rest = Input::over(self.buffer, self.start, self.end);
+                (fcgi_proto::Params::new(params), rest)
+            }
+            Params::InPlace(range) => {
+                let (front, back) = self.buffer.split_at_mut(range.end);
+                let rest = Input::over(back, self.start - range.end, self.end - range.end);
+                (fcgi_proto::Params::new(&front[range.clone()]), rest)
+            }
+        }
+    }
+
+    /// Takes back what [`part`](Self::part) gave out, of which this many bytes at the end of the buffer are room and
+    /// this many in front of them unread.
+    pub(crate) fn rejoin(&mut self, (unread, room): (usize, usize)) {
+        self.end = self.buffer.len() - room;
+        self.start = self.end - unread;
+    }
+
+    /// How many bytes are unread, and how much room is behind them: what [`rejoin`](Self::rejoin) wants.
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        (self.end - self.start, self.buffer.len() - self.end)
+    }
+
+    fn over(buffer: &'b mut [u8], start: usize, end: usize) -> Self {
+        Self { buffer, start, end, params: Params::InPlace(0..0) }
+    }
+
+    /// Moves `start` to where the next read may go: behind the params, which themselves move to the front, or out
+    /// once they fill half the buffer.
+    fn make_room(&mut self) {
+        self.start = match &mut self.params {
+            Params::InPlace(params) if params.len() > self.buffer.len() / 2 => {
+                self.params = Params::Moved(self.buffer[params.clone()].to_vec());
+                0
+            }
+            Params::InPlace(params) => {
+                if params.start > 0 {
+                    self.buffer.copy_within(params.clone(), 0);
+                    *params = 0..params.len();
+                }
+                params.end
+            }
+            Params::Moved(_) => 0,
+        };
+        self.end = self.start;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Puts bytes into the input as a read would.
+    fn put(input: &mut Input<'_>, bytes: &[u8]) {
+        input.make_room();
+        input.buffer[input.start..input.start + bytes.len()].copy_from_slice(bytes);
+        input.end = input.start + bytes.len();
+    }
+
+    #[test]
+    fn params_are_joined_in_place_then_moved() {
+        let mut buffer = [0; 16];
+        let mut input = Input::new(&mut buffer);
+        put(&mut input, b"hd\x01\x03apad");
+        input.used_but(3);
+        input.keep_params(3);
+        input.used_but(0);
+        put(&mut input, b"h\x31h\x32\x33");
+        input.used_but(3);
+        input.keep_params(1);
+        input.used_but(0);
+        input.keep_params(2);
+        assert_eq!(input.part().0.get(b"a"), Some(&b"123"[..]));
+        assert!(matches!(input.params, Params::InPlace(_)));
+
+        input.clear_params();
+        put(&mut input, b"\x01\x0ca12345678");
+        input.used_but(0);
+        input.keep_params(11);
+        put(&mut input, b"9abc");
+        input.used_but(0);
+        input.keep_params(4);
+        assert!(matches!(input.params, Params::Moved(_)));
+        assert_eq!(input.part().0.get(b"a"), Some(&b"123456789abc"[..]));
+    }
+
+    #[test]
+    fn the_rest_comes_back_where_it_was() {
+        let mut buffer = [0; 16];
+        let mut input = Input::new(&mut buffer);
+        put(&mut input, b"h\x01\x01abrest");
+        input.used_but(4);
+        input.keep_params(4);
+        let (params, mut rest) = input.part();
+        assert_eq!(params.get(b"a"), Some(&b"b"[..]));
+        assert_eq!(rest.unread(), b"rest");
+        rest.used_but(1);
+        let extent = rest.extent();
+        input.rejoin(extent);
+        assert_eq!(input.unread(), b"t");
+    }
+}

@@ -1,0 +1,143 @@
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use crate::Address;
+
+/// The listening socket of an application: one it was started with, or one it bound itself.
+///
+/// It may be shared with sibling processes and with the web server, so it is never shut down, and its flags and
+/// timeouts are never changed. A unix socket that was bound here is removed from the file system on drop, if the path
+/// still names it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    bound: Option<BoundPath>,
+}
+
+/// The file of a unix socket that we made: its path, and which file it then was.
+#[derive(Debug)]
+struct BoundPath {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Listener {
+    /// Connections that may wait, as far as the kernel's `somaxconn` allows.
+    const BACKLOG: i32 = 1024;
+
+    /// Takes over the listening socket on descriptor 0, as web servers and spawn-fcgi leave it there; `None` when
+    /// descriptor 0 is anything else.
+    ///
+    /// # Errors
+    /// Those of duplicating the descriptor.
+    pub fn from_stdin() -> io::Result<Option<Self>> {
+        let stdin = io::stdin();
+        if !is_listening(&SockRef::from(&stdin)) {
+            return Ok(None);
+        }
+        let socket = Socket::from(stdin.as_fd().try_clone_to_owned()?);
+        Self::prepare(socket).map(Some)
+    }
+
+    /// Binds `address` and listens on it.
+    ///
+    /// A unix socket that nobody listens on any more is replaced; one that answers, and any other file, is left
+    /// alone. Its mode follows the umask.
+    ///
+    /// # Errors
+    /// Those of the look-up of a host name and of the socket calls; `AddrInUse` when someone listens there or a file
+    /// that is no socket is in the way.
+    pub fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Unix(path) => Self::bind_unix(path),
+            Address::Tcp(_) => {
+                let mut error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+                for address in address.resolve()? {
+                    match Self::bind_tcp(&address.into()) {
+                        Ok(listener) => return Ok(listener),
+                        Err(e) => error = e,
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The next connection and its peer's address; blocks until there is one.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, SockAddr)> {
+        self.socket.accept()
+    }
+
+    fn bind_tcp(address: &SockAddr) -> io::Result<Self> {
+        let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(address)?;
+        socket.listen(Self::BACKLOG)?;
+        Self::prepare(socket)
+    }
+
+    fn bind_unix(path: &Path) -> io::Result<Self> {
+        let address = SockAddr::unix(path)?;
+        remove_stale(path, &address)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&address)?;
+        let file = fs::symlink_metadata(path)?;
+        let bound = BoundPath { path: path.into(), device: file.dev(), inode: file.ino() };
+        let listener = Self { socket, bound: Some(bound) };
+        listener.socket.listen(Self::BACKLOG)?;
+        Ok(listener)
+    }
+
+    /// Sets what every connection of a TCP listener inherits: without TCP_NODELAY an answer in several writes waits
+    /// 40 ms for the peer's delayed acknowledgement.
+    fn prepare(socket: Socket) -> io::Result<Self> {
+        if socket.local_addr()?.domain() != Domain::UNIX {
+            socket.set_tcp_nodelay(true)?;
+        }
+        Ok(Self { socket, bound: None })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let Some(bound) = &self.bound else { return };
+        let still_ours =
+            fs::symlink_metadata(&bound.path).is_ok_and(|file| (file.dev(), file.ino()) == (bound.device, bound.inode));
+        if still_ours {
+            if let Err(error) = fs::remove_file(&bound.path) {
+                log::warn!("cannot remove socket '{}': {error}", bound.path.display());
+            }
+        }
+    }
+}
+
+/// The test of the specification, section 2.2, made exact: getpeername fails with ENOTCONN, and the socket listens.
+fn is_listening(socket: &SockRef<'_>) -> bool {
+    let not_connected = socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
+    not_connected && socket.is_listener().unwrap_or(false)
+}
+
+/// Removes a unix socket at `path` that refuses connections: what an application that was killed leaves behind.
+fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
+    let in_use = |why| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(file) if !file.file_type().is_socket() => return in_use("a file that is no socket is in the way"),
+        Ok(_) => {}
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => in_use("somebody listens there"),
+        Err(error) => Err(error),
+        Ok(()) => in_use("somebody listens there"),
+    }
+}

@@ -1,0 +1,302 @@
+use std::io::{self, ErrorKind, IoSlice, Write};
+
+use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType, records};
+
+use crate::wire::{Wire, aborted};
+
+/// The answer to a request: status and headers first, then the body by [`Write`].
+///
+/// The header section is complete with the first byte of the body, and leaves together with it in one record. Small
+/// writes are collected; slices larger than the buffer go out uncopied. When the whole answer fits the buffer it
+/// leaves in a single write with the end of the request, and with a `Content-Length`. `Status:` is always written.
+///
+/// CR, LF and NUL in a header, an invalid name, and a header after the first byte of the body are refused: the next
+/// write fails with `InvalidInput`, and if nothing was sent by then the web server gets a `500`.
+pub struct Response<'c> {
+    wire: &'c Wire<'c>,
+    id: u16,
+    /// [`FRONT`] bytes of room, then what will be sent next: headers, a blank line, body.
+    buffer: &'c mut Vec<u8>,
+    head: Head,
+    status: u16,
+    app_status: u32,
+    has_length: bool,
+    /// Whether this answers a HEAD request, so that the body is counted and dropped.
+    is_head: bool,
+    /// Bytes of the body written so far.
+    body_len: u64,
+    /// A misuse to be reported by the next write.
+    misuse: Option<&'static str>,
+}
+
+/// How far the header section is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// Headers may be added.
+    Open,
+    /// The body has begun, but nothing was sent.
+    Complete,
+    /// On its way to the web server.
+    Sent,
+}
+
+/// Room in front of the buffer: a record header, and what is known only when the header section leaves: the lines of
+/// `Status` and `Content-Length`.
+const FRONT: usize = Header::LEN + 88;
+/// Content collected before it is sent, in bytes.
+const BUFFER: usize = 8192;
+/// The largest content of an output record: a multiple of 8, so that none needs padding.
+const MAX_CONTENT: u16 = 65528;
+
+impl<'c> Response<'c> {
+    pub(crate) fn new(wire: &'c Wire<'c>, id: u16, buffer: &'c mut Vec<u8>, is_head: bool) -> Self {
+        buffer.clear();
+        buffer.resize(FRONT, 0);
+        Self {
+            wire,
+            id,
+            buffer,
+            head: Head::Open,
+            status: 200,
+            app_status: 0,
+            has_length: false,
+            is_head,
+            body_len: 0,
+            misuse: None,
+        }
+    }
+
+    /// Sets the HTTP status, 100 to 999; 200 if this is never called.
+    pub fn status(&mut self, code: u16) -> &mut Self {
+        match (self.head, code) {
+            (Head::Open | Head::Complete, 100..=999) => self.status = code,
+            (Head::Open | Head::Complete, _) => self.misuse = Some("an HTTP status is a number from 100 to 999"),
+            (Head::Sent, _) => self.misuse = Some("the status was already sent"),
+        }
+        self
+    }
+
+    /// Adds a header. Names may repeat, as `Set-Cookie` does; the status is set by [`status`](Self::status) only.
+    pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        let value = value.as_ref();
+        if self.head != Head::Open {
+            self.misuse = Some("the header section ended with the first byte of the body");
+        } else if !is_token(name) || name.eq_ignore_ascii_case("Status") {
+            self.misuse = Some("invalid header name");
+        } else if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            self.misuse = Some("CR, LF or NUL in a header value");
+        } else {
+            self.has_length |= name.eq_ignore_ascii_case("Content-Length");
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                self.buffer.extend_from_slice(part);
+            }
+        }
+        self
+    }
+
+    /// Adds the `Content-Type` header.
+    pub fn content_type(&mut self, value: &str) -> &mut Self {
+        self.header("Content-Type", value)
+    }
+
+    /// Sets what a CGI program would give to `exit`, the appStatus; 0 if this is never called.
+    pub fn app_status(&mut self, status: u32) -> &mut Self {
+        self.app_status = status;
+        self
+    }
+
+    /// Whether some of the answer was sent, so that its status and headers can no longer change.
+    pub fn is_sent(&self) -> bool {
+        self.head == Head::Sent
+    }
+
+    /// Replaces whatever was not sent yet by a short text with this status.
+    pub(crate) fn replace(&mut self, status: u16) {
+        if self.is_sent() {
+            return;
+        }
+        self.buffer.truncate(FRONT);
+        (self.head, self.has_length, self.body_len, self.misuse) = (Head::Open, false, 0, None);
+        self.status(status).content_type("text/plain");
+        // The text fits the empty buffer, so nothing is sent and nothing can fail.
+        let _ = writeln!(self, "{status} {}", reason(status));
+    }
+
+    /// A misuse that no write has reported yet.
+    pub(crate) fn misuse(&self) -> Option<&'static str> {
+        self.misuse
+    }
+
+    /// Sends what is left, the end of the stream and `FCGI_END_REQUEST`, in one write.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
+        let mut tail = [0; 24];
+        let (stream_end, end_request) = tail.split_at_mut(Header::LEN);
+        stream_end.copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
+        end_request.copy_from_slice(&end.record(self.id));
+        if !self.wire.is_wanted() {
+            // Aborted: all that is still wanted is the end. Lost: the write says so.
+            return self.wire.write(&tail);
+        }
+        if self.head == Head::Open {
+            self.buffer.extend_from_slice(b"\r\n");
+        }
+        let length = (self.head != Head::Sent && !self.has_length && has_body(self.status)).then_some(self.body_len);
+        self.send(length, &[], &tail)
+    }
+
+    /// Sends the buffer, then `body`, as STDOUT records, then `tail`.
+    fn send(&mut self, length: Option<u64>, body: &[u8], tail: &[u8]) -> io::Result<()> {
+        let mut start = FRONT;
+        if self.head != Head::Sent {
+            start = self.put_front(start, length);
+            self.head = Head::Sent;
+        }
+        let content = self.buffer.len() - start;
+        let joined = u16::try_from(content + body.len()).ok().filter(|&len| len <= MAX_CONTENT);
+        let sent = match joined {
+            Some(0) => self.wire.write(tail),
+            Some(len) => {
+                self.put_header(start, len);
+                let record = IoSlice::new(&self.buffer[start - Header::LEN..]);
+                self.wire.write_vectored(&mut [record, IoSlice::new(body), IoSlice::new(tail)])
+            }
+            None => self.send_records(start, body, tail),
+        };
+        self.buffer.truncate(FRONT);
+        sent
+    }
+
+    /// The general case of [`send`](Self::send): more than one record.
+    fn send_records(&self, start: usize, body: &[u8], tail: &[u8]) -> io::Result<()> {
+        const BATCH: usize = 64;
+        let stdout = |bytes| records(RecordType::Stdout, self.id, bytes, MAX_CONTENT);
+        let mut all = stdout(&self.buffer[start..]).chain(stdout(body)).peekable();
+        while all.peek().is_some() {
+            let mut headers = [[0; Header::LEN]; BATCH];
+            let mut slices = [IoSlice::new(&[]); 2 * BATCH];
+            let mut used = 0;
+            for (encoded, pair) in headers.iter_mut().zip(slices.chunks_exact_mut(2)) {
+                let Some((header, content)) = all.next() else { break };
+                *encoded = header.encode();
+                pair[0] = IoSlice::new(encoded);
+                pair[1] = IoSlice::new(content);
+                used += 2;
+            }
+            self.wire.write_vectored(&mut slices[..used])?;
+        }
+        self.wire.write(tail)
+    }
+
+    /// Writes the lines that belong in front of the header section, and gives where they begin.
+    fn put_front(&mut self, end: usize, length: Option<u64>) -> usize {
+        let mut lines = [0; FRONT - Header::LEN];
+        let mut room = &mut lines[..];
+        let before = room.len();
+        // The longest status line and the longest length fit: 45 and 38 bytes of 88.
+        let _ = write!(room, "Status: {} {}\r\n", self.status, reason(self.status));
+        if let Some(length) = length {
+            let _ = write!(room, "Content-Length: {length}\r\n");
+        }
+        let len = before - room.len();
+        self.buffer[end - len..end].copy_from_slice(&lines[..len]);
+        end - len
+    }
+
+    fn put_header(&mut self, start: usize, content: u16) {
+        let header = Header::new(RecordType::Stdout, self.id, content).encode();
+        self.buffer[start - Header::LEN..start].copy_from_slice(&header);
+    }
+}
+
+impl Write for Response<'_> {
+    /// Takes all of `bytes` or fails: `InvalidInput` after a misuse, `ConnectionAborted` after an abort, else what the
+    /// socket says.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(misuse) = self.misuse {
+            return Err(io::Error::new(ErrorKind::InvalidInput, misuse));
+        }
+        if !self.wire.is_wanted() {
+            return Err(aborted("the web server aborted the request"));
+        }
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        if self.head == Head::Open {
+            self.buffer.extend_from_slice(b"\r\n");
+            self.head = Head::Complete;
+        }
+        self.body_len += bytes.len() as u64;
+        if self.is_head {
+            return Ok(bytes.len());
+        }
+        if self.buffer.len() + bytes.len() <= FRONT + BUFFER {
+            self.buffer.extend_from_slice(bytes);
+        } else if bytes.len() < BUFFER {
+            self.send(None, &[], &[])?;
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            self.send(None, bytes, &[])?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// Sends what was written so far, headers included, to the web server.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.head == Head::Open && self.misuse.is_none() {
+            self.buffer.extend_from_slice(b"\r\n");
+            self.head = Head::Complete;
+        }
+        self.write(&[])?;
+        self.send(None, &[], &[])
+    }
+}
+
+/// Whether `name` is a token, RFC 9110 section 5.6.2.
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Whether an answer with this status may have a body, and so a `Content-Length`.
+fn has_body(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204 | 304)
+}
+
+/// The reason phrase of a status, for people who read logs; at most 31 bytes.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Status",
+    }
+}
