@@ -29,6 +29,16 @@ pub struct Body<'c> {
     state: State,
 }
 
+/// How the input of a request ended.
+pub(crate) struct Finished {
+    /// Whether all of it came and was used.
+    pub(crate) complete: bool,
+    /// What the peer did wrong, if it did.
+    pub(crate) broken: Option<ProtocolError>,
+    /// Where the unread input is, for [`Input::rejoin`].
+    pub(crate) extent: (usize, usize),
+}
+
 #[derive(Debug, Clone, Copy)]
 enum State {
     Open,
@@ -50,48 +60,62 @@ impl<'c> Body<'c> {
         Self { wire, session, input, id, pending: 0, missing, state: State::Open }
     }
 
-    /// Ends the request on the side of its input: what was not read stays unread, and is skipped by the session.
-    pub(crate) fn finish(mut self) -> (bool, Option<ProtocolError>, (usize, usize)) {
+    /// Ends the request on the side of its input: skips what was read of it and not used, and reads no more.
+    pub(crate) fn finish(mut self) -> Finished {
+        while matches!(self.state, State::Open) {
+            self.consume(self.pending);
+            if !self.step() {
+                break;
+            }
+        }
         self.consume(self.pending);
-        let broken = match self.state {
-            State::Broken(error) => Some(error),
-            State::Open | State::Complete | State::Aborted | State::Lost(_) => None,
-        };
-        (self.session.input_complete(self.id), broken, self.input.extent())
+        Finished {
+            complete: self.session.input_complete(self.id),
+            broken: match self.state {
+                State::Broken(error) => Some(error),
+                State::Open | State::Complete | State::Aborted | State::Lost(_) => None,
+            },
+            extent: self.input.extent(),
+        }
     }
 
     /// Goes on in the input until there are bytes of the body, or none will come.
     fn advance(&mut self) {
         while self.pending == 0 && matches!(self.state, State::Open) {
-            let mut rest = self.input.unread();
-            let event = self.session.next(&mut rest);
-            let mut left = rest.len();
-            match event {
-                Ok(Some(Event::Stdin { content, .. })) => {
-                    self.pending = content.len();
-                    left += content.len();
-                    self.missing = self.missing.saturating_sub(content.len() as u64);
-                }
-                Ok(Some(Event::StdinEnd { .. })) => self.state = State::Complete,
-                Ok(Some(Event::Abort { .. })) => {
-                    self.wire.set_aborted(true);
-                    self.state = State::Aborted;
-                }
-                Ok(Some(Event::Reply(reply))) => self.reply(reply),
-                // One request at a time: nothing else has an event while its body is read.
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    self.refill();
-                    continue;
-                }
-                Err(error) => self.lose(State::Broken(error)),
+            if !self.step() {
+                self.refill();
             }
-            self.input.used_but(left);
         }
     }
 
+    /// Takes the next event from what was read; `false` if that takes more input.
+    fn step(&mut self) -> bool {
+        let mut rest = self.input.unread();
+        let event = self.session.next(&mut rest);
+        let mut left = rest.len();
+        let mut found = true;
+        match event {
+            Ok(Some(Event::Stdin { content, .. })) => {
+                self.pending = content.len();
+                left += content.len();
+                self.missing = self.missing.saturating_sub(content.len() as u64);
+            }
+            Ok(Some(Event::StdinEnd { .. })) => self.state = State::Complete,
+            Ok(Some(Event::Abort { .. })) => {
+                self.wire.set_aborted(true);
+                self.state = State::Aborted;
+            }
+            Ok(Some(Event::Reply(reply))) => self.reply(reply),
+            // One request at a time: nothing else has an event while its body is read.
+            Ok(Some(_)) => {}
+            Ok(None) => found = false,
+            Err(error) => self.lose(State::Broken(error)),
+        }
+        self.input.used_but(left);
+        found
+    }
+
     fn refill(&mut self) {
-        self.input.used_but(0);
         match self.input.fill(self.wire) {
             Ok(0) => match self.session.end_of_input() {
                 Ok(()) => self.lose(State::Lost(ErrorKind::ConnectionAborted)),

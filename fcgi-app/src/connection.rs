@@ -175,7 +175,7 @@ impl Connection<'_> {
         let mut body = Body::new(&self.wire, &mut self.session, rest, accepted.id, request.content_length());
         let handler = || self.shared.responder.respond(&request, &mut body, &mut response);
         let outcome = catch_unwind(AssertUnwindSafe(handler));
-        let (complete, broken, extent) = body.finish();
+        let input = body.finish();
         match outcome {
             Ok(Ok(())) => match response.misuse() {
                 None => {}
@@ -195,9 +195,9 @@ impl Connection<'_> {
             }
         }
         let sent = response.finish();
-        self.input.rejoin(extent);
-        self.input_complete = complete;
-        match broken {
+        self.input.rejoin(input.extent);
+        self.input_complete = input.complete;
+        match input.broken {
             Some(error) => Err(error.into()),
             None => Ok(sent?),
         }
