@@ -1,4 +1,7 @@
-//! A launcher for FastCGI applications in the manner of `spawn-fcgi`.
+//! A launcher for FastCGI applications in the manner of `spawn-fcgi`: it binds the socket, forks
+//! workers that find it as their file descriptor 0, and starts again the ones that end.
+
+#![warn(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("fcgi-spawn is for Linux only: it needs the parent-death signal and /proc");
@@ -6,7 +9,10 @@ compile_error!("fcgi-spawn is for Linux only: it needs the parent-death signal a
 mod config;
 mod duration;
 mod error;
+mod listener;
 mod options;
+mod pid_file;
+mod sys;
 
 pub use config::{Address, Config};
 pub use error::Error;
