@@ -6,6 +6,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("fcgi-spawn is for Linux only: it needs the parent-death signal and /proc");
 
+mod child;
 mod config;
 mod duration;
 mod error;
