@@ -13,8 +13,13 @@ mod error;
 mod listener;
 mod options;
 mod pid_file;
+mod restart;
+mod signals;
+mod supervisor;
 mod sys;
+mod worker;
 
 pub use config::{Address, Config};
 pub use error::Error;
 pub use options::Options;
+pub use supervisor::Supervisor;
