@@ -1,5 +1,31 @@
 //! A launcher for FastCGI applications in the manner of `spawn-fcgi`: it binds the socket, forks
 //! workers that find it as their file descriptor 0, and starts again the ones that end.
+//!
+//! The program is this and nothing more:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     fcgi_spawn::main(std::env::args_os())
+//! }
+//! ```
+//!
+//! and a program of one's own can be the launcher too, without the rest of the command line:
+//!
+//! ```no_run
+//! use fcgi_spawn::{Address, Config, Supervisor};
+//!
+//! let address = Address::Unix("/run/app.sock".into());
+//! let mut config = Config::new(address, vec![c"/usr/bin/app".into()]);
+//! config.workers = 4;
+//! let status = Supervisor::start(&config)?.run()?;
+//! # Ok::<(), fcgi_spawn::Error>(())
+//! ```
+//!
+//! What was typed ([`Options`]) becomes what is meant and valid ([`Config`]); a [`Supervisor`] does
+//! it. The launcher has exactly one thread and expects to be alone in its process: it forks, it
+//! handles signals, and it reaps every child.
 
 #![warn(missing_docs)]
 
@@ -8,9 +34,12 @@ compile_error!("fcgi-spawn is for Linux only: it needs the parent-death signal a
 
 mod child;
 mod config;
+mod daemon;
 mod duration;
 mod error;
+mod launcher;
 mod listener;
+mod logger;
 mod options;
 mod pid_file;
 mod restart;
@@ -21,5 +50,6 @@ mod worker;
 
 pub use config::{Address, Config};
 pub use error::Error;
+pub use launcher::main;
 pub use options::Options;
 pub use supervisor::Supervisor;

@@ -1,0 +1,86 @@
+//! From the command line to an exit status.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{self, ExitCode};
+
+use log::LevelFilter;
+
+use crate::daemon::{self, Daemon, Outcome};
+use crate::{Config, Error, Options, Supervisor, logger};
+
+/// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
+///
+/// It prints what there is to say and returns the exit status. It takes the process over: call it
+/// first thing in `main`, before any thread is started or file opened. Without `-n` it forks, and
+/// of the two processes only the one that was started returns from here.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let name = name(args.next());
+    let status = or_say(&name, launch(&name, args.collect()));
+    ExitCode::from(status)
+}
+
+/// The name in front of each message: what we were called, without the path.
+fn name(called: Option<OsString>) -> String {
+    let called = called.unwrap_or_default();
+    match Path::new(&called).file_name() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => env!("CARGO_PKG_NAME").into(),
+    }
+}
+
+/// The exit status of what was done, or of why not, which is said.
+fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "{name}: {error}");
+        error.exit_status()
+    })
+}
+
+fn launch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
+    if args.is_empty() {
+        say(&Options::help(name));
+        return Ok(Error::SET_UP);
+    }
+    let options = Options::parse(args)?;
+    if options.help {
+        say(&Options::help(name));
+        return Ok(0);
+    }
+    if options.version {
+        say(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n"));
+        return Ok(0);
+    }
+
+    // In the background there is soon nobody to read what is merely going on.
+    let level = if options.foreground { LevelFilter::Info } else { LevelFilter::Warn };
+    logger::install(name, level);
+    let config = Config::try_from(options)?;
+    if config.foreground {
+        return Supervisor::start(&config)?.run();
+    }
+    match daemon::fork()? {
+        Daemon::Starter(starter) => match starter.wait()? {
+            Outcome::Up(pid) => {
+                say(&format!("{name}: child spawned successfully: PID: {pid}\n"));
+                Ok(0)
+            }
+            Outcome::Failed(status) => Ok(status),
+        },
+        Daemon::Background(background) => {
+            let supervised = || {
+                let supervisor = Supervisor::start(&config)?;
+                background.up()?;
+                supervisor.run()
+            };
+            process::exit(or_say(name, supervised()).into());
+        }
+    }
+}
+
+/// To stdout. That nobody listens is no reason to fail.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
