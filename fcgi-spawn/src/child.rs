@@ -30,8 +30,7 @@ impl Plan {
         let failed = |step, errno| StartError { program: &self.argv, step, errno };
 
         // An exec closes `report`: its end of file is the news that the program runs.
-        let (mut reports, report) =
-            UnixStream::pair().map_err(|errno| failed(Step::Fork, errno))?;
+        let (mut reports, report) = UnixStream::pair().map_err(|errno| failed(Step::Fork, errno))?;
         let output = self.output.as_ref().map(AsFd::as_fd);
         let exec = Exec { argv: &self.argv, listener, output, report: report.as_fd() };
         let pid = sys::fork_exec(&exec).map_err(|errno| failed(Step::Fork, errno))?;

@@ -115,9 +115,7 @@ fn address(options: &Options) -> Result<Address, Error> {
             };
             Ok(Address::Tcp(SocketAddr::new(ip, number("-p", port, 1..=u16::MAX)?)))
         }
-        (Some(_), Some(_)) => {
-            Err(Error::new("either a unix socket (-s) or a TCP port (-p), not both"))
-        }
+        (Some(_), Some(_)) => Err(Error::new("either a unix socket (-s) or a TCP port (-p), not both")),
         (None, None) => Err(Error::new("no socket given (use either -s or -p)")),
     }
 }
@@ -140,9 +138,8 @@ fn program(words: Vec<OsString>) -> Result<Vec<CString>, Error> {
         return Err(Error::new("no FastCGI application given"));
     }
     let c_string = |word: OsString| {
-        CString::new(word.into_vec()).map_err(|error| {
-            invalid("--", OsStr::from_bytes(&error.into_vec()), "has a NUL inside")
-        })
+        CString::new(word.into_vec())
+            .map_err(|error| invalid("--", OsStr::from_bytes(&error.into_vec()), "has a NUL inside"))
     };
     words.into_iter().map(c_string).collect()
 }

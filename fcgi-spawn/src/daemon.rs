@@ -53,9 +53,7 @@ impl Starter {
         match (status.code(), status.signal()) {
             (Some(0), _) => Err(supervisor("was stopped before it was up")),
             (Some(code), _) => Ok(Outcome::Failed(u8::try_from(code).unwrap_or(Error::SET_UP))),
-            (None, Some(signal)) => {
-                Err(supervisor(&format!("was killed by {}", signals::name(signal))))
-            }
+            (None, Some(signal)) => Err(supervisor(&format!("was killed by {}", signals::name(signal)))),
             (None, None) => Err(supervisor(&status.to_string())),
         }
     }

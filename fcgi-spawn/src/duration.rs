@@ -58,8 +58,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_whole_number_and_a_unit() {
-        for text in ["", "s", "5x", "5 s", "-5s", "+5s", "1.5s", "5s ", "5ss", "5S", "0x5", "1m30s"]
-        {
+        for text in ["", "s", "5x", "5 s", "-5s", "+5s", "1.5s", "5s ", "5ss", "5S", "0x5", "1m30s"] {
             check(text, None);
         }
     }

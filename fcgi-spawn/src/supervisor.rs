@@ -41,16 +41,15 @@ impl Supervisor {
     pub fn start(config: &Config) -> Result<Self, Error> {
         let pid_file = config.pid_file.as_deref().map(PidFile::new).transpose()?;
         sys::close_inherited_on_exec();
-        let signals = Signals::install()
-            .map_err(|error| Error::new(format!("cannot handle signals: {}", Reason(&error))))?;
+        let signals =
+            Signals::install().map_err(|error| Error::new(format!("cannot handle signals: {}", Reason(&error))))?;
         let plan = Plan::new(config)?;
         let listener = Listener::bind(&config.address)?;
 
         let now = Instant::now();
         let worker = || Worker::new(Restart::fixed(config.restart_delay), config.stop_timeout, now);
         let workers = (0..config.workers).map(|_| worker()).collect();
-        let mut supervisor =
-            Supervisor { listener, pid_file, plan, workers, signals, killed: false };
+        let mut supervisor = Supervisor { listener, pid_file, plan, workers, signals, killed: false };
 
         match supervisor.bring_up() {
             Ok(()) => {
@@ -162,9 +161,7 @@ impl Supervisor {
     fn next(&self, slot: usize, now: Instant) -> String {
         match self.workers[slot].state() {
             State::Waiting { until } => format!(", restart in {}", Human(until - now)),
-            State::Running(_) | State::Stopping { .. } | State::Killed(_) | State::Stopped => {
-                String::new()
-            }
+            State::Running(_) | State::Stopping { .. } | State::Killed(_) | State::Stopped => String::new(),
         }
     }
 

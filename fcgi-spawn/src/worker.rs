@@ -83,9 +83,7 @@ impl Worker {
     /// Its process, if it has one.
     pub(crate) fn process(&self) -> Option<Process> {
         match self.state {
-            State::Running(process) | State::Stopping { process, .. } | State::Killed(process) => {
-                Some(process)
-            }
+            State::Running(process) | State::Stopping { process, .. } | State::Killed(process) => Some(process),
             State::Waiting { .. } | State::Stopped => None,
         }
     }
@@ -115,9 +113,7 @@ impl Worker {
             (Running(_), Exited) => (self.wait(now), Action::Nothing),
             (Running(process), Stop) => (self.stop(process, now), Action::Terminate(process.pid)),
 
-            (Stopping { process, until }, Tick) if now >= until => {
-                (Killed(process), Action::Kill(process.pid))
-            }
+            (Stopping { process, until }, Tick) if now >= until => (Killed(process), Action::Kill(process.pid)),
             // A second Stop must not hurry: web servers and terminals like to say it twice.
             (Stopping { .. }, Tick | Started(_) | NotStarted | Stop) => stay,
             (Stopping { .. }, Exited) => (Stopped, Action::Nothing),
@@ -127,9 +123,7 @@ impl Worker {
 
             (Stopped, Tick | NotStarted | Exited | Stop) => stay,
             // Whoever started it did not know yet that it is over.
-            (Stopped, Started(pid)) => {
-                (self.stop(Process { pid, since: now }, now), Action::Terminate(pid))
-            }
+            (Stopped, Started(pid)) => (self.stop(Process { pid, since: now }, now), Action::Terminate(pid)),
         };
         self.state = state;
         action
