@@ -228,7 +228,7 @@ impl FixedBody {
         for &byte in fragment.content {
             if let Some(slot) = self.bytes.get_mut(usize::from(self.have)) {
                 *slot = byte;
-                self.have += 1;
+                self.have = self.have.saturating_add(1);
             }
         }
         Ok(fragment.last.then_some(self.bytes))

@@ -152,7 +152,7 @@ impl Decoder {
         while let (Some(slot), Some((&byte, rest))) = (bytes.get_mut(usize::from(have)), input.split_first()) {
             *slot = byte;
             *input = rest;
-            have += 1;
+            have = have.saturating_add(1);
         }
         if usize::from(have) == Header::LEN {
             return self.enter(&bytes);

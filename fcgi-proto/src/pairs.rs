@@ -168,7 +168,7 @@ impl<'m> ParamsBuffer<'m> {
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Full> {
         let room = self.memory.get_mut(self.len..).ok_or(Full)?;
         put(room, piece).ok_or(Full)?;
-        self.len += piece.len();
+        self.len = self.len.saturating_add(piece.len());
         Ok(())
     }
 

@@ -34,7 +34,8 @@ impl Values {
         for (name, number) in [(MAX_CONNS, self.max_conns), (MAX_REQS, self.max_reqs), (MPXS_CONNS, switch)] {
             let Some(number) = number else { continue };
             let pair = Pair { name, value: decimal(number, &mut digits) };
-            len += out.get_mut(len..).and_then(|room| pair.encode(room)).unwrap_or_default();
+            let written = out.get_mut(len..).and_then(|room| pair.encode(room)).unwrap_or_default();
+            len = len.saturating_add(written);
         }
         let content = len.saturating_sub(Header::LEN) as u16; // below 256
         let header = Header::new(RecordType::GetValuesResult, 0, content).encode();
@@ -122,7 +123,7 @@ impl ValuesReader {
                 for &byte in bytes {
                     if let Some(slot) = self.name.get_mut(usize::from(self.name_len)) {
                         *slot = byte;
-                        self.name_len += 1;
+                        self.name_len = self.name_len.saturating_add(1);
                     }
                 }
                 if end {
