@@ -1,0 +1,56 @@
+//! Where the FastCGI application listens, and how to reach it.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::failure::Failure;
+
+/// An application, by all the addresses its name stands for.
+pub(super) struct Application {
+    addresses: Vec<SockAddr>,
+}
+
+impl Application {
+    /// Looks `unix:/path` or `HOST:PORT` up; an error is one line for the user.
+    pub(super) fn find(name: &str) -> Result<Self, String> {
+        let found = match name.strip_prefix("unix:") {
+            Some(path) => SockAddr::unix(path).map(|address| vec![address]),
+            None => name.to_socket_addrs().map(|all| all.map(SockAddr::from).collect()),
+        };
+        match found {
+            Ok(addresses) if addresses.is_empty() => Err(format!("--connect {name}: no such address")),
+            Ok(addresses) => Ok(Self { addresses }),
+            Err(error) => Err(format!("--connect {name}: {error}")),
+        }
+    }
+
+    /// Connects, and waits that long for a place in the application's queue.
+    pub(super) fn connect(&self, patience: Duration) -> Result<Socket, Failure> {
+        let began = Instant::now();
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in &self.addresses {
+            match connect(address, patience) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = error,
+            }
+        }
+        if began.elapsed() >= patience {
+            return Err(Failure::application(503, "the application accepts no connection"));
+        }
+        Err(Failure::application(502, format!("cannot reach the application: {last}")))
+    }
+}
+
+fn connect(address: &SockAddr, patience: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+    // The write timeout is the one that bounds connect(), over TCP and, with a full queue, over a unix socket.
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(address)?;
+    if address.domain() != Domain::UNIX {
+        socket.set_tcp_nodelay(true)?;
+    }
+    Ok(socket)
+}
