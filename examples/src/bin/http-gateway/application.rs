@@ -1,7 +1,10 @@
 //! Where the FastCGI application listens, and how to reach it.
 
-use std::io;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
 use std::net::ToSocketAddrs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -15,22 +18,23 @@ pub(super) struct Application {
 
 impl Application {
     /// Looks `unix:/path` or `HOST:PORT` up; an error is one line for the user.
-    pub(super) fn find(name: &str) -> Result<Self, String> {
-        let found = match name.strip_prefix("unix:") {
-            Some(path) => SockAddr::unix(path).map(|address| vec![address]),
-            None => name.to_socket_addrs().map(|all| all.map(SockAddr::from).collect()),
+    pub(super) fn find(name: &OsStr) -> Result<Self, String> {
+        let found = match (name.as_bytes().strip_prefix(b"unix:"), name.to_str()) {
+            (Some(path), _) => SockAddr::unix(OsStr::from_bytes(path)).map(|address| vec![address]),
+            (None, Some(name)) => name.to_socket_addrs().map(|all| all.map(SockAddr::from).collect()),
+            (None, None) => Err(ErrorKind::InvalidInput.into()),
         };
         match found {
-            Ok(addresses) if addresses.is_empty() => Err(format!("--connect {name}: no such address")),
-            Ok(addresses) => Ok(Self { addresses }),
-            Err(error) => Err(format!("--connect {name}: {error}")),
+            Ok(addresses) if !addresses.is_empty() => Ok(Self { addresses }),
+            Ok(_) => Err(format!("--connect {}: no such address", Path::new(name).display())),
+            Err(error) => Err(format!("--connect {}: {error}", Path::new(name).display())),
         }
     }
 
     /// Connects, and waits that long for a place in the application's queue.
     pub(super) fn connect(&self, patience: Duration) -> Result<Socket, Failure> {
         let began = Instant::now();
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in &self.addresses {
             match connect(address, patience) {
                 Ok(socket) => return Ok(socket),

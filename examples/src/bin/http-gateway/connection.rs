@@ -102,7 +102,7 @@ impl<'c> Connection<'c> {
     fn fail(&mut self, failure: &Failure) -> io::Result<()> {
         if let Some(line) = failure.log_line() {
             let target = self.http.request().map_or("", |head| head.target());
-            eprintln!("http-gateway: {target}: {line}");
+            eprintln!("http-gateway: {}: {line}", target.escape_debug());
         }
         let mut out = Vec::new();
         if let Some(response) = failure.response() {

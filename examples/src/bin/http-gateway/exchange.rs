@@ -29,8 +29,8 @@ const READ: usize = 16 * 1024;
 pub(super) struct Exchange<'c> {
     client: &'c TcpStream,
     http: &'c mut ServerConn,
-    /// Never written to by more than it takes at once: an application that sends must be read from, or both would wait
-    /// for each other.
+    /// Given only what it takes without waiting: an application that sends has to be read from, or both would wait for
+    /// each other.
     application: Socket,
     patience: Duration,
     /// Records to be written to the application.
@@ -90,6 +90,8 @@ impl<'c> Exchange<'c> {
         while !self.answer.is_complete() {
             self.take_body()?;
             let ready = self.wait()?;
+            // Like nginx we take a client that has closed its side for gone: one that only wants to say that it asks for
+            // nothing more looks the same, and an application should not work on for nobody.
             if ready.client.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
                 return Err(Failure::ClientGone);
             }

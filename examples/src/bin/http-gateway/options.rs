@@ -29,7 +29,7 @@ pub(super) enum Command {
 /// How to serve.
 #[derive(Debug, PartialEq)]
 pub(super) struct Options {
-    pub(super) connect: String,
+    pub(super) connect: OsString,
     pub(super) listen: Option<String>,
     pub(super) params: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) timeout: Duration,
@@ -42,7 +42,7 @@ impl Options {
         let (mut connect, mut listen, mut params, mut timeout) = (None, None, Vec::new(), Duration::from_secs(60));
         while let Some(arg) = parser.next().map_err(say)? {
             match arg {
-                Arg::Long("connect") => connect = Some(string(&mut parser)?),
+                Arg::Long("connect") => connect = Some(parser.value().map_err(say)?),
                 Arg::Long("listen") => listen = Some(string(&mut parser)?),
                 Arg::Long("param") => params.push(param(parser.value().map_err(say)?)?),
                 Arg::Long("timeout") => timeout = seconds(&string(&mut parser)?)?,
