@@ -4,6 +4,8 @@
 //!
 //! The GET is what nginx really sent. Every result is checked inside.
 
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

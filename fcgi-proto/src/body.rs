@@ -222,6 +222,9 @@ impl FixedBody {
         if fragment.header.content != 8 {
             return Err(fragment.header.content);
         }
+        if let Ok(whole) = fragment.content.try_into() {
+            return Ok(Some(whole));
+        }
         if fragment.first {
             self.have = 0;
         }

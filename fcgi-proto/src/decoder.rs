@@ -39,6 +39,8 @@ pub struct Decoder {
 /// Where in a record the next byte of input belongs.
 #[derive(Debug, Clone, Copy)]
 enum State {
+    /// At its beginning.
+    Start,
     /// In its header, of which `have` bytes came with earlier input.
     Header { have: u8, bytes: [u8; Header::LEN] },
     /// In its content, of which `left` bytes are to come; `first` until some of it was handed out.
@@ -50,7 +52,11 @@ enum State {
 }
 
 impl State {
-    const START: Self = Self::Header { have: 0, bytes: [0; Header::LEN] };
+    /// What follows the content of a record.
+    #[inline]
+    const fn after(header: Header) -> Self {
+        if header.padding == 0 { Self::Start } else { Self::Padding(header.padding) }
+    }
 }
 
 impl Default for Decoder {
@@ -62,29 +68,51 @@ impl Default for Decoder {
 impl Decoder {
     /// A decoder at the start of a connection.
     pub const fn new() -> Self {
-        Self { state: State::START }
+        Self { state: State::Start }
     }
 
-    /// Takes the next fragment off the front of `input`, which shrinks by what was consumed.
+    /// Takes the next fragment off the front of `input`, which shrinks by what was used: afterwards it begins where
+    /// the fragment's content ends.
     ///
-    /// `None` means that all of `input` was consumed and more is needed.
+    /// `None` means that all of `input` was used and more is needed.
     ///
     /// # Errors
     /// [`ProtocolError::Version`], as soon as the byte is there, and from then on at every call.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Fragment<'a>>, ProtocolError> {
+        match self.next_whole(input) {
+            None => self.resume(input),
+            fragment => Ok(fragment),
+        }
+    }
+
+    /// The usual case, kept short: the input holds the next record whole. In every other, `None`.
+    #[inline]
+    pub(crate) fn next_whole<'a>(&mut self, input: &mut &'a [u8]) -> Option<Fragment<'a>> {
+        let mut rest = *input;
+        match self.state {
+            State::Start => {}
+            State::Padding(padding) => (_, rest) = rest.split_at_checked(usize::from(padding))?,
+            State::Header { .. } | State::Content { .. } | State::Broken(_) => return None,
+        }
+        let (bytes, rest) = rest.split_first_chunk()?;
+        let header = Header::decode(bytes).ok()?;
+        let (content, rest) = rest.split_at_checked(usize::from(header.content))?;
+        *input = rest;
+        if header.padding > 0 || !matches!(self.state, State::Start) {
+            self.state = State::after(header);
+        }
+        Some(Fragment { header, content, first: true, last: true })
+    }
+
+    /// Every case there is, at any cut.
+    #[inline(never)]
+    pub(crate) fn resume<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Fragment<'a>>, ProtocolError> {
         loop {
             match self.state {
-                State::Header { have: 0, .. } => match input.split_first_chunk() {
-                    Some((bytes, rest)) => {
-                        *input = rest;
-                        self.enter(bytes)?;
-                    }
-                    None if input.is_empty() => return Ok(None),
-                    None => self.collect_header(input)?,
-                },
-                State::Header { .. } if input.is_empty() => return Ok(None),
-                State::Header { .. } => self.collect_header(input)?,
+                State::Start | State::Header { .. } if input.is_empty() => return Ok(None),
+                State::Start => self.collect_header(0, [0; Header::LEN], input)?,
+                State::Header { have, bytes } => self.collect_header(have, bytes, input)?,
                 State::Content { header, left, first } => {
                     if input.is_empty() && left > 0 {
                         return Ok(None);
@@ -94,18 +122,15 @@ impl Decoder {
                     // `content` is no longer than `left`, so the subtraction is exact.
                     let left = left.saturating_sub(content.len() as u16);
                     let last = left == 0;
-                    self.state = match (last, header.padding) {
-                        (false, _) => State::Content { header, left, first: false },
-                        (true, 0) => State::START,
-                        (true, padding) => State::Padding(padding),
-                    };
+                    self.state =
+                        if last { State::after(header) } else { State::Content { header, left, first: false } };
                     return Ok(Some(Fragment { header, content, first, last }));
                 }
                 State::Padding(left) => {
                     let (padding, rest) = split_at_most(input, usize::from(left));
                     *input = rest;
                     match left.saturating_sub(padding.len() as u8) {
-                        0 => self.state = State::START,
+                        0 => self.state = State::Start,
                         left => {
                             self.state = State::Padding(left);
                             return Ok(None);
@@ -124,7 +149,7 @@ impl Decoder {
     /// broke the stream before.
     pub const fn end_of_input(&self) -> Result<(), ProtocolError> {
         match self.state {
-            State::Header { have: 0, .. } => Ok(()),
+            State::Start => Ok(()),
             State::Header { have, .. } => Err(ProtocolError::CutHeader(have)),
             State::Content { header, left, .. } => Err(ProtocolError::CutRecord(left as u32 + header.padding as u32)),
             State::Padding(left) => Err(ProtocolError::CutRecord(left as u32)),
@@ -138,30 +163,28 @@ impl Decoder {
         error
     }
 
-    #[inline]
-    fn enter(&mut self, bytes: &[u8; Header::LEN]) -> Result<(), ProtocolError> {
-        let header = Header::decode(bytes).map_err(|error| self.fail(error))?;
-        self.state = State::Content { header, left: header.content, first: true };
-        Ok(())
-    }
-
-    /// Adds to a header that the caller's reads cut, and enters its record once it is whole.
-    #[cold]
-    fn collect_header(&mut self, input: &mut &[u8]) -> Result<(), ProtocolError> {
-        let State::Header { mut have, mut bytes } = self.state else { return Ok(()) };
+    /// Adds to a header of which `have` bytes came, and enters its record once it is whole.
+    fn collect_header(
+        &mut self,
+        mut have: u8,
+        mut bytes: [u8; Header::LEN],
+        input: &mut &[u8],
+    ) -> Result<(), ProtocolError> {
         while let (Some(slot), Some((&byte, rest))) = (bytes.get_mut(usize::from(have)), input.split_first()) {
             *slot = byte;
             *input = rest;
             have = have.saturating_add(1);
         }
-        if usize::from(have) == Header::LEN {
-            return self.enter(&bytes);
-        }
         let [version, ..] = bytes;
-        if have > 0 && version != 1 {
+        if version != 1 {
             return Err(self.fail(ProtocolError::Version(version)));
         }
-        self.state = State::Header { have, bytes };
+        self.state = match Header::decode(&bytes) {
+            Ok(header) if usize::from(have) == Header::LEN => {
+                State::Content { header, left: header.content, first: true }
+            }
+            _ => State::Header { have, bytes },
+        };
         Ok(())
     }
 }

@@ -25,8 +25,10 @@ impl<'a> Pair<'a> {
     #[inline]
     pub(crate) fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (name_len, value_len, rest) = split_lengths(bytes)?;
-        let (name, rest) = rest.split_at_checked(usize::try_from(name_len).ok()?)?;
-        let (value, rest) = rest.split_at_checked(usize::try_from(value_len).ok()?)?;
+        let name_len = usize::try_from(name_len).ok()?;
+        let len = name_len.checked_add(usize::try_from(value_len).ok()?)?;
+        let (pair, rest) = rest.split_at_checked(len)?;
+        let (name, value) = pair.split_at_checked(name_len)?;
         Some((Self { name, value }, rest))
     }
 
@@ -197,13 +199,16 @@ pub(crate) fn split_length(bytes: &[u8]) -> Option<(u32, &[u8])> {
 #[inline]
 pub(crate) fn split_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
     match *bytes {
-        [name @ 0..=127, value @ 0..=127, ref rest @ ..] => Some((u32::from(name), u32::from(value), rest)),
-        _ => {
-            let (name, rest) = split_length(bytes)?;
-            let (value, rest) = split_length(rest)?;
-            Some((name, value, rest))
-        }
+        [name, value, ref rest @ ..] if name | value < 128 => Some((u32::from(name), u32::from(value), rest)),
+        _ => split_long_lengths(bytes),
     }
+}
+
+#[inline(never)]
+fn split_long_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
+    let (name, rest) = split_length(bytes)?;
+    let (value, rest) = split_length(rest)?;
+    Some((name, value, rest))
 }
 
 const fn length_len(len: usize) -> usize {

@@ -72,12 +72,14 @@ impl Scanner {
         mut bytes: &'a [u8],
         visit: &mut impl FnMut(Piece<'_>),
     ) -> Result<&'a [u8], Limit> {
+        let mut pairs_left = self.pairs_left;
         while let Some((pair, rest)) = Pair::split(bytes) {
-            self.pairs_left = self.pairs_left.checked_sub(1).ok_or(Limit::Pairs)?;
+            pairs_left = pairs_left.checked_sub(1).ok_or(Limit::Pairs)?;
             visit(Piece::Name { bytes: pair.name, end: true });
             visit(Piece::Value { bytes: pair.value, end: true });
             bytes = rest;
         }
+        self.pairs_left = pairs_left;
         Ok(bytes)
     }
 

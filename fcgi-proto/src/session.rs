@@ -23,9 +23,18 @@ use crate::{
 /// and keeps no content: its size is fixed, about 70 bytes and 32 for each request.
 #[derive(Debug, Clone)]
 pub struct Session<const REQUESTS: usize = 1> {
+    connection: Connection,
+    requests: [Place; REQUESTS],
+}
+
+/// Room for an active request.
+type Place = Option<Request>;
+
+/// What a session keeps beside its requests; apart, so that it is compiled once and not for each number of them.
+#[derive(Debug, Clone)]
+struct Connection {
     config: Config,
     decoder: Decoder,
-    requests: [Option<Request>; REQUESTS],
     /// The `BEGIN_REQUEST` being read.
     begin: FixedBody,
     /// The `GET_VALUES` being read.
@@ -60,14 +69,14 @@ enum Phase {
 impl<const REQUESTS: usize> Session<REQUESTS> {
     /// A session at the start of a connection.
     pub fn new(config: Config) -> Self {
-        Self {
+        let connection = Connection {
             config,
             decoder: Decoder::new(),
-            requests: [None; REQUESTS],
             begin: FixedBody::new(),
             query: ValuesReader::new(),
             closing: false,
-        }
+        };
+        Self { connection, requests: [None; REQUESTS] }
     }
 
     /// Takes input off the front of `input` until something happened.
@@ -80,14 +89,7 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
     /// call gives it again.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
-        while let Some(fragment) = self.decoder.next(input)? {
-            match self.on_fragment(fragment) {
-                Ok(None) => {}
-                Ok(event) => return Ok(event),
-                Err(error) => return Err(self.decoder.fail(error)),
-            }
-        }
-        Ok(None)
+        self.connection.next(&mut self.requests, input)
     }
 
     /// Says that `FCGI_END_REQUEST` was sent: the id is free again, and what still comes for it is skipped.
@@ -101,12 +103,12 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
 
     /// Whether the connection is to be closed now: a request came without `FCGI_KEEP_CONN`, and none is active.
     pub fn is_over(&self) -> bool {
-        self.closing && self.requests.iter().all(Option::is_none)
+        self.connection.closing && self.requests.iter().all(Option::is_none)
     }
 
     /// Whether request `id` is active: begun and not ended.
     pub fn is_active(&self, id: u16) -> bool {
-        self.requests.iter().flatten().any(|request| request.id == id)
+        is_active(&self.requests, id)
     }
 
     /// Whether all input streams of the active request `id` are complete. An end of input then is no abort: the
@@ -122,25 +124,62 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
     /// [`ProtocolError::CutHeader`] or [`ProtocolError::CutRecord`] when a record was under way, or the error that
     /// ended the session before.
     pub const fn end_of_input(&self) -> Result<(), ProtocolError> {
-        self.decoder.end_of_input()
+        self.connection.decoder.end_of_input()
+    }
+}
+
+fn is_active(requests: &[Place], id: u16) -> bool {
+    requests.iter().flatten().any(|request| request.id == id)
+}
+
+impl Connection {
+    fn next<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
+        // Whole records first, and on their own: half the time goes when they share a path with the cut ones.
+        let Some(fragment) = self.decoder.next_whole(input) else { return self.resume(requests, input) };
+        match self.on_fragment(requests, fragment) {
+            Ok(None) => self.resume(requests, input),
+            Ok(event) => Ok(event),
+            Err(error) => Err(self.decoder.fail(error)),
+        }
     }
 
-    #[inline]
-    fn on_fragment<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
+    #[inline(never)]
+    fn resume<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
+        while let Some(fragment) = self.decoder.resume(input)? {
+            match self.on_fragment(requests, fragment) {
+                Ok(None) => {}
+                Ok(event) => return Ok(event),
+                Err(error) => return Err(self.decoder.fail(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline(always)]
+    fn on_fragment<'a>(
+        &mut self,
+        requests: &mut [Place],
+        fragment: Fragment<'a>,
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
         let Header { kind, id, .. } = fragment.header;
         if id == 0 {
-            return self.on_management(fragment);
+            return self.on_management(requests, fragment);
         }
         if kind == RecordType::BeginRequest {
-            return self.on_begin(fragment);
+            return self.on_begin(requests, fragment);
         }
-        match self.requests.iter_mut().flatten().find(|request| request.id == id) {
+        match requests.iter_mut().flatten().find(|request| request.id == id) {
             Some(request) => request.on_fragment(fragment),
             None => Ok(None),
         }
     }
 
-    fn on_management<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
+    #[inline(never)]
+    fn on_management<'a>(
+        &mut self,
+        requests: &[Place],
+        fragment: Fragment<'a>,
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
         match fragment.header.kind {
             RecordType::GetValues => {
                 if fragment.first {
@@ -153,7 +192,7 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
                 let values = Values {
                     max_conns: Some(self.config.max_conns),
                     max_reqs: Some(self.config.max_reqs),
-                    mpxs_conns: Some(REQUESTS > 1),
+                    mpxs_conns: Some(requests.len() > 1),
                 };
                 let cut = ProtocolError::CutValues(fragment.header.content);
                 let answer = self.query.answer(&values).ok_or(cut)?;
@@ -168,9 +207,14 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
         }
     }
 
-    fn on_begin<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
+    #[inline(never)]
+    fn on_begin<'a>(
+        &mut self,
+        requests: &mut [Place],
+        fragment: Fragment<'a>,
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
         let id = fragment.header.id;
-        if self.is_active(id) {
+        if is_active(requests, id) {
             return Err(ProtocolError::DuplicateBegin(id));
         }
         let Some(body) = self.begin.collect(fragment).map_err(ProtocolError::BeginLength)? else {
@@ -183,8 +227,9 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
         let Some(role) = Role::from_wire(begin.role) else {
             return refuse(ProtocolStatus::UnknownRole);
         };
-        match self.requests.iter_mut().find(|place| place.is_none()) {
-            None if REQUESTS == 1 => refuse(ProtocolStatus::CantMpxConn),
+        let is_single = requests.len() == 1;
+        match requests.iter_mut().find(|place| place.is_none()) {
+            None if is_single => refuse(ProtocolStatus::CantMpxConn),
             None => refuse(ProtocolStatus::Overloaded),
             Some(_) if was_closing => refuse(ProtocolStatus::Overloaded),
             Some(place) => {
@@ -198,7 +243,7 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
 
 impl Request {
     /// The table: what each type of record means in each phase.
-    #[inline]
+    #[inline(always)]
     fn on_fragment<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
         use RecordType as Type;
         let Fragment { header, content, first, .. } = fragment;
