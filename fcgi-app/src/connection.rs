@@ -181,7 +181,7 @@ impl Connection<'_> {
                 None => {}
                 Some(misuse) => {
                     log::error!("{} {}: {misuse}", request.method(), request.path());
-                    response.replace(500);
+                    response.app_status(1).replace(500);
                 }
             },
             Ok(Err(error)) => {

@@ -1,0 +1,404 @@
+//! A server in this process, spoken to in literal bytes.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use fcgi_app::{Address, Body, HandlerError, Limits, Listener, Request, Response, Server, StopHandle};
+
+/// A running server on a socket of its own; stopped and waited for on drop.
+struct Running {
+    path: PathBuf,
+    stop: StopHandle,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    fn start(handler: impl fcgi_app::Responder + 'static) -> Self {
+        Self::start_with(Limits::default(), handler)
+    }
+
+    fn start_with(limits: Limits, handler: impl fcgi_app::Responder + 'static) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("fcgi-app-{}-{}.sock", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        let listener = Listener::bind(&Address::Unix(path.clone())).expect("bound");
+        let server = Server::new(listener).expect("a server").limits(limits);
+        let stop = server.stop_handle();
+        let thread = Some(thread::spawn(move || server.serve(handler)));
+        Self { path, stop, thread }
+    }
+
+    fn connect(&self) -> Client {
+        let stream = UnixStream::connect(&self.path).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+        Client(stream)
+    }
+
+    /// Sends bytes on a connection of their own and gives all that comes back.
+    fn ask(&self, request: &[u8]) -> Vec<u8> {
+        let mut client = self.connect();
+        client.send(request);
+        client.receive_all()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.stop();
+        let ended = self.thread.take().expect("once").join();
+        if !thread::panicking() {
+            ended.expect("no panic").expect("served");
+            assert!(!self.path.exists(), "the socket is removed");
+        }
+    }
+}
+
+struct Client(UnixStream);
+
+impl Client {
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).expect("sent");
+    }
+
+    fn receive(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.0.read_exact(&mut bytes).expect("that much");
+        bytes
+    }
+
+    fn receive_all(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).expect("until the end");
+        bytes
+    }
+
+    /// The records up to END_REQUEST: what STDOUT said, and the body of END_REQUEST.
+    fn receive_answer(&mut self) -> (Vec<u8>, Vec<u8>) {
+        let mut stdout = Vec::new();
+        loop {
+            let header = self.receive(8);
+            assert_eq!(header[0], 1, "{header:?}");
+            let content = self.receive(usize::from(header[4]) << 8 | usize::from(header[5]));
+            self.receive(usize::from(header[6]));
+            match header[1] {
+                6 => stdout.extend(content),
+                3 => return (stdout, content),
+                other => panic!("record type {other}"),
+            }
+        }
+    }
+}
+
+const END_PARAMS: &[u8] = b"\x01\x04\0\x01\0\0\0\0";
+const END_STDIN: &[u8] = b"\x01\x05\0\x01\0\0\0\0";
+const KEEP: u8 = 1;
+const CLOSE: u8 = 0;
+
+fn begin(flags: u8) -> Vec<u8> {
+    vec![1, 1, 0, 1, 0, 8, 0, 0, 0, 1, flags, 0, 0, 0, 0, 0]
+}
+
+fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+    let [hi, lo] = u16::try_from(content.len()).expect("a record").to_be_bytes();
+    [&[1, kind, 0, 1, hi, lo, 0, 0], content].concat()
+}
+
+fn params(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let short = |text: &str| u8::try_from(text.len()).expect("a short one");
+    let pair =
+        |&(name, value): &(&str, &str)| [&[short(name), short(value)], name.as_bytes(), value.as_bytes()].concat();
+    record(4, &pairs.iter().flat_map(pair).collect::<Vec<_>>())
+}
+
+fn get(flags: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
+    [&begin(flags)[..], &params(pairs), END_PARAMS, END_STDIN].concat()
+}
+
+/// The bytes of an answer in one record and its end.
+fn answer(stdout: &[u8], app_status: u8) -> Vec<u8> {
+    let end = [1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, app_status, 0, 0, 0, 0];
+    [&record(6, stdout)[..], b"\x01\x06\0\x01\0\0\0\0", &end].concat()
+}
+
+const HELLO: &[u8] = b"Status: 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi";
+
+fn hello(_: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
+    out.content_type("text/plain").write_all(b"hi")
+}
+
+fn echo(_: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
+    io::copy(body, out).map(drop)
+}
+
+#[test]
+fn an_answer_to_the_byte_at_every_cut() {
+    let server = Running::start(hello);
+    let request = get(CLOSE, &[("A", "b")]);
+    for cut in 0..=request.len() {
+        let mut client = server.connect();
+        client.send(&request[..cut]);
+        client.send(&request[cut..]);
+        assert_eq!(client.receive_all(), answer(HELLO, 0), "cut at {cut}");
+    }
+}
+
+#[test]
+fn requests_queued_on_a_kept_connection_are_answered_in_order() {
+    let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| {
+        out.write_all(request.param("N").expect("sent"))
+    });
+    let mut client = server.connect();
+    client.send(&[get(KEEP, &[("N", "1")]), get(KEEP, &[("N", "2")]), get(CLOSE, &[("N", "3")])].concat());
+    for n in [b"1", b"2", b"3"] {
+        let (stdout, end) = client.receive_answer();
+        assert!(stdout.ends_with(n));
+        assert_eq!(end, [0; 8]);
+    }
+    assert_eq!(client.receive_all(), b"");
+}
+
+#[test]
+fn params_of_any_size_and_cut_arrive_joined() {
+    let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| {
+        let sum: usize = request.params().map(|(name, value)| name.len() + value.len()).sum();
+        write!(out, "{sum} {}", request.param_str("LAST").unwrap_or("?"))
+    });
+    for size in [10, 4000, 4090, 8180, 20_000, 300_000] {
+        let mut stream = [&b"\x03"[..], &(0x8000_0000 | size as u32).to_be_bytes(), b"BIG"].concat();
+        stream.extend(vec![b'x'; size]);
+        stream.extend(b"\x04\x02LASTok");
+        for piece in [7, 1000, 65535] {
+            let mut request = begin(CLOSE);
+            stream.chunks(piece).for_each(|piece| request.extend(record(4, piece)));
+            request.extend([END_PARAMS, END_STDIN].concat());
+            let want = format!("\r\n\r\n{} ok", size + 3 + 4 + 2);
+            let got = server.ask(&request);
+            assert!(got.windows(want.len()).any(|part| part == want.as_bytes()), "{size} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn params_over_the_limit_are_answered_431() {
+    let server = Running::start(hello);
+    let mut client = server.connect();
+    client.send(&[&begin(KEEP)[..], &record(4, b"\x01\xff\xff\xff\xff")].concat());
+    let (stdout, _) = client.receive_answer();
+    assert!(stdout.starts_with(b"Status: 431 "), "{:?}", stdout.escape_ascii().to_string());
+    client.send(&[&record(4, b"rest"), END_PARAMS, END_STDIN, &get(CLOSE, &[])].concat());
+    assert_eq!(client.receive_all(), answer(HELLO, 0));
+}
+
+#[test]
+fn bodies_of_any_size_come_back() {
+    let server = Running::start(echo);
+    for len in [0, 1, 8191, 8192, 8193, 65528, 65529, 1 << 20, 9 << 20] {
+        let body: Vec<u8> = (0..len).map(|i: usize| (i % 251) as u8).collect();
+        let mut client = server.connect();
+        let mut sender = client.0.try_clone().expect("another handle");
+        let mut request = [&begin(KEEP)[..], END_PARAMS].concat();
+        body.chunks(32768).for_each(|piece| request.extend(record(5, piece)));
+        request.extend(END_STDIN);
+        let sending = thread::spawn(move || sender.write_all(&request));
+        let (stdout, end) = client.receive_answer();
+        sending.join().expect("no panic").expect("sent");
+        let head = stdout.windows(4).position(|part| part == b"\r\n\r\n").expect("a header section") + 4;
+        assert!(stdout[head..] == body[..], "{len} bytes differ");
+        assert_eq!(end, [0; 8]);
+    }
+}
+
+#[test]
+fn one_large_slice_and_many_small_ones() {
+    let big: &'static [u8] = vec![b'z'; 10 << 20].leak();
+    let server = Running::start(move |request: &Request, _: &mut Body, out: &mut Response| {
+        if request.param("SMALL").is_some() {
+            return big[..100_000].chunks(97).try_for_each(|piece| out.write_all(piece));
+        }
+        out.write_all(big)
+    });
+    for (pairs, len) in [(&[][..], big.len()), (&[("SMALL", "1")], 100_000)] {
+        let mut client = server.connect();
+        client.send(&get(CLOSE, pairs));
+        let (stdout, _) = client.receive_answer();
+        assert!(stdout.ends_with(&big[..len]));
+        assert!(stdout.starts_with(b"Status: 200 OK\r\n\r\nzzz"), "no length is known when the first part leaves");
+    }
+}
+
+#[test]
+fn a_cut_body_is_an_error_and_never_a_success() {
+    let server = Running::start(echo);
+    let mut client = server.connect();
+    let request =
+        [&begin(KEEP)[..], &params(&[("CONTENT_LENGTH", "5")]), END_PARAMS, &record(5, b"four"), END_STDIN].concat();
+    client.send(&request);
+    let (stdout, end) = client.receive_answer();
+    assert!(stdout.starts_with(b"Status: 500 "), "{:?}", stdout.escape_ascii().to_string());
+    assert_eq!(end, [0, 0, 0, 1, 0, 0, 0, 0]);
+    // A length that promises nothing changes nothing.
+    for length in ["", "-1", "3", "99999999999999999999"] {
+        let pairs = params(&[("CONTENT_LENGTH", length)]);
+        client.send(&[&begin(KEEP)[..], &pairs, END_PARAMS, &record(5, b"four"), END_STDIN].concat());
+        assert!(client.receive_answer().0.ends_with(b"\r\n\r\nfour"), "{length:?}");
+    }
+}
+
+#[test]
+fn half_close_after_a_whole_request_still_gets_the_answer() {
+    let server = Running::start(hello);
+    let mut client = server.connect();
+    client.send(&get(KEEP, &[]));
+    client.0.shutdown(Shutdown::Write).expect("shut down");
+    assert_eq!(client.receive_all(), answer(HELLO, 0));
+}
+
+#[test]
+fn half_close_inside_a_body_gets_nothing() {
+    let server = Running::start(echo);
+    let mut client = server.connect();
+    client.send(&[&begin(KEEP)[..], END_PARAMS, &record(5, b"some")].concat());
+    client.0.shutdown(Shutdown::Write).expect("shut down");
+    assert_eq!(client.receive_all(), b"");
+}
+
+#[test]
+fn an_abort_is_answered_by_one_end_and_the_connection_goes_on() {
+    let server = Running::start(echo);
+    let mut client = server.connect();
+    client.send(&[&begin(KEEP)[..], &params(&[("A", "b")]), &record(2, b"")].concat());
+    assert_eq!(client.receive(16), [1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    client.send(&[&begin(KEEP)[..], END_PARAMS, &record(5, b"some"), &record(2, b"ignored")].concat());
+    let (stdout, _) = client.receive_answer();
+    assert_eq!(stdout, b"");
+    client.send(&[&get(CLOSE, &[])[..]].concat());
+    assert_eq!(client.receive_all(), answer(b"Status: 200 OK\r\nContent-Length: 0\r\n\r\n", 0));
+}
+
+#[test]
+fn errors_and_panics_of_a_handler_are_500_and_the_connection_lives_on() {
+    let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| -> Result<(), HandlerError> {
+        match request.param_str("WHAT") {
+            Some("error") => Err("it does not work".into()),
+            Some("panic") => panic!("a panic that a test wants"),
+            Some("injection") => Ok(out.header("X", "a\r\nSet-Cookie: b").write_all(b"secret")?),
+            Some("late") => {
+                out.write_all(b"body")?;
+                out.header("X", "y");
+                Ok(())
+            }
+            _ => Ok(out.write_all(b"ok")?),
+        }
+    });
+    let mut client = server.connect();
+    for (what, app_status) in [("error", 1), ("panic", 101), ("injection", 1), ("late", 1)] {
+        client.send(&get(KEEP, &[("WHAT", what)]));
+        let (stdout, end) = client.receive_answer();
+        let text = String::from_utf8(stdout).expect("text");
+        assert!(text.starts_with("Status: 500 Internal Server Error\r\n"), "{what}: {text}");
+        assert!(!text.contains("secret") && !text.contains("Set-Cookie"), "{what}: {text}");
+        assert_eq!(end[3], app_status, "{what}");
+    }
+    client.send(&get(KEEP, &[]));
+    assert!(client.receive_answer().0.ends_with(b"ok"));
+}
+
+#[test]
+fn head_has_the_length_and_no_body() {
+    let server = Running::start(hello);
+    let got = server.ask(&get(CLOSE, &[("REQUEST_METHOD", "HEAD")]));
+    assert_eq!(got, answer(&HELLO[..HELLO.len() - 2], 0));
+}
+
+#[test]
+fn roles_without_a_handler_are_refused() {
+    let server = Running::start(hello);
+    let mut client = server.connect();
+    for role in [2, 3, 4] {
+        client.send(&[&[1, 1, 0, 1, 0, 8, 0, 0, 0, role, 1, 0, 0, 0, 0, 0], END_PARAMS, END_STDIN].concat());
+        assert_eq!(client.receive(16), [1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0], "role {role}");
+    }
+    client.send(&get(CLOSE, &[]));
+    assert_eq!(client.receive_all(), answer(HELLO, 0));
+}
+
+#[test]
+fn management_records_are_answered_inside_a_body() {
+    let server = Running::start(echo);
+    let mut client = server.connect();
+    client.send(&[&begin(CLOSE)[..], END_PARAMS, &record(5, b"a"), b"\x01\x63\0\0\0\0\0\0"].concat());
+    assert_eq!(client.receive(16), [1, 11, 0, 0, 0, 8, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0]);
+    client.send(&[&record(5, b"b")[..], END_STDIN].concat());
+    assert!(client.receive_answer().0.ends_with(b"\r\n\r\nab"));
+}
+
+#[test]
+fn a_handler_that_ignores_the_body_does_not_lose_the_next_request() {
+    let server = Running::start(hello);
+    let mut client = server.connect();
+    for _ in 0..3 {
+        let mut request = [&begin(KEEP)[..], END_PARAMS].concat();
+        (0..20).for_each(|_| request.extend(record(5, &[b'x'; 1000])));
+        client.send(&[&request[..], END_STDIN].concat());
+        assert_eq!(client.receive(answer(HELLO, 0).len()), answer(HELLO, 0));
+    }
+}
+
+#[test]
+fn broken_peers_get_nothing_and_others_go_on() {
+    let server = Running::start(hello);
+    let broken: [&[u8]; 6] = [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x02\x01\0\x01\0\x08\0\0\0\x01\0\0\0\0\0\0",
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03",
+        &[&begin(KEEP)[..], &begin(KEEP)].concat(),
+        &[&begin(KEEP)[..], END_STDIN].concat(),
+        &[&begin(KEEP)[..], &record(4, b"\x05\x05abc"), END_PARAMS].concat(),
+    ];
+    for bytes in broken {
+        assert_eq!(server.ask(bytes), b"", "{}", bytes.escape_ascii());
+        assert_eq!(server.ask(&get(CLOSE, &[])), answer(HELLO, 0));
+    }
+}
+
+#[test]
+fn connections_over_the_limit_wait() {
+    let mut limits = Limits::default();
+    limits.connections = 2;
+    let server = Running::start_with(limits, hello);
+    let mut kept: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for client in &mut kept {
+        client.send(&get(KEEP, &[]));
+        client.receive_answer();
+    }
+    let mut third = server.connect();
+    third.send(&get(CLOSE, &[]));
+    third.0.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");
+    third.0.read_exact(&mut [0]).expect_err("nobody serves it yet");
+    drop(kept.pop());
+    third.0.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+    assert_eq!(third.receive_all(), answer(HELLO, 0));
+}
+
+#[test]
+fn a_stop_answers_what_runs_and_closes_what_idles() {
+    let server = Running::start(echo);
+    let mut idle = server.connect();
+    idle.send(&get(KEEP, &[]));
+    idle.receive_answer();
+    let mut busy = server.connect();
+    busy.send(&[&begin(KEEP)[..], END_PARAMS, &record(5, &vec![b'x'; 20_000])].concat());
+    // Its handler runs: a part of the answer is there.
+    let first = busy.receive(8);
+    server.stop.stop();
+    assert_eq!(idle.receive_all(), b"");
+    busy.send(END_STDIN);
+    let rest = busy.receive_all();
+    assert_eq!(first[1], 6);
+    assert_eq!(rest[rest.len() - 16..], [1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
