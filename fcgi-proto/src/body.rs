@@ -59,6 +59,11 @@ impl BeginRequest {
     /// `FCGI_KEEP_CONN`: the application leaves the connection open after the request.
     pub const KEEP_CONN: u8 = 1;
 
+    /// The body of a request in this role, whose connection stays open or not.
+    pub const fn new(role: Role, keep_conn: bool) -> Self {
+        Self { role: role.to_wire(), flags: if keep_conn { Self::KEEP_CONN } else { 0 } }
+    }
+
     /// Reads the body. Total: the reserved bytes and the other flags are ignored.
     pub const fn decode(bytes: &[u8; Self::LEN]) -> Self {
         let &[role1, role0, flags, ..] = bytes;
@@ -247,6 +252,7 @@ mod tests {
         let wire = [0, 1, 1, 0, 0, 0, 0, 0];
         let body = BeginRequest { role: 1, flags: 1 };
         assert_eq!(BeginRequest::decode(&wire), body);
+        assert_eq!(body, BeginRequest::new(Role::Responder, true));
         assert_eq!(body.encode(), wire);
         assert_eq!(body.record(0x0203), [1, 1, 2, 3, 0, 8, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]);
     }

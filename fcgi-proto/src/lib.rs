@@ -24,8 +24,7 @@
 //!
 //! // A web server sends a request.
 //! let mut to_application = Vec::new();
-//! let begin = BeginRequest { role: Role::Responder.to_wire(), flags: BeginRequest::KEEP_CONN };
-//! to_application.extend(begin.record(1));
+//! to_application.extend(BeginRequest::new(Role::Responder, true).record(1));
 //! let pair = Pair { name: b"REQUEST_METHOD", value: b"POST" };
 //! let mut params = vec![0; pair.encoded_len()];
 //! pair.encode(&mut params).expect("it has the room it asked for");

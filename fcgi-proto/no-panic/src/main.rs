@@ -77,6 +77,7 @@ fn wire_types(input: &[u8]) {
     black_box(Role::from_wire(short).map(Role::to_wire));
     black_box(ProtocolStatus::from_wire(byte).to_wire());
 
+    black_box(Role::from_wire(short).map(|role| BeginRequest::new(role, byte > 0)));
     let begin = BeginRequest::decode(&array(input));
     black_box((begin.keep_conn(), begin.encode(), begin.record(short)));
     let end = EndRequest::decode(&array(input));

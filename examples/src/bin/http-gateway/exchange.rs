@@ -71,7 +71,7 @@ impl<'c> Exchange<'c> {
         patience: Duration,
     ) -> Self {
         let mut upload = Vec::with_capacity(params.len() + 64);
-        upload.extend(BeginRequest { role: Role::Responder.to_wire(), flags: 0 }.record(ID));
+        upload.extend(BeginRequest::new(Role::Responder, false).record(ID));
         put_stream(&mut upload, RecordType::Params, params);
         put_end(&mut upload, RecordType::Params);
         Self { client, http, application, patience, upload, body: Body::Here, answer: Answer::new(), out: Vec::new() }
