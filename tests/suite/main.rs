@@ -1,0 +1,11 @@
+//! Black-box tests: everything a user sees of our programs, alone and behind real web servers.
+//!
+//! One binary, one module per subject. Tests that need a web server are in modules named `servers`, which is how
+//! `tests/run --quick` leaves them out.
+
+mod app;
+mod demo;
+mod hello;
+mod launcher;
+mod readme;
+mod servers;
