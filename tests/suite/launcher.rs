@@ -152,7 +152,7 @@ fn a_program_gets_its_arguments_and_nothing_else() {
 
 #[test]
 fn a_dead_worker_is_replaced_and_the_others_stay() {
-    let launcher = Launcher::start(&["-s", "@/app.sock", "-F", "2"]);
+    let launcher = Launcher::start(&["-s", "@/app.sock", "-F", "2", "--restart-delay", "200ms"]);
     let before = launcher.workers(2);
     let socket = fs::metadata(launcher.path("app.sock")).expect("a socket").ino();
     Stray::adopt(before[0]).signal(Signal::KILL);
@@ -168,9 +168,11 @@ fn a_dead_worker_is_replaced_and_the_others_stay() {
 /// Clients wait in the socket's queue; they are not refused while no worker is there.
 #[test]
 fn clients_wait_while_no_worker_is_there() {
-    let launcher = Launcher::start(&["-s", "@/app.sock"]);
+    let launcher = Launcher::start(&["-s", "@/app.sock", "--restart-delay", "1s"]);
     for _ in 0..2 {
-        Stray::adopt(launcher.workers(1)[0]).signal(Signal::KILL);
+        let worker = Stray::adopt(launcher.workers(1)[0]);
+        worker.signal(Signal::KILL);
+        worker.wait_gone(); // else it may still accept
         expect_hello(&launcher.socket());
     }
 }
@@ -321,7 +323,8 @@ fn a_program_that_cannot_be_executed_is_named() {
     }
 }
 
-/// One line that names the option, status 255, and nothing done. `@` stands for a folder.
+/// One line that names the option, or the file that cannot be had; status 255, and nothing done. `@` stands for
+/// a folder.
 #[test]
 fn a_command_line_that_makes_no_sense_is_refused() {
     let long = format!("@/{}", "x".repeat(110));
@@ -342,15 +345,16 @@ fn a_command_line_that_makes_no_sense_is_refused() {
         ("-F", &["-s", "@/app.sock", "-F", "two", "--", "/bin/true"]),
         ("-F", &["-s", "@/app.sock", "-F", "-3", "--", "/bin/true"]),
         ("-F", &["-s", "@/app.sock", "-F", "99999999999999999999", "--", "/bin/true"]),
-        ("-P", &["-s", "@/app.sock", "-P", "@/missing/pid", "--", "/bin/true"]),
+        ("--restart-delay", &["-s", "@/app.sock", "--restart-delay", "soon", "--", "/bin/true"]),
+        ("missing/pid", &["-s", "@/app.sock", "-P", "@/missing/pid", "--", "/bin/true"]),
         ("-Z", &["-Z", "-s", "@/app.sock", "--", "/bin/true"]),
         ("--no-such-option", &["--no-such-option", "-s", "@/app.sock", "--", "/bin/true"]),
     ];
     let dir = temp_dir();
-    for (option, arguments) in cases {
+    for (named, arguments) in cases {
         let (status, line) = fails_with_one_line(launcher().args(in_folder(arguments, dir.path())));
         assert_eq!(status, 255, "{arguments:?}: {line}");
-        assert!(line.contains(option), "{arguments:?}: {option} is not named: {line}");
+        assert!(line.contains(named), "{arguments:?}: {named} is not named: {line}");
         let left: Vec<_> = fs::read_dir(dir.path()).expect("a folder").collect();
         assert!(left.is_empty(), "{arguments:?} left {left:?}");
     }
