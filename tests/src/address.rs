@@ -63,9 +63,6 @@ mod tests {
     fn addresses_are_spelt_as_in_fcgi_bind() {
         assert_eq!(Address::Unix("/run/app.sock".into()).to_string(), "unix:/run/app.sock");
         assert_eq!(Address::loopback(9000).to_string(), "127.0.0.1:9000");
-        assert_eq!(
-            Address::Tcp("[::1]:9000".parse().expect("an address")).to_string(),
-            "[::1]:9000"
-        );
+        assert_eq!(Address::Tcp("[::1]:9000".parse().expect("an address")).to_string(), "[::1]:9000");
     }
 }

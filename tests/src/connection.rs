@@ -82,8 +82,7 @@ impl Connection {
     /// When there is none, or when anything else comes: a record of another id, or not what a response is made of.
     #[track_caller]
     pub fn response(&mut self, id: u16) -> Response {
-        Response::read(self, id)
-            .unwrap_or_else(|error| panic!("no response to request {id}: {error}"))
+        Response::read(self, id).unwrap_or_else(|error| panic!("no response to request {id}: {error}"))
     }
 
     /// Waits until the application closes, and fails when it sends anything before.
@@ -102,9 +101,15 @@ impl Connection {
 
 impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Stream::Unix(stream) => stream.read(buffer),
-            Stream::Tcp(stream) => stream.read(buffer),
+        loop {
+            let result = match &mut self.0 {
+                Stream::Unix(stream) => stream.read(buffer),
+                Stream::Tcp(stream) => stream.read(buffer),
+            };
+            // A read with a timeout is not restarted by the kernel when another thread of the tests forks.
+            if !matches!(&result, Err(error) if error.kind() == ErrorKind::Interrupted) {
+                return result;
+            }
         }
     }
 }

@@ -35,9 +35,7 @@ pub fn blocks(page: &str) -> Vec<Block> {
         let info = info.trim_start_matches('`');
         let mut text = String::new();
         loop {
-            let (_, line) = lines
-                .next()
-                .unwrap_or_else(|| panic!("the block of line {} does not end", number + 1));
+            let (_, line) = lines.next().unwrap_or_else(|| panic!("the block of line {} does not end", number + 1));
             if line.trim() == fence {
                 break;
             }

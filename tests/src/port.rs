@@ -1,6 +1,6 @@
 //! Free TCP ports.
 
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below the range from which the kernel takes ports for outgoing connections (32768 and up, unless changed):
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const FIRST: u16 = 12_000;
 const COUNT: u16 = 18_000;
 
-/// A TCP port that is free on 127.0.0.1 and, where there is IPv6, on `[::1]`, and is given out once per process.
+/// A TCP port on which nobody listens at 127.0.0.1 and `[::1]`, given out once per process.
 ///
 /// Programs that take their listener as descriptor 0 need none: let [`Address::listen`](crate::Address::listen)
 /// bind port 0 for those.
@@ -21,10 +21,11 @@ pub fn free_port() -> u16 {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let offset = start.wrapping_add(step) % u32::from(COUNT);
         let port = FIRST + u16::try_from(offset).expect("less than COUNT");
-        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
-        let v6_taken = matches!(&v6, Err(error) if error.kind() == std::io::ErrorKind::AddrInUse);
-        if v4.is_ok() && !v6_taken {
+        // Not found out by listening there: a child that another test forks meanwhile would have the listener until
+        // its exec, and the port would be taken for the program that is to have it.
+        let over_ipv4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let over_ipv6 = TcpStream::connect((Ipv6Addr::LOCALHOST, port));
+        if over_ipv4.is_err() && over_ipv6.is_err() {
             return port;
         }
     }

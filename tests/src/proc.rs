@@ -104,8 +104,7 @@ mod tests {
 
     #[test]
     fn grandchildren_are_found_by_name() {
-        let process =
-            Process::start(Command::new("/bin/sh").args(["-c", "sh -c 'sleep 1000; :'; :"]));
+        let process = Process::start(Command::new("/bin/sh").args(["-c", "sh -c 'sleep 1000; :'; :"]));
         let found = eventually("a grandchild named sleep", || {
             let found = descendants_named(process.pid(), "sleep");
             (!found.is_empty()).then_some(found)

@@ -1,6 +1,6 @@
 //! A child process of a test.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -154,7 +154,10 @@ impl Output {
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             loop {
-                let count = stream.read(&mut buffer).unwrap_or(0);
+                let count = match stream.read(&mut buffer) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    result => result.unwrap_or(0),
+                };
                 let mut state = collector.lock();
                 state.bytes.extend_from_slice(&buffer[..count]);
                 state.ended = count == 0;
@@ -211,11 +214,7 @@ impl Output {
             if let Some(seen) = look(&state) {
                 return seen;
             }
-            assert!(
-                !last,
-                "not within {PATIENCE:?}: {what}; so far:\n{}",
-                String::from_utf8_lossy(&state.bytes)
-            );
+            assert!(!last, "not within {PATIENCE:?}: {what}; so far:\n{}", String::from_utf8_lossy(&state.bytes));
             let waited = self.0.changed.wait_timeout(state, deadline.left());
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -20,11 +20,7 @@ impl Program {
             Some(path) => PathBuf::from(path),
             None => Self::folder().join(name),
         };
-        assert!(
-            path.is_file(),
-            "{} is not there: run `cargo build --workspace --bins` first",
-            path.display()
-        );
+        assert!(path.is_file(), "{} is not there: run `cargo build --workspace --bins` first", path.display());
         Program(path)
     }
 
@@ -32,10 +28,7 @@ impl Program {
     pub fn installed(name: &str) -> Option<Self> {
         // A user's PATH often lacks the folders for system daemons.
         let path = env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
-        path.split(':')
-            .map(|dir| Path::new(dir).join(name))
-            .find(|path| path.is_file())
-            .map(Program)
+        path.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file()).map(Program)
     }
 
     /// The folder of our programs.
@@ -71,8 +64,6 @@ impl Program {
 pub fn repository() -> PathBuf {
     match env::var_os("FCGI_TEST_REPOSITORY") {
         Some(path) => PathBuf::from(path),
-        None => {
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
-        }
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned(),
     }
 }

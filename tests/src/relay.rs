@@ -71,8 +71,7 @@ fn pass(mut from: Connection, mut to: Connection) {
             Ok(count) if to.write_all(&buffer[..count]).is_ok() => {}
             Ok(_) => break,
             // The read timed out: an idle kept connection.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(_) => break,
         }
     }
@@ -87,8 +86,7 @@ mod tests {
     #[test]
     fn bytes_pass_and_connections_are_counted() {
         let dir = temp_dir();
-        let (front, back) =
-            (Address::Unix(dir.path().join("front")), Address::Unix(dir.path().join("back")));
+        let (front, back) = (Address::Unix(dir.path().join("front")), Address::Unix(dir.path().join("back")));
         let Address::Unix(path) = &back else { unreachable!() };
         let echo = UnixListener::bind(path).expect("a listener");
         thread::spawn(move || {

@@ -82,7 +82,6 @@ fn record(kind: &str, reason: Arguments<'_>) {
     if let Some(path) = env::var_os("FCGI_TEST_SKIPS") {
         let file = OpenOptions::new().create(true).append(true).open(path);
         // One write in append mode: lines of parallel tests do not mix.
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .expect("FCGI_TEST_SKIPS cannot be written");
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("FCGI_TEST_SKIPS cannot be written");
     }
 }

@@ -27,9 +27,7 @@ impl Stray {
 
     /// Whether it runs.
     pub fn is_alive(&self) -> bool {
-        self.started.is_some()
-            && proc::start_time(self.pid) == self.started
-            && proc::is_alive(self.pid)
+        self.started.is_some() && proc::start_time(self.pid) == self.started && proc::is_alive(self.pid)
     }
 
     /// Sends it a signal, unless it has ended.

@@ -33,14 +33,9 @@ impl WebServer {
     /// # Panics
     /// When a placeholder is left or the server does not start.
     #[track_caller]
-    pub fn start(
-        configuration: &str,
-        fill: &[(&str, &str)],
-        command: impl FnOnce(&Path, &Path) -> Command,
-    ) -> Self {
+    pub fn start(configuration: &str, fill: &[(&str, &str)], command: impl FnOnce(&Path, &Path) -> Command) -> Self {
         let template = repository().join("examples/servers").join(configuration);
-        let text = fs::read_to_string(&template)
-            .unwrap_or_else(|error| panic!("{}: {error}", template.display()));
+        let text = fs::read_to_string(&template).unwrap_or_else(|error| panic!("{}: {error}", template.display()));
         Self::start_with_text(&text, fill, command)
     }
 
@@ -49,11 +44,7 @@ impl WebServer {
     /// # Panics
     /// When a placeholder is left or the server does not start.
     #[track_caller]
-    pub fn start_with_text(
-        text: &str,
-        fill: &[(&str, &str)],
-        command: impl FnOnce(&Path, &Path) -> Command,
-    ) -> Self {
+    pub fn start_with_text(text: &str, fill: &[(&str, &str)], command: impl FnOnce(&Path, &Path) -> Command) -> Self {
         let dir = temp_dir();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let dir_name = dir.path().to_str().expect("a temporary folder has a plain name");
@@ -121,9 +112,7 @@ fn placeholder(text: &str) -> Option<String> {
     let parts: Vec<&str> = text.split('@').collect();
     // Between two at signs: neither the first part nor the last.
     let between = parts.get(1..parts.len().saturating_sub(1))?;
-    let name = between
-        .iter()
-        .find(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase()))?;
+    let name = between.iter().find(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase()))?;
     Some(format!("@{name}@"))
 }
 

@@ -128,8 +128,9 @@ impl Record {
     /// Reads a record; `None` when the input ends before its first byte.
     pub fn read(input: &mut impl Read) -> io::Result<Option<Self>> {
         let mut header = [0; 8];
-        if input.read(&mut header[..1])? == 0 {
-            return Ok(None);
+        match input.read_exact(&mut header[..1]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
         }
         input.read_exact(&mut header[1..])?;
         let [version, kind, id1, id0, length1, length0, padding, _reserved] = header;
@@ -163,8 +164,7 @@ impl Response {
         let mut response = Response::default();
         let mut stdout_ended = false;
         loop {
-            let record = Record::read(input)?
-                .ok_or_else(|| io::Error::other("closed before END_REQUEST"))?;
+            let record = Record::read(input)?.ok_or_else(|| io::Error::other("closed before END_REQUEST"))?;
             if record.id != id {
                 return Err(io::Error::other(format!("a record of id {}: {record:?}", record.id)));
             }
@@ -222,12 +222,8 @@ impl Response {
     /// Headers end at an empty line; lines end in LF or in CRLF.
     #[track_caller]
     fn split(&self) -> (&[u8], &[u8]) {
-        let end = |mark: &[u8]| {
-            self.stdout
-                .windows(mark.len())
-                .position(|bytes| bytes == mark)
-                .map(|at| at + mark.len())
-        };
+        let end =
+            |mark: &[u8]| self.stdout.windows(mark.len()).position(|bytes| bytes == mark).map(|at| at + mark.len());
         let end = [end(b"\n\n"), end(b"\r\n\r\n")].into_iter().flatten().min();
         self.stdout.split_at(end.unwrap_or_else(|| panic!("no end of the headers: {self:?}")))
     }
@@ -239,10 +235,7 @@ mod tests {
 
     #[test]
     fn begin_request_as_in_the_specification() {
-        assert_eq!(
-            begin(1, RESPONDER, KEEP_CONN),
-            [1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
-        );
+        assert_eq!(begin(1, RESPONDER, KEEP_CONN), [1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]);
         assert_eq!(begin(0x0203, 0x0405, 6), [1, 1, 2, 3, 0, 8, 0, 0, 4, 5, 6, 0, 0, 0, 0, 0]);
     }
 
@@ -257,10 +250,7 @@ mod tests {
     #[test]
     fn a_stream_ends_in_an_empty_record() {
         let bytes = stream(STDIN, 1, b"abc", 2);
-        assert_eq!(
-            bytes,
-            b"\x01\x05\0\x01\0\x02\0\0ab\x01\x05\0\x01\0\x01\0\0c\x01\x05\0\x01\0\0\0\0"
-        );
+        assert_eq!(bytes, b"\x01\x05\0\x01\0\x02\0\0ab\x01\x05\0\x01\0\x01\0\0c\x01\x05\0\x01\0\0\0\0");
     }
 
     #[test]
@@ -291,11 +281,11 @@ mod tests {
     fn what_is_no_response_is_refused() {
         for bytes in [
             &b""[..],
-            b"\x01\x06\0\x02\0\0\0\0", // another id
+            b"\x01\x06\0\x02\0\0\0\0",                          // another id
             b"\x01\x06\0\x01\0\0\0\0\x01\x06\0\x01\0\x01\0\0x", // more after the end
-            b"\x01\x0a\0\x01\0\0\0\0", // a management record
-            b"\x02\x06\0\x01\0\0\0\0", // another version
-            b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0", // a short END_REQUEST
+            b"\x01\x0a\0\x01\0\0\0\0",                          // a management record
+            b"\x02\x06\0\x01\0\0\0\0",                          // another version
+            b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0",          // a short END_REQUEST
         ] {
             assert!(Response::read(&mut &bytes[..], 1).is_err(), "{bytes:?}");
         }

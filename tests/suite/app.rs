@@ -22,8 +22,7 @@ impl App {
     /// Starts `name` so that it binds a socket of its own, and waits for that.
     #[track_caller]
     pub(crate) fn with_bind(name: &str, address: Address) -> Self {
-        let process =
-            Process::start(Program::ours(name).command().env("FCGI_BIND", address.to_string()));
+        let process = Process::start(Program::ours(name).command().env("FCGI_BIND", address.to_string()));
         wait_until_it_listens(&address);
         App { process, address }
     }
@@ -75,4 +74,27 @@ pub(crate) fn fails_with_one_line(command: &mut Command) -> (i32, String) {
     assert_eq!(stderr.lines().count(), 1, "not one line on stderr for {command:?}:\n{stderr}");
     assert_eq!(stdout, "", "output of {command:?}");
     (status.code().unwrap_or_else(|| panic!("{command:?} ended by a signal: {status}")), stderr)
+}
+
+/// What a browser shows of HTML text: `<` for `&lt;`, `&#60;` and `&#x3c;`, however the application spells it.
+pub(crate) fn unescape(html: &str) -> String {
+    let mut parts = html.split('&');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once(';').unwrap_or_else(|| panic!("a bare & in {html}"));
+        let code = match name.strip_prefix('#') {
+            Some(number) => match number.strip_prefix('x') {
+                Some(number) => u32::from_str_radix(number, 16).ok(),
+                None => number.parse().ok(),
+            },
+            None => {
+                let known = [("lt", '<'), ("gt", '>'), ("amp", '&'), ("quot", '"'), ("apos", '\'')];
+                known.into_iter().find(|(known, _)| *known == name).map(|(_, c)| u32::from(c))
+            }
+        };
+        let c = code.and_then(char::from_u32).unwrap_or_else(|| panic!("what is &{name}; in {html}"));
+        text.push(c);
+        text.push_str(rest);
+    }
+    text
 }

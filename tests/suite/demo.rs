@@ -6,10 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use fcgi_tests::{
-    HttpClient, Process, Program, Signal, Stray, TempDir, eventually, eventually_within, proc,
-    temp_dir,
-};
+use fcgi_tests::{HttpClient, Process, Program, Signal, Stray, TempDir, eventually, eventually_within, proc, temp_dir};
 
 /// A running demo, in a process group of its own as a shell would start it, with its own temporary folder.
 pub(crate) struct Demo {
@@ -49,12 +46,10 @@ impl Demo {
     #[track_caller]
     pub(crate) fn leaves_nothing(mut self, end: impl FnOnce(&mut Process)) {
         self.workers();
-        let all: Vec<Stray> =
-            proc::descendants(self.process.pid()).into_iter().map(Stray::adopt).collect();
+        let all: Vec<Stray> = proc::descendants(self.process.pid()).into_iter().map(Stray::adopt).collect();
         end(&mut self.process);
         let status = self.process.wait_exit();
-        let alive: Vec<u32> =
-            all.iter().filter(|process| process.is_alive()).map(Stray::pid).collect();
+        let alive: Vec<u32> = all.iter().filter(|process| process.is_alive()).map(Stray::pid).collect();
         assert_eq!(alive, [0; 0], "processes are left ({status})");
         let left: Vec<_> = fs::read_dir(self.temporary.path()).expect("a folder").collect();
         assert!(left.is_empty(), "files are left: {left:?}");
@@ -66,9 +61,7 @@ impl Demo {
 /// The address in a line such as `Open http://127.0.0.1:8080/ in a browser`.
 fn address_in(line: &str) -> Option<SocketAddr> {
     let rest = line.split_once("http://")?.1;
-    let end = rest
-        .find(|c: char| !(c.is_ascii_alphanumeric() || "[].:".contains(c)))
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "[].:".contains(c))).unwrap_or(rest.len());
     rest[..end].trim_end_matches(['.', ':']).parse().ok()
 }
 
@@ -77,16 +70,9 @@ fn it_serves_a_page_and_hello() {
     let demo = Demo::start();
     let page = demo.client().get("/").expect("a page");
     assert_eq!(page.status(), 200);
-    assert!(
-        page.header("Content-Type").is_some_and(|value| value.starts_with("text/html")),
-        "{page:?}"
-    );
+    assert!(page.header("Content-Type").is_some_and(|value| value.starts_with("text/html")), "{page:?}");
     let workers = demo.workers();
-    assert!(
-        workers.iter().any(|pid| page.text().contains(&pid.to_string())),
-        "no pid of {workers:?}: {}",
-        page.text()
-    );
+    assert!(workers.iter().any(|pid| page.text().contains(&pid.to_string())), "no pid of {workers:?}: {}", page.text());
     let hello = demo.client().get("/hello").expect("an answer");
     assert_eq!((hello.status(), &hello.text()[..]), (200, "Hello, World!"));
 }
@@ -141,12 +127,7 @@ fn a_taken_port_is_stepped_over() {
     // Held by us, or by whoever else has it: it is taken either way.
     let _taken = TcpListener::bind("127.0.0.1:8080");
     let (one, other) = (Demo::start(), Demo::start());
-    assert!(
-        one.address.port() > 8080 && other.address.port() > 8080,
-        "{} {}",
-        one.address,
-        other.address
-    );
+    assert!(one.address.port() > 8080 && other.address.port() > 8080, "{} {}", one.address, other.address);
     assert_ne!(one.address, other.address);
     for demo in [&one, &other] {
         assert_eq!(demo.client().get("/hello").expect("an answer").text(), "Hello, World!");

@@ -3,13 +3,11 @@
 use std::fs;
 use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fcgi_tests::{
-    Address, Process, Program, Signal, Stray, TempDir, eventually, free_port, proc, skip, temp_dir,
-};
+use fcgi_tests::{Address, Process, Program, Signal, Stray, TempDir, eventually, free_port, proc, skip, temp_dir};
 
 use crate::app::{expect_hello, fails_with_one_line, wait_until_it_listens};
 
@@ -70,8 +68,7 @@ fn in_folder(options: &[&str], dir: &Path) -> Vec<String> {
 fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script can be written");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-        .expect("a script can be made executable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script can be made executable");
     path
 }
 
@@ -117,8 +114,7 @@ fn options_may_be_attached_and_the_last_one_wins() {
 #[test]
 fn workers_share_one_socket_as_descriptor_0() {
     let launcher = Launcher::start(&["-s", "@/app.sock", "-F", "3"]);
-    let sockets: Vec<_> =
-        launcher.workers(3).into_iter().map(|pid| proc::descriptor(pid, 0)).collect();
+    let sockets: Vec<_> = launcher.workers(3).into_iter().map(|pid| proc::descriptor(pid, 0)).collect();
     let first = sockets[0].as_ref().expect("descriptor 0 of a worker");
     assert!(first.to_string_lossy().starts_with("socket:"), "{first:?}");
     assert!(sockets.iter().all(|socket| socket.as_ref() == Some(first)), "{sockets:?}");
@@ -135,18 +131,14 @@ fn a_program_gets_its_arguments_and_nothing_else() {
     );
     let program = script(dir.path(), "program", &text);
     let options = ["-s", "@/app.sock"];
-    let arguments =
-        [program.to_str().expect("a plain path"), "", "a b", "-F", "$HOME", "--", "'\"\\"];
+    let arguments = [program.to_str().expect("a plain path"), "", "a b", "-F", "$HOME", "--", "'\"\\"];
     let _launcher = Launcher::start_program(&options, &arguments);
     let report = eventually("the program's report", || fs::read_to_string(&report).ok());
     let (arguments, descriptors) = report.split_once('\n').expect("two lines");
     assert_eq!(arguments, "<><a b><-F><$HOME><--><'\"\\>");
     // The shell itself reads its script from 10, or some such number above 9.
-    let open: Vec<u32> = descriptors
-        .lines()
-        .map(|line| line.parse().expect("a number"))
-        .filter(|&fd| fd < 10)
-        .collect();
+    let open: Vec<u32> =
+        descriptors.lines().map(|line| line.parse().expect("a number")).filter(|&fd| fd < 10).collect();
     assert_eq!(open, [0, 1, 2]);
 }
 
@@ -181,13 +173,9 @@ fn clients_wait_while_no_worker_is_there() {
 fn a_program_that_always_ends_is_started_again_and_again() {
     let dir = temp_dir();
     let starts = dir.path().join("starts");
-    let program =
-        script(dir.path(), "program", &format!("echo started >>{}; exit 3", starts.display()));
-    let mut launcher =
-        Launcher::start_program(&["-s", "@/app.sock"], &[program.to_str().expect("a plain path")]);
-    eventually("a third start", || {
-        (fs::read_to_string(&starts).ok()?.lines().count() >= 3).then_some(())
-    });
+    let program = script(dir.path(), "program", &format!("echo started >>{}; exit 3", starts.display()));
+    let mut launcher = Launcher::start_program(&["-s", "@/app.sock"], &[program.to_str().expect("a plain path")]);
+    eventually("a third start", || (fs::read_to_string(&starts).ok()?.lines().count() >= 3).then_some(()));
     assert!(launcher.socket().connect().is_ok(), "the socket is closed");
     assert_eq!(launcher.process.stop().code(), Some(0));
 }
@@ -231,9 +219,7 @@ fn sigkill_of_the_supervisor_leaves_no_worker() {
 fn it_runs_in_the_background_with_a_pid_file() {
     let dir = temp_dir();
     let mut command = launcher();
-    command
-        .args(in_folder(&["-s", "@/app.sock", "-F", "2", "-P", "@/pid", "--"], dir.path()))
-        .arg(path_of("hello"));
+    command.args(in_folder(&["-s", "@/app.sock", "-F", "2", "-P", "@/pid", "--"], dir.path())).arg(path_of("hello"));
     let mut process = Process::start(&mut command);
     assert_eq!(process.wait_exit().code(), Some(0), "{}", process.stderr().text());
     let line = process.stdout().to_end();
@@ -244,10 +230,7 @@ fn it_runs_in_the_background_with_a_pid_file() {
     expect_hello(&Address::Unix(dir.path().join("app.sock")));
     daemon.signal(Signal::TERM);
     daemon.wait_gone();
-    assert!(
-        !dir.path().join("pid").exists() && !dir.path().join("app.sock").exists(),
-        "a file is left"
-    );
+    assert!(!dir.path().join("pid").exists() && !dir.path().join("app.sock").exists(), "a file is left");
 }
 
 #[test]
@@ -255,6 +238,8 @@ fn a_stale_socket_is_replaced() {
     let dir = temp_dir();
     let path = dir.path().join("app.sock");
     drop(UnixListener::bind(&path).expect("a socket"));
+    // A child forked by another test has a copy of the listener until its exec.
+    eventually("a stale socket", || UnixStream::connect(&path).is_err().then_some(()));
     let mut command = launcher();
     command.arg("-s").arg(&path).args(["-n", "--"]).arg(path_of("hello"));
     let _process = Process::start(&mut command);
@@ -273,15 +258,10 @@ fn what_is_no_stale_socket_is_refused_and_stays() {
     fs::create_dir(path("folder")).expect("a folder");
     for name in ["live", "datagram", "file", "folder"] {
         let before = fs::metadata(path(name)).expect("it is there").ino();
-        let (status, line) = fails_with_one_line(
-            launcher().arg("-s").arg(path(name)).args(["-n", "--"]).arg(path_of("hello")),
-        );
+        let (status, line) =
+            fails_with_one_line(launcher().arg("-s").arg(path(name)).args(["-n", "--"]).arg(path_of("hello")));
         assert!(status == 255 && line.contains(name), "{name}: {status}: {line}");
-        assert_eq!(
-            fs::metadata(path(name)).expect("it is still there").ino(),
-            before,
-            "{name} was replaced"
-        );
+        assert_eq!(fs::metadata(path(name)).expect("it is still there").ino(), before, "{name} was replaced");
     }
     assert_eq!(fs::read_to_string(path("file")).expect("a file"), "precious");
 }
@@ -290,9 +270,8 @@ fn what_is_no_stale_socket_is_refused_and_stays() {
 fn a_port_in_use_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = taken.local_addr().expect("its address").port().to_string();
-    let (status, line) = fails_with_one_line(
-        launcher().args(["-a", "127.0.0.1", "-p", &port, "-n", "--"]).arg(path_of("hello")),
-    );
+    let (status, line) =
+        fails_with_one_line(launcher().args(["-a", "127.0.0.1", "-p", &port, "-n", "--"]).arg(path_of("hello")));
     assert!(status == 255 && line.contains(&port), "{status}: {line}");
 }
 
@@ -307,18 +286,9 @@ fn a_program_that_cannot_be_executed_is_named() {
             let mut command = launcher();
             command.args(options).args(foreground).arg("--").arg(dir.path().join(program));
             let (status, line) = fails_with_one_line(&mut command);
-            assert!(
-                status == errno && line.contains(program),
-                "{program} {foreground:?}: {status}: {line}"
-            );
-            assert!(
-                !dir.path().join("app.sock").exists(),
-                "{program} {foreground:?}: the socket is left"
-            );
-            assert!(
-                !dir.path().join("pid").exists(),
-                "{program} {foreground:?}: the pid file is left"
-            );
+            assert!(status == errno && line.contains(program), "{program} {foreground:?}: {status}: {line}");
+            assert!(!dir.path().join("app.sock").exists(), "{program} {foreground:?}: the socket is left");
+            assert!(!dir.path().join("pid").exists(), "{program} {foreground:?}: the pid file is left");
         }
     }
 }
@@ -363,8 +333,7 @@ fn a_command_line_that_makes_no_sense_is_refused() {
 #[test]
 fn something_to_run_and_somewhere_to_listen_are_needed() {
     let dir = temp_dir();
-    for arguments in [&["-s", "@/app.sock"][..], &["-s", "@/app.sock", "--"], &["--", "/bin/true"]]
-    {
+    for arguments in [&["-s", "@/app.sock"][..], &["-s", "@/app.sock", "--"], &["--", "/bin/true"]] {
         let (status, line) = fails_with_one_line(launcher().args(in_folder(arguments, dir.path())));
         assert_eq!(status, 255, "{arguments:?}: {line}");
     }

@@ -18,9 +18,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fcgi_tests::{
-    Address, Block, Process, Program, Signal, TempDir, blocks, once_is_enough, repository, temp_dir,
-};
+use fcgi_tests::{Address, Block, Process, Program, Signal, TempDir, blocks, once_is_enough, repository, temp_dir};
 
 use crate::app::{ask, expect_hello, wait_until_it_listens};
 use crate::demo::Demo;
@@ -46,10 +44,10 @@ fn example(name: &str) -> String {
 
 /// The text of the block `test=NAME` with its paths replaced.
 fn example_in(name: &str, dir: &Path) -> String {
-    let programs = Program::folder();
-    example(name)
-        .replace("target/release/", &format!("{}/", programs.display()))
-        .replace("/tmp/", &format!("{}/", dir.display()))
+    let (programs, dir) = (Program::folder(), dir.display());
+    // In this order: the programs may be in a folder below /tmp/.
+    let text = example(name).replace("/tmp/", &format!("{dir}/"));
+    text.replace("target/release/", &format!("{}/", programs.display()))
 }
 
 /// A command of a shell block: its lines without prompts and comments.
@@ -70,16 +68,8 @@ fn every_block_is_tested() {
     let mut unseen: BTreeSet<&str> = NAMES.into();
     for block in &blocks {
         match block.test.as_deref() {
-            Some(name) => assert!(
-                NAMES.contains(&name),
-                "README.md, line {}: no test is called {name}",
-                block.line
-            ),
-            None => assert_eq!(
-                block.language, "text",
-                "README.md, line {}: no test= and no text",
-                block.line
-            ),
+            Some(name) => assert!(NAMES.contains(&name), "README.md, line {}: no test is called {name}", block.line),
+            None => assert_eq!(block.language, "text", "README.md, line {}: no test= and no text", block.line),
         }
         unseen.remove(block.test.as_deref().unwrap_or_default());
     }
@@ -105,8 +95,7 @@ fn demo() {
     let demo = Demo::start_with(&mut shell(&format!("exec {first} --quiet")));
     let address = demo.address.to_string();
     for command in others {
-        let command =
-            command.replace("127.0.0.1:8080", &address).replace("localhost:8080", &address);
+        let command = command.replace("127.0.0.1:8080", &address).replace("localhost:8080", &address);
         let mut process = Process::start(&mut shell(&command));
         assert!(process.wait_exit().success(), "{command}: {}", process.stderr().text());
         if command.contains("/hello") {
@@ -144,18 +133,11 @@ fn app() {
     fs::create_dir_all(package.join("src")).expect("a folder");
     fs::write(package.join("Cargo.toml"), manifest).expect("a file");
     fs::write(package.join("src/main.rs"), &source).expect("a file");
-    fs::copy(workspace.join("Cargo.lock"), package.join("Cargo.lock"))
-        .expect("the workspace has a lock file");
+    fs::copy(workspace.join("Cargo.lock"), package.join("Cargo.lock")).expect("the workspace has a lock file");
     let mut cargo = shell("exec cargo build --offline --quiet");
-    let mut build = Process::start(
-        cargo.current_dir(&package).env("CARGO_TARGET_DIR", dir.path().join("target")),
-    );
+    let mut build = Process::start(cargo.current_dir(&package).env("CARGO_TARGET_DIR", dir.path().join("target")));
     let status = build.wait_exit_within(BUILD_TIME);
-    assert!(
-        status.success(),
-        "the application of the README does not build:\n{}",
-        build.stderr().to_end()
-    );
+    assert!(status.success(), "the application of the README does not build:\n{}", build.stderr().to_end());
 
     let socket = dir.path().join("app.sock");
     let listener: OwnedFd = UnixListener::bind(&socket).expect("a listener").into();
@@ -163,11 +145,7 @@ fn app() {
     let _app = Process::start(command.env_clear().stdin(Stdio::from(listener)));
     let response = ask(&Address::Unix(socket), "/");
     assert_eq!(response.status(), 200);
-    assert!(
-        response.text().contains("192.0.2.1"),
-        "the client's address is not in {:?}",
-        response.text()
-    );
+    assert!(response.text().contains("192.0.2.1"), "the client's address is not in {:?}", response.text());
 }
 
 /// The launcher line, left running.
@@ -188,8 +166,7 @@ impl Launched {
             words[0].ends_with("fcgi-spawn") && words.contains(&"-n"),
             "not fcgi-spawn in the foreground: {command}"
         );
-        let at =
-            words.iter().position(|&word| word == "-s").expect("the launcher line has -s PATH");
+        let at = words.iter().position(|&word| word == "-s").expect("the launcher line has -s PATH");
         let socket = Address::Unix(words[at + 1].into());
         let launcher = Process::start(&mut shell(&format!("exec {command}")));
         wait_until_it_listens(&socket);
@@ -214,11 +191,8 @@ mod servers {
         let Some(nginx) = Program::installed("nginx") else { skip!("nginx is not installed") };
         let launched = Launched::start();
         let snippet = example_in("nginx", launched.dir.path());
-        let (server, end) = if snippet.contains("server {") {
-            ("", "")
-        } else {
-            ("server { listen 127.0.0.1:@PORT@;\n", "}")
-        };
+        let (server, end) =
+            if snippet.contains("server {") { ("", "") } else { ("server { listen 127.0.0.1:@PORT@;\n", "}") };
         // A relative include is looked for beside the configuration, which is /etc/nginx for a reader.
         let snippet = snippet
             .replace("include fastcgi", "include /etc/nginx/fastcgi")
@@ -228,8 +202,7 @@ mod servers {
              client_body_temp_path @DIR@/b; fastcgi_temp_path @DIR@/f; proxy_temp_path @DIR@/p; scgi_temp_path @DIR@/s; \
              uwsgi_temp_path @DIR@/u;\n{server}{snippet}{end}\n}}\n"
         );
-        let site =
-            WebServer::start_with_text(&text, &[], |dir, file| start_nginx(&nginx, dir, file));
+        let site = WebServer::start_with_text(&text, &[], |dir, file| start_nginx(&nginx, dir, file));
         let answer = site.client("localhost").get("/hello").expect("an answer");
         assert_eq!((answer.status(), &answer.text()[..]), (200, "Hello, World!"));
     }
