@@ -28,8 +28,12 @@ impl Stat {
 }
 
 /// Whether process `pid` runs: it exists and is not a zombie.
+///
+/// A killed process shows as a zombie as soon as its first thread has ended. While others are still ending, they can
+/// take connections off a listening socket, so it counts as running until they are gone.
 pub fn is_alive(pid: u32) -> bool {
-    Stat::of(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    let Some(stat) = Stat::of(pid) else { return false };
+    !matches!(stat.state, 'Z' | 'X') || numbers_in(&format!("/proc/{pid}/task")).len() > 1
 }
 
 /// When it was started, in clock ticks since boot.

@@ -138,7 +138,11 @@ fn a_killed_worker_is_replaced() {
     let dir = temp_dir();
     let socket = Address::Unix(dir.path().join("app.sock"));
     let mut command = Program::ours("fcgi-spawn").command();
-    command.arg("-s").arg(dir.path().join("app.sock")).args(["-F", "2", "-n", "--"]).arg(Program::ours("hello").path());
+    command
+        .arg("-s")
+        .arg(dir.path().join("app.sock"))
+        .args(["-F", "2", "--restart-delay", "1s", "-n", "--"])
+        .arg(Program::ours("hello").path());
     let launcher = Process::start(&mut command);
     let workers = |known: &[u32]| {
         eventually("two workers, all of them new", || {
