@@ -174,7 +174,8 @@ fn a_program_that_always_ends_is_started_again_and_again() {
     let dir = temp_dir();
     let starts = dir.path().join("starts");
     let program = script(dir.path(), "program", &format!("echo started >>{}; exit 3", starts.display()));
-    let mut launcher = Launcher::start_program(&["-s", "@/app.sock"], &[program.to_str().expect("a plain path")]);
+    let options = ["-s", "@/app.sock", "--restart-delay", "200ms"];
+    let mut launcher = Launcher::start_program(&options, &[program.to_str().expect("a plain path")]);
     eventually("a third start", || (fs::read_to_string(&starts).ok()?.lines().count() >= 3).then_some(()));
     assert!(launcher.socket().connect().is_ok(), "the socket is closed");
     assert_eq!(launcher.process.stop().code(), Some(0));

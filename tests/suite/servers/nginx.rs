@@ -90,6 +90,8 @@ fn get() {
     }
 }
 
+/// nginx stops sending a body when the head of the answer arrives, so an application has to read to the end of it
+/// before it answers: one that answers while it reads hangs here, as soon as sockets hold less than the rest.
 #[test]
 fn post_of_1_mib_comes_back_byte_for_byte() {
     let Some(nginx) = Program::installed("nginx") else { skip!("nginx is not installed") };
