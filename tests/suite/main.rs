@@ -5,6 +5,7 @@
 
 mod app;
 mod demo;
+mod dump;
 mod hello;
 mod launcher;
 mod readme;
