@@ -8,6 +8,9 @@ use crate::wire::{Wire, aborted};
 /// The body of a request, `FCGI_STDIN`, read as it comes.
 ///
 /// Nothing is read ahead of the handler beyond the connection's buffer, so a slow handler slows its client down.
+/// nginx, mod_fcgid and Caddy stop sending a body when the answer to it begins: read it to its end first, or as far as
+/// you want it, unless you know your web server.
+///
 /// As a [`BufRead`] it lends the bytes in place, without copying.
 ///
 /// # Errors

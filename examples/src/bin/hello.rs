@@ -3,7 +3,7 @@
 //! Start it with `fcgi-spawn -n -s /run/hello.sock -- hello`, or by itself with `FCGI_BIND=127.0.0.1:9000 hello`.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -32,10 +32,16 @@ fn greet(out: &mut Response) -> io::Result<()> {
     out.write_all(b"Hello, World!")
 }
 
-/// Sends the request's body back as it comes, however long it is.
+/// Sends the request's body back. All of it is read first: nginx, mod_fcgid and Caddy stop sending an upload when the
+/// answer begins.
 fn echo(body: &mut Body, out: &mut Response) -> io::Result<()> {
+    const LIMIT: u64 = 16 << 20;
+    let mut bytes = Vec::new();
+    if body.take(LIMIT + 1).read_to_end(&mut bytes)? as u64 > LIMIT {
+        return writeln!(out.status(413).content_type("text/plain"), "more than {LIMIT} bytes");
+    }
     out.content_type("application/octet-stream");
-    io::copy(body, out).map(drop)
+    out.write_all(&bytes)
 }
 
 /// A page that says which process answered, and what the web server told it.
