@@ -131,6 +131,10 @@ impl ValuesReader {
                 }
             }
             Piece::Value { bytes, end } => {
+                // Only of an empty value is a piece empty, and that is no number.
+                if bytes.is_empty() {
+                    self.number = None;
+                }
                 for &byte in bytes {
                     self.number = self.number.and_then(|number| append_digit(number, byte));
                 }
@@ -212,5 +216,16 @@ mod tests {
         let mut reader = ValuesReader::new();
         reader.read(b"\x0e\x03FCGI_MAX_CONNS256\x0d\x02FCGI_MAX_REQSxx\x0f\x01FCGI_MPXS_CONNS1");
         assert_eq!(reader.result(), Some(Values { max_conns: Some(256), max_reqs: None, mpxs_conns: Some(true) }));
+    }
+
+    #[test]
+    fn an_empty_value_is_no_number() {
+        let content = b"\x0d\x00FCGI_MAX_REQS\x0e\x01FCGI_MAX_CONNS1\x0e\x00FCGI_MAX_CONNS";
+        for cut in 0..=content.len() {
+            let mut reader = ValuesReader::new();
+            reader.read(&content[..cut]);
+            reader.read(&content[cut..]);
+            assert_eq!(reader.result(), Some(Values::default()), "cut at {cut}");
+        }
     }
 }
