@@ -147,7 +147,7 @@ impl Connection<'_> {
                 }
                 Some(Event::Skipped { header }) => {
                     self.input.used_but(left);
-                    log::debug!("record type {} has no meaning here, skipped", header.kind.to_wire());
+                    log::debug!("{} of request {} has no meaning here, skipped", header.kind, header.id);
                 }
                 // Bodies are read by the handler; what it left is skipped by the session.
                 Some(Event::Stdin { .. } | Event::StdinEnd { .. } | Event::Data { .. } | Event::DataEnd { .. }) => {

@@ -90,10 +90,10 @@ impl Decoder {
     #[inline]
     pub(crate) fn next_whole<'a>(&mut self, input: &mut &'a [u8]) -> Option<Fragment<'a>> {
         let mut rest = *input;
-        match self.state {
-            State::Start => {}
-            State::Padding(padding) => (_, rest) = rest.split_at_checked(usize::from(padding))?,
-            State::Header { .. } | State::Content { .. } | State::Broken(_) => return None,
+        if let State::Padding(padding) = self.state {
+            (_, rest) = rest.split_at_checked(usize::from(padding))?;
+        } else if !matches!(self.state, State::Start) {
+            return None;
         }
         let (bytes, rest) = rest.split_first_chunk()?;
         let header = Header::decode(bytes).ok()?;

@@ -204,6 +204,21 @@ pub(crate) fn split_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
     }
 }
 
+/// Skips the pairs at the front of `bytes` that are whole and whose lengths take a byte each; gives how many, and what
+/// follows them.
+#[inline]
+pub(crate) fn skip_short_pairs(mut bytes: &[u8]) -> (u32, &[u8]) {
+    let mut pairs = 0u32;
+    while let &[name, value, ref rest @ ..] = bytes {
+        match rest.get(usize::from(name) + usize::from(value)..) {
+            Some(rest) if name | value < 128 => bytes = rest,
+            _ => break,
+        }
+        pairs = pairs.saturating_add(1);
+    }
+    (pairs, bytes)
+}
+
 #[inline(never)]
 fn split_long_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
     let (name, rest) = split_length(bytes)?;

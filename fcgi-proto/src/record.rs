@@ -1,3 +1,5 @@
+use core::fmt;
+
 use crate::ProtocolError;
 
 /// The type of a record, `FCGI_Header.type`; one nobody has defined is kept as it came.
@@ -66,6 +68,26 @@ impl RecordType {
             Self::UnknownType => 11,
             Self::Other(other) => other,
         }
+    }
+}
+
+/// The specification's name without the `FCGI_` in front of it, or `type N`.
+impl fmt::Display for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match *self {
+            Self::BeginRequest => "BEGIN_REQUEST",
+            Self::AbortRequest => "ABORT_REQUEST",
+            Self::EndRequest => "END_REQUEST",
+            Self::Params => "PARAMS",
+            Self::Stdin => "STDIN",
+            Self::Stdout => "STDOUT",
+            Self::Stderr => "STDERR",
+            Self::Data => "DATA",
+            Self::GetValues => "GET_VALUES",
+            Self::GetValuesResult => "GET_VALUES_RESULT",
+            Self::UnknownType => "UNKNOWN_TYPE",
+            Self::Other(number) => return write!(f, "type {number}"),
+        })
     }
 }
 

@@ -252,7 +252,7 @@ impl Request {
         match (&mut self.phase, header.kind) {
             (Phase::Params(_), Type::Params) if stream_end => self.on_params_end().map(Some),
             (Phase::Params(scanner), Type::Params) => {
-                if let Err(limit) = scanner.scan(content, |_| ()) {
+                if let Err(limit) = scanner.check(content) {
                     self.phase = Phase::Over;
                     return Ok(Some(Event::Oversized { id, limit }));
                 }

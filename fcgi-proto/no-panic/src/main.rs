@@ -72,6 +72,7 @@ fn wire_types(input: &[u8]) {
     if let Ok(header) = Header::decode(&array(input)) {
         black_box(header.encode());
         black_box(header.kind.to_wire());
+        let _ = write!(Sink, "{} {:?}", header.kind, header);
     }
     black_box(Header::new(RecordType::from_wire(byte), short, short).encode());
     black_box(Role::from_wire(short).map(Role::to_wire));

@@ -23,7 +23,7 @@ pub(super) struct Lines<'a> {
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record { header, content } = self.record;
-        let kind = Name(header.kind).to_string();
+        let kind = header.kind.to_string();
         let bytes = format!("{} bytes", content.len());
         write!(f, "#{} {} id {:<3} {kind:<17} {bytes:>11}", self.connection, self.direction, header.id)?;
         write!(f, ", {} padding", header.padding)?;
@@ -86,28 +86,6 @@ fn write_content(f: &mut fmt::Formatter<'_>, content: &[u8]) -> fmt::Result {
         Some(front) if front.len() < content.len() => write!(f, ": \"{}\"...", front.escape_ascii()),
         _ if content.is_empty() => Ok(()),
         _ => write!(f, ": \"{}\"", content.escape_ascii()),
-    }
-}
-
-/// A record type as the specification calls it, without the `FCGI_` in front.
-struct Name(RecordType);
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            RecordType::BeginRequest => "BEGIN_REQUEST",
-            RecordType::AbortRequest => "ABORT_REQUEST",
-            RecordType::EndRequest => "END_REQUEST",
-            RecordType::Params => "PARAMS",
-            RecordType::Stdin => "STDIN",
-            RecordType::Stdout => "STDOUT",
-            RecordType::Stderr => "STDERR",
-            RecordType::Data => "DATA",
-            RecordType::GetValues => "GET_VALUES",
-            RecordType::GetValuesResult => "GET_VALUES_RESULT",
-            RecordType::UnknownType => "UNKNOWN_TYPE",
-            RecordType::Other(number) => return write!(f, "type {number}"),
-        })
     }
 }
 
