@@ -17,6 +17,7 @@ use crate::wire::{Wire, aborted};
 /// - `UnexpectedEof` at the end of a body that is shorter than its `CONTENT_LENGTH`: an upload that was cut must not
 ///   pass for a whole one;
 /// - `ConnectionAborted` when the web server gave the request up, by `FCGI_ABORT_REQUEST` or by closing;
+/// - `TimedOut` when no byte came for as long as [`Limits::silence`](crate::Limits::silence);
 /// - `InvalidData` when it broke the protocol.
 ///
 /// Each of them comes again at every later read.
@@ -119,12 +120,14 @@ impl<'c> Body<'c> {
     }
 
     fn refill(&mut self) {
-        match self.input.fill(self.wire) {
+        // Params were moved before the handler began: room for a body takes nothing from the budget.
+        let read = self.input.room().map_or(Err(ErrorKind::OutOfMemory.into()), |room| self.wire.read(room));
+        match read {
             Ok(0) => match self.session.end_of_input() {
                 Ok(()) => self.lose(State::Lost(ErrorKind::ConnectionAborted)),
                 Err(error) => self.lose(State::Broken(error)),
             },
-            Ok(_) => {}
+            Ok(read) => self.input.filled(read),
             Err(error) => self.lose(State::Lost(error.kind())),
         }
     }

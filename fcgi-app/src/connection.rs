@@ -6,14 +6,16 @@
 use std::io;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
 use fcgi_proto::{EndRequest, Event, Limit, ProtocolError, ProtocolStatus, Reply, Role, Session};
 use socket2::Socket;
 
+use crate::budget::Exhausted;
+use crate::clock::Deadline;
 use crate::input::Input;
-use crate::pool::{Slot, State};
+use crate::peer::Peer;
 use crate::server::Shared;
+use crate::slot::{Slot, State};
 use crate::wire::Wire;
 use crate::{Body, Request, Response};
 
@@ -30,7 +32,7 @@ impl Buffers {
 }
 
 /// Why a connection ends before its time.
-enum Fault {
+pub(crate) enum Fault {
     /// The peer broke the protocol, or went away inside a record.
     Protocol(ProtocolError),
     /// The socket failed.
@@ -49,10 +51,21 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// A request whose params are complete.
+/// How a connection that was served is to be closed.
+pub(crate) enum Close {
+    /// At once: all that was sent was read, or nobody cares.
+    AtOnce,
+    /// After its peer has stopped sending: closing it at once would reset it, and the reset can overtake the answer.
+    Linger,
+}
+
+/// A request whose params are coming, or complete.
+#[derive(Clone, Copy)]
 struct Accepted {
     id: u16,
     keep_conn: bool,
+    /// When its params have to be complete.
+    params_by: Deadline,
 }
 
 struct Connection<'c> {
@@ -66,28 +79,25 @@ struct Connection<'c> {
     input_complete: bool,
 }
 
-/// Serves a connection until it ends; the caller closes it.
-pub(crate) fn serve(
-    shared: &Shared,
-    slot: &Slot,
-    socket: &Socket,
-    peer: &dyn std::fmt::Display,
-    buffers: &mut Buffers,
-) {
+/// Serves a connection until it ends.
+pub(crate) fn serve(shared: &Shared, slot: &Slot, socket: &Socket, peer: &Peer, buffers: &mut Buffers) -> Close {
     let mut connection = Connection {
         shared,
         slot,
-        wire: Wire::new(socket),
+        wire: Wire::new(socket, slot, &shared.clock, &shared.limits),
         session: Session::new(shared.config),
-        input: Input::new(&mut buffers.input),
+        input: Input::new(&mut buffers.input, &shared.budget),
         output: &mut buffers.output,
         input_complete: true,
     };
     match connection.run() {
-        Ok(()) if connection.input_complete && connection.input.unread().is_empty() => {}
-        Ok(()) => linger(socket),
-        Err(Fault::Protocol(error)) => log::warn!("{peer}: {error}; connection closed"),
-        Err(Fault::Socket(error)) => log::debug!("{peer}: {error}; connection closed"),
+        Ok(()) if connection.input_complete && connection.input.unread().is_empty() => Close::AtOnce,
+        Ok(()) if socket.shutdown(Shutdown::Write).is_ok() => Close::Linger,
+        Ok(()) => Close::AtOnce,
+        Err(fault) => {
+            shared.log_fault(peer, &fault);
+            Close::AtOnce
+        }
     }
 }
 
@@ -96,6 +106,7 @@ impl Connection<'_> {
         while let Some(request) = self.accept_request()? {
             self.answer(&request)?;
             self.session.end(request.id);
+            self.shared.count_request();
             if !request.keep_conn || self.shared.is_stopping() {
                 break;
             }
@@ -106,65 +117,79 @@ impl Connection<'_> {
     /// Reads until the params of a request are complete; `None` when the connection ends without one.
     fn accept_request(&mut self) -> Result<Option<Accepted>, Fault> {
         self.input.clear_params();
-        self.slot.set(State::Idle);
-        let mut keep = true;
+        self.slot.set_idle(self.shared.clock.now());
+        let mut begun: Option<Accepted> = None;
+        let mut left = self.input.unread().len();
         loop {
+            self.input.used_but(left);
             let mut rest = self.input.unread();
             let event = self.session.next(&mut rest)?;
-            let left = rest.len();
+            left = rest.len();
             match event {
                 Some(Event::Begin { id, role: Role::Responder, keep_conn }) => {
-                    self.slot.set(State::Busy);
-                    (self.input_complete, keep) = (false, keep_conn);
+                    self.slot.set(State::Busy(Deadline::NEVER));
                     self.wire.set_aborted(false);
-                    log::trace!("request {id} begins");
-                    self.input.used_but(left);
+                    self.input_complete = false;
+                    let params_by = self.shared.clock.deadline(self.shared.limits.params_time);
+                    begun = Some(Accepted { id, keep_conn, params_by });
                 }
                 Some(Event::Begin { id, role: Role::Authorizer | Role::Filter, .. }) => {
-                    self.input.used_but(left);
                     self.end(id, 0, ProtocolStatus::UnknownRole)?;
                 }
-                Some(Event::Params { content, .. }) => {
+                Some(Event::Params { id, content }) => {
                     let len = content.len();
                     self.input.used_but(left);
-                    self.input.keep_params(len);
+                    if let Err(Exhausted) = self.input.keep_params(len) {
+                        self.refuse(id, 503, "no memory is left for its params")?;
+                    }
                 }
-                Some(Event::ParamsEnd { id }) => {
+                Some(Event::ParamsEnd { .. }) => {
                     self.input.used_but(left);
-                    return Ok(Some(Accepted { id, keep_conn: keep }));
+                    return Ok(begun);
                 }
-                Some(Event::Oversized { id, limit }) => {
-                    self.input.used_but(left);
-                    self.refuse(id, limit)?;
-                }
-                Some(Event::Abort { id }) => {
-                    self.input.used_but(left);
-                    self.end(id, 1, ProtocolStatus::RequestComplete)?;
-                }
-                Some(Event::Reply(reply)) => {
-                    self.input.used_but(left);
-                    self.wire.write(reply.encode(&mut [0; Reply::MAX_LEN]))?;
-                }
+                Some(Event::Oversized { id, limit }) => self.refuse(id, 431, limit_name(limit))?,
+                Some(Event::Abort { id }) => self.end(id, 1, ProtocolStatus::RequestComplete)?,
+                Some(Event::Reply(reply)) => self.wire.write(reply.encode(&mut [0; Reply::MAX_LEN]))?,
                 Some(Event::Skipped { header }) => {
-                    self.input.used_but(left);
                     log::debug!("{} of request {} has no meaning here, skipped", header.kind, header.id);
                 }
                 // Bodies are read by the handler; what it left is skipped by the session.
-                Some(Event::Stdin { .. } | Event::StdinEnd { .. } | Event::Data { .. } | Event::DataEnd { .. }) => {
-                    self.input.used_but(left);
-                }
+                Some(Event::Stdin { .. } | Event::StdinEnd { .. } | Event::Data { .. } | Event::DataEnd { .. }) => {}
                 None => {
                     self.input.used_but(left);
-                    if self.input.fill(&self.wire)? == 0 {
-                        self.session.end_of_input()?;
-                        return Ok(None);
+                    match self.read(begun)? {
+                        0 => return self.session.end_of_input().map(|()| None).map_err(Fault::from),
+                        read => left = read,
                     }
                 }
             }
             if self.session.is_over() {
+                self.input.used_but(left);
                 return Ok(None);
             }
         }
+    }
+
+    /// Reads more of a request's params, or of whatever comes while there is none.
+    fn read(&mut self, begun: Option<Accepted>) -> Result<usize, Fault> {
+        let active = begun.filter(|request| self.session.is_active(request.id));
+        let Ok(room) = self.input.room() else {
+            // Only params that outgrow the buffer need memory.
+            if let Some(request) = active {
+                self.refuse(request.id, 503, "no memory is left for its params")?;
+            }
+            self.input.clear_params();
+            return self.read(None);
+        };
+        let read = match active {
+            Some(request) => self.wire.read_until(request.params_by, room)?,
+            None => {
+                self.slot.set_idle(self.shared.clock.now());
+                self.wire.read_idle(room)?
+            }
+        };
+        self.input.filled(read);
+        Ok(read)
     }
 
     /// Runs the handler for a request and sends its answer.
@@ -174,7 +199,11 @@ impl Connection<'_> {
         let mut response = Response::new(&self.wire, accepted.id, self.output, request.method() == "HEAD");
         let mut body = Body::new(&self.wire, &mut self.session, rest, accepted.id, request.content_length());
         let handler = || self.shared.responder.respond(&request, &mut body, &mut response);
+        if let Some(limit) = self.shared.limits.handler_time {
+            self.slot.set_handler(self.shared.clock.deadline(limit));
+        }
         let outcome = catch_unwind(AssertUnwindSafe(handler));
+        self.slot.set_handler(Deadline::NEVER);
         let input = body.finish();
         match outcome {
             Ok(Ok(())) => match response.misuse() {
@@ -203,11 +232,14 @@ impl Connection<'_> {
         }
     }
 
-    /// Answers a request whose params are over a limit: a real answer, since servers take a bare refusal for success.
-    fn refuse(&mut self, id: u16, limit: Limit) -> Result<(), Fault> {
-        log::warn!("request {id}: params over the limit ({limit:?}), answered 431");
+    /// Answers a request that no handler can take: a real answer, since servers take a bare refusal for success.
+    fn refuse(&mut self, id: u16, status: u16, why: &str) -> Result<(), Fault> {
+        if self.shared.clock.may_log() {
+            log::warn!("request {id} is answered {status}: {why}");
+        }
+        self.input.clear_params();
         let mut response = Response::new(&self.wire, id, self.output, false);
-        response.replace(431);
+        response.replace(status);
         response.finish()?;
         self.session.end(id);
         Ok(())
@@ -221,27 +253,9 @@ impl Connection<'_> {
     }
 }
 
-/// Ends a connection whose peer may still be sending: closing it at once would reset it, and the reset can overtake
-/// the answer.
-fn linger(socket: &Socket) {
-    const TIME: Duration = Duration::from_secs(2);
-    const BYTES: usize = 16 << 20;
-    let deadline = Instant::now() + TIME;
-    let mut drained = 0;
-    let mut buffer = [0; 4096];
-    if socket.shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    while drained < BYTES {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
-            return;
-        }
-        match io::Read::read(&mut &*socket, &mut buffer) {
-            Ok(0) => return,
-            Ok(read) => drained += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
+fn limit_name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::ParamsLen => "its params are longer than allowed",
+        Limit::Pairs => "it has more params than allowed",
     }
 }

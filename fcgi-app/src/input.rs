@@ -1,7 +1,6 @@
-use std::io;
 use std::ops::Range;
 
-use crate::wire::Wire;
+use crate::budget::{Budget, Bytes, Exhausted};
 
 /// The read buffer of a connection: params of the request under way in front, then what was read and not yet used.
 ///
@@ -13,22 +12,23 @@ use crate::wire::Wire;
 /// ```
 pub(crate) struct Input<'b> {
     buffer: &'b mut [u8],
+    budget: &'b Budget,
     start: usize,
     end: usize,
-    params: Params,
+    params: Params<'b>,
 }
 
 /// Where the params joined so far are.
-enum Params {
+enum Params<'b> {
     /// Still where they were read, as long as they fit half the buffer.
     InPlace(Range<usize>),
     /// Moved out.
-    Moved(Vec<u8>),
+    Moved(Bytes<'b>),
 }
 
 impl<'b> Input<'b> {
-    pub(crate) fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, start: 0, end: 0, params: Params::InPlace(0..0) }
+    pub(crate) fn new(buffer: &'b mut [u8], budget: &'b Budget) -> Self {
+        Self { buffer, budget, start: 0, end: 0, params: Params::InPlace(0..0) }
     }
 
     /// What was read and not yet used.
@@ -41,14 +41,16 @@ impl<'b> Input<'b> {
         self.start = self.end - left;
     }
 
-    /// Reads more behind the unread bytes, of which there must be none: a session uses all it is given. Gives how
-    /// many came; 0 is the end of the input.
-    pub(crate) fn fill(&mut self, wire: &Wire<'_>) -> io::Result<usize> {
+    /// Makes room for a read and gives it. There must be nothing unread: a session uses all it is given.
+    pub(crate) fn room(&mut self) -> Result<&mut [u8], Exhausted> {
         debug_assert!(self.unread().is_empty(), "a session leaves nothing when it wants more");
-        self.make_room();
-        let read = wire.read(&mut self.buffer[self.start..])?;
+        self.make_room()?;
+        Ok(&mut self.buffer[self.start..])
+    }
+
+    /// Says how many bytes were read into the room.
+    pub(crate) fn filled(&mut self, read: usize) {
         self.end = self.start + read;
-        Ok(read)
     }
 
     /// Forgets the params of the request before.
@@ -57,10 +59,10 @@ impl<'b> Input<'b> {
     }
 
     /// Adds the `len` bytes just used to the params.
-    pub(crate) fn keep_params(&mut self, len: usize) {
+    pub(crate) fn keep_params(&mut self, len: usize) -> Result<(), Exhausted> {
         let piece = self.start - len..self.start;
         match &mut self.params {
-            Params::Moved(params) => params.extend_from_slice(&self.buffer[piece]),
+            Params::Moved(params) => params.extend(&self.buffer[piece])?,
             Params::InPlace(params) if params.start == params.end => *params = piece,
             Params::InPlace(params) => {
                 // Between the two lies a record header and padding, or nothing when only our reads cut the record.
@@ -69,6 +71,7 @@ impl<'b> Input<'b> {
                 params.end = end;
             }
         }
+        Ok(())
     }
 
     /// Parts the params from the rest of the input, which goes on while they are looked at. Give the rest back
@@ -76,12 +79,19 @@ impl<'b> Input<'b> {
     pub(crate) fn part(&mut self) -> (fcgi_proto::Params<'_>, Input<'_>) {
         match &self.params {
             Params::Moved(params) => {
-                let rest = Input::over(self.buffer, self.start, self.end);
-                (fcgi_proto::Params::new(params), rest)
+                let rest = Input {
+                    buffer: self.buffer,
+                    budget: self.budget,
+                    start: self.start,
+                    end: self.end,
+                    params: Params::InPlace(0..0),
+                };
+                (fcgi_proto::Params::new(params.as_slice()), rest)
             }
             Params::InPlace(range) => {
                 let (front, back) = self.buffer.split_at_mut(range.end);
-                let rest = Input::over(back, self.start - range.end, self.end - range.end);
+                let (start, end) = (self.start - range.end, self.end - range.end);
+                let rest = Input { buffer: back, budget: self.budget, start, end, params: Params::InPlace(0..0) };
                 (fcgi_proto::Params::new(&front[range.clone()]), rest)
             }
         }
@@ -99,16 +109,14 @@ impl<'b> Input<'b> {
         (self.end - self.start, self.buffer.len() - self.end)
     }
 
-    fn over(buffer: &'b mut [u8], start: usize, end: usize) -> Self {
-        Self { buffer, start, end, params: Params::InPlace(0..0) }
-    }
-
     /// Moves `start` to where the next read may go: behind the params, which themselves move to the front, or out
     /// once they fill half the buffer.
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> Result<(), Exhausted> {
         self.start = match &mut self.params {
             Params::InPlace(params) if params.len() > self.buffer.len() / 2 => {
-                self.params = Params::Moved(self.buffer[params.clone()].to_vec());
+                let mut moved = Bytes::new(self.budget);
+                moved.extend(&self.buffer[params.clone()])?;
+                self.params = Params::Moved(moved);
                 0
             }
             Params::InPlace(params) => {
@@ -121,6 +129,7 @@ impl<'b> Input<'b> {
             Params::Moved(_) => 0,
         };
         self.end = self.start;
+        Ok(())
     }
 }
 
@@ -130,50 +139,50 @@ mod tests {
 
     /// Puts bytes into the input as a read would.
     fn put(input: &mut Input<'_>, bytes: &[u8]) {
-        input.make_room();
-        input.buffer[input.start..input.start + bytes.len()].copy_from_slice(bytes);
-        input.end = input.start + bytes.len();
+        input.room().expect("a budget")[..bytes.len()].copy_from_slice(bytes);
+        input.filled(bytes.len());
     }
 
     #[test]
     fn params_are_joined_in_place_then_moved() {
-        let mut buffer = [0; 16];
-        let mut input = Input::new(&mut buffer);
+        let (mut buffer, budget) = ([0; 16], Budget::new(100));
+        let mut input = Input::new(&mut buffer, &budget);
         put(&mut input, b"hd\x01\x03apad");
         input.used_but(3);
-        input.keep_params(3);
+        input.keep_params(3).expect("a budget");
         input.used_but(0);
         put(&mut input, b"h\x31h\x32\x33");
         input.used_but(3);
-        input.keep_params(1);
+        input.keep_params(1).expect("a budget");
         input.used_but(0);
-        input.keep_params(2);
+        input.keep_params(2).expect("a budget");
         assert_eq!(input.part().0.get(b"a"), Some(&b"123"[..]));
         assert!(matches!(input.params, Params::InPlace(_)));
 
         input.clear_params();
         put(&mut input, b"\x01\x0ca12345678");
         input.used_but(0);
-        input.keep_params(11);
+        input.keep_params(11).expect("a budget");
         put(&mut input, b"9abc");
         input.used_but(0);
-        input.keep_params(4);
+        input.keep_params(4).expect("a budget");
         assert!(matches!(input.params, Params::Moved(_)));
         assert_eq!(input.part().0.get(b"a"), Some(&b"123456789abc"[..]));
     }
 
     #[test]
     fn the_rest_comes_back_where_it_was() {
-        let mut buffer = [0; 16];
-        let mut input = Input::new(&mut buffer);
+        let (mut buffer, budget) = ([0; 16], Budget::new(100));
+        let mut input = Input::new(&mut buffer, &budget);
         put(&mut input, b"h\x01\x01abrest");
         input.used_but(4);
-        input.keep_params(4);
+        input.keep_params(4).expect("a budget");
         let (params, mut rest) = input.part();
         assert_eq!(params.get(b"a"), Some(&b"b"[..]));
         assert_eq!(rest.unread(), b"rest");
         rest.used_but(1);
         let extent = rest.extent();
+        drop(rest);
         input.rejoin(extent);
         assert_eq!(input.unread(), b"t");
     }

@@ -3,59 +3,31 @@
 //! Each thread blocks in accept, serves what it got, and accepts again: nothing is handed over between threads. The
 //! last one to leave accept starts another, up to the limit; at the limit nobody accepts and the backlog waits.
 
-use std::io::{self, ErrorKind};
-use std::net::Shutdown;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::connection::{self, Buffers};
+use crate::connection::{self, Buffers, Close};
 use crate::peer::Peer;
 use crate::server::Shared;
+use crate::slot::{Slot, State};
 use crate::sys;
 
 /// Stack of a serving thread, in bytes: address space, of which only what is touched becomes memory.
 const STACK: usize = 256 * 1024;
 
-/// What a thread is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum State {
-    /// Waiting for a connection.
-    Accepting,
-    /// Waiting for a request on its connection.
-    Idle,
-    /// Answering one.
-    Busy,
-}
-
-/// What the rest of the process sees of a serving thread.
-pub(crate) struct Slot {
-    state: AtomicU8,
-    /// The connection; whoever holds the lock can be sure that it is this one and open.
-    socket: RwLock<Option<Socket>>,
-}
-
-impl Slot {
-    fn new() -> Self {
-        Self { state: AtomicU8::new(State::Accepting as u8), socket: RwLock::new(None) }
-    }
-
-    pub(crate) fn set(&self, state: State) {
-        self.state.store(state as u8, Ordering::Release);
-    }
-
-    fn is(&self, state: State) -> bool {
-        self.state.load(Ordering::Acquire) == state as u8
-    }
-}
+type Thread = (Arc<Slot>, JoinHandle<()>);
 
 /// The serving threads.
 pub(crate) struct Pool {
-    threads: Mutex<Vec<(Arc<Slot>, JoinHandle<()>)>>,
+    threads: Mutex<Vec<Thread>>,
+    /// How many there are.
+    started: AtomicUsize,
     /// How many of them are waiting for a connection.
     accepting: AtomicUsize,
     max_threads: usize,
@@ -63,7 +35,12 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(max_threads: usize) -> Self {
-        Self { threads: Mutex::new(Vec::new()), accepting: AtomicUsize::new(0), max_threads: max_threads.max(1) }
+        Self {
+            threads: Mutex::new(Vec::new()),
+            started: AtomicUsize::new(0),
+            accepting: AtomicUsize::new(0),
+            max_threads: max_threads.max(1),
+        }
     }
 
     /// Starts a thread unless all are started.
@@ -73,7 +50,7 @@ impl Pool {
         if threads.len() < pool.max_threads {
             let slot = Arc::new(Slot::new());
             let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
-            pool.accepting.fetch_add(1, Ordering::Relaxed);
+            pool.enter_accept();
             match thread::Builder::new().stack_size(STACK).spawn(move || run(&its_shared, &its_slot)) {
                 Ok(thread) => threads.push((slot, thread)),
                 Err(error) => {
@@ -81,55 +58,51 @@ impl Pool {
                     return Err(error);
                 }
             }
+            pool.started.store(threads.len(), Ordering::SeqCst);
         }
         Ok(())
     }
 
-    /// Ends the threads: acceptors at once, those that serve after the answer under way, idle connections after a
-    /// quiet moment. `true` if all had ended within `grace`.
-    pub(crate) fn stop(&self, grace: Duration) -> bool {
-        /// A request already on its way to an idle connection is still served.
-        const QUIET: Duration = Duration::from_millis(250);
-        /// An acceptor may be anywhere between looking at the stop flag and blocking: the signal is repeated.
-        const RETRY: Duration = Duration::from_millis(2);
-        let begun = Instant::now();
-        loop {
-            let threads = self.lock();
-            let mut all_ended = true;
-            for (slot, thread) in threads.iter().filter(|(_, thread)| !thread.is_finished()) {
-                all_ended = false;
-                if slot.is(State::Accepting) {
-                    sys::interrupt(thread);
-                } else if slot.is(State::Idle) && begun.elapsed() >= QUIET {
-                    slot.shut_down_input();
-                }
+    /// Whether there is a connection.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.started.load(Ordering::SeqCst) > self.accepting.load(Ordering::SeqCst)
+    }
+
+    /// Whether every thread there may be has a connection.
+    pub(crate) fn is_full(&self) -> bool {
+        self.accepting.load(Ordering::SeqCst) == 0 && self.started.load(Ordering::SeqCst) == self.max_threads
+    }
+
+    pub(crate) fn for_each(&self, mut look_at: impl FnMut(&Arc<Slot>)) {
+        self.lock().iter().for_each(|(slot, _)| look_at(slot));
+    }
+
+    /// Makes the threads of a server that is stopping end: acceptors at once, those that serve after the answer under
+    /// way, and idle connections if `idle_too`. `true` when all have ended.
+    pub(crate) fn end(&self, idle_too: bool) -> bool {
+        let mut all_ended = true;
+        for (slot, thread) in self.lock().iter().filter(|(_, thread)| !thread.is_finished()) {
+            all_ended = false;
+            match slot.state() {
+                State::Accepting => sys::interrupt(thread),
+                State::Idle if idle_too => slot.end_input(),
+                State::Idle | State::Busy(_) => {}
             }
-            drop(threads);
-            if all_ended || begun.elapsed() >= grace {
-                return all_ended;
-            }
-            thread::sleep(RETRY);
         }
+        all_ended
+    }
+
+    fn enter_accept(&self) {
+        self.accepting.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts a thread out of accept; `true` if it was the last.
     fn leave_accept(&self) -> bool {
-        self.accepting.fetch_sub(1, Ordering::Relaxed) == 1
+        self.accepting.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Slot>, JoinHandle<()>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Slot {
-    /// Makes the connection's next read give what is queued, then the end of the input.
-    fn shut_down_input(&self) {
-        let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(socket) = &*socket {
-            // A peer that is gone already is none to wait for.
-            let _ = socket.shutdown(Shutdown::Read);
-        }
     }
 }
 
@@ -138,35 +111,61 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
     let mut buffers = Buffers::new();
     while !shared.is_stopping() {
         let Some((socket, peer)) = accept(shared) else { continue };
-        slot.set(State::Idle);
+        slot.set_idle(shared.clock.now());
         if shared.pool.leave_accept() {
             if let Err(error) = Pool::grow(shared) {
                 log::error!("cannot start another thread: {error}");
             }
+            if shared.pool.is_full() {
+                shared.waker.look();
+            }
         }
-        *slot.socket.write().unwrap_or_else(PoisonError::into_inner) = Some(socket);
-        if let Some(socket) = &*slot.socket.read().unwrap_or_else(PoisonError::into_inner) {
-            connection::serve(shared, slot, socket, &peer, &mut buffers);
+        shared.rouse_housekeeper();
+        slot.open(socket);
+        let close = slot.with_socket(|socket| connection::serve(shared, slot, socket, &peer, &mut buffers));
+        match (close, slot.close()) {
+            (Some(Close::Linger), Some(socket)) => shared.linger(socket),
+            (_, socket) => drop(socket),
         }
-        *slot.socket.write().unwrap_or_else(PoisonError::into_inner) = None;
         slot.set(State::Accepting);
-        shared.pool.accepting.fetch_add(1, Ordering::Relaxed);
+        shared.pool.enter_accept();
     }
 }
 
-/// Waits for a connection. `None` after an error that passes, or a signal that wants the thread to look up.
+/// Waits for a connection. `None` after an error that passes, a signal that wants the thread to look up, and for a peer
+/// that is not welcome.
 fn accept(shared: &Shared) -> Option<(Socket, Peer)> {
-    match shared.listener.accept() {
-        Ok((socket, address)) => Some((socket, Peer::new(address))),
-        Err(error) => {
-            match error.kind() {
-                ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                _ => {
-                    log::error!("cannot accept connections: {error}");
-                    thread::sleep(Duration::from_millis(100));
-                }
-            }
-            None
+    let error = match shared.listener.accept() {
+        Ok((socket, address)) => {
+            let peer = Peer::new(address);
+            return shared.allowed_peers.admit(&peer).then_some((socket, peer));
         }
+        Err(error) => error,
+    };
+    match error.raw_os_error() {
+        // A peer that left before it was accepted, in one of the ways accept(2) lists; or our own signal.
+        Some(
+            libc::EINTR
+            | libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::EPERM,
+        ) => {}
+        // A sibling made the socket it shares with us non-blocking.
+        Some(libc::EAGAIN) => drop(sys::poll_readable(&[shared.listener.as_fd()], None)),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+            if shared.clock.may_log() {
+                log::error!("cannot accept connections for now: {error}");
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        _ => shared.fail(error),
     }
+    None
 }

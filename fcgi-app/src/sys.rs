@@ -3,9 +3,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The signal that makes a thread return from a system call: one that programs ignore by default and leave alone.
 const INTERRUPT: libc::c_int = libc::SIGURG;
@@ -21,6 +23,20 @@ pub(crate) fn install_interrupt() -> io::Result<()> {
     match unsafe { libc::sigaction(INTERRUPT, &action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits until some of `fds` can be read from, at most `timeout`; says which.
+pub(crate) fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<_> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    // Rounded up: a wait that ends too early would be begun again and again.
+    let timeout = timeout.map_or(-1, |timeout| timeout.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX));
+    // SAFETY: `polled` is a valid array of its length, and all descriptors in it are borrowed, so open.
+    let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout) };
+    match ready {
+        -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
+        _ => Ok(polled.iter().map(|fd| fd.revents != 0).collect()),
     }
 }
 

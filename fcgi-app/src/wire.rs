@@ -3,19 +3,26 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use socket2::Socket;
 
+use crate::Limits;
+use crate::clock::{Clock, Deadline};
+use crate::slot::{Slot, State};
+
 /// The socket of a connection as its two users see it: the body that reads, the response that writes.
 ///
 /// What the one learns the other must know: after an abort no more output is wanted but the end of the request, and
-/// after something fatal nothing is sent at all.
+/// after something fatal nothing is sent at all. Each wait for the peer is published with its deadline.
 pub(crate) struct Wire<'c> {
     socket: &'c Socket,
+    slot: &'c Slot,
+    clock: &'c Clock,
+    limits: &'c Limits,
     aborted: Cell<bool>,
     broken: Cell<bool>,
 }
 
 impl<'c> Wire<'c> {
-    pub(crate) fn new(socket: &'c Socket) -> Self {
-        Self { socket, aborted: Cell::new(false), broken: Cell::new(false) }
+    pub(crate) fn new(socket: &'c Socket, slot: &'c Slot, clock: &'c Clock, limits: &'c Limits) -> Self {
+        Self { socket, slot, clock, limits, aborted: Cell::new(false), broken: Cell::new(false) }
     }
 
     /// Says whether the request under way was aborted by its web server.
@@ -33,12 +40,30 @@ impl<'c> Wire<'c> {
         self.broken.set(true);
     }
 
-    /// Reads what is there; 0 is the end of the input.
+    /// Reads what is there of a body, with the limit of silence; 0 is the end of the input.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_until(self.clock.deadline(self.limits.silence), buffer)
+    }
+
+    /// Reads what is there, waiting until a deadline; 0 is the end of the input.
+    pub(crate) fn read_until(&self, deadline: Deadline, buffer: &mut [u8]) -> io::Result<usize> {
+        self.slot.set(State::Busy(deadline));
+        let read = self.read_idle(buffer);
+        self.slot.set(State::Busy(Deadline::NEVER));
+        read
+    }
+
+    /// Reads what is there, without publishing that it waits.
+    pub(crate) fn read_idle(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match (&mut &*self.socket).read(buffer) {
+            let read = (&mut &*self.socket).read(buffer);
+            match read {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                result => return result.inspect_err(|_| self.set_broken()),
+                Ok(1..) => return read,
+                Ok(_) | Err(_) => {
+                    self.check_time()?;
+                    return read.inspect_err(|_| self.set_broken());
+                }
             }
         }
     }
@@ -55,21 +80,33 @@ impl<'c> Wire<'c> {
         }
         IoSlice::advance_slices(&mut slices, 0); // drops empty ones
         while !slices.is_empty() {
+            self.slot.set(State::Busy(self.clock.deadline(self.limits.write_time)));
             let written = match slices {
                 [slice] => (&mut &*self.socket).write(slice),
                 _ => (&mut &*self.socket).write_vectored(slices),
             };
+            self.slot.set(State::Busy(Deadline::NEVER));
             match written {
                 Ok(0) => break,
                 Ok(written) => IoSlice::advance_slices(&mut slices, written),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.set_broken();
+                    self.check_time()?;
                     return Err(error);
                 }
             }
         }
         Ok(())
+    }
+
+    /// An end or error that the housekeeper brought about is a time limit that was over.
+    fn check_time(&self) -> io::Result<()> {
+        if !self.slot.is_timed_out() {
+            return Ok(());
+        }
+        self.set_broken();
+        Err(io::Error::new(ErrorKind::TimedOut, "a time limit was over"))
     }
 }
 

@@ -368,8 +368,7 @@ fn broken_peers_get_nothing_and_others_go_on() {
 
 #[test]
 fn connections_over_the_limit_wait() {
-    let mut limits = Limits::default();
-    limits.connections = 2;
+    let limits = Limits { connections: 2, ..Limits::default() };
     let server = Running::start_with(limits, hello);
     let mut kept: Vec<_> = (0..2).map(|_| server.connect()).collect();
     for client in &mut kept {
@@ -401,4 +400,107 @@ fn a_stop_answers_what_runs_and_closes_what_idles() {
     let rest = busy.receive_all();
     assert_eq!(first[1], 6);
     assert_eq!(rest[rest.len() - 16..], [1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_longest_idle_connection_makes_room() {
+    let server = Running::start_with(Limits { connections: 2, ..Limits::default() }, hello);
+    let mut kept: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for client in &mut kept {
+        client.send(&get(KEEP, &[]));
+        client.receive_answer();
+    }
+    // Both stay idle, a third waits: one of the two is closed, and only one.
+    assert_eq!(server.ask(&get(CLOSE, &[])), answer(HELLO, 0));
+    let still_open = kept.iter().filter(|client| {
+        client.0.set_nonblocking(true).expect("a mode");
+        (&client.0).read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    });
+    assert_eq!(still_open.count(), 1);
+}
+
+#[test]
+fn time_limits_end_what_takes_too_long() {
+    let second = Duration::from_secs(1);
+    let limits = Limits { params_time: second, silence: second, write_time: second, ..Limits::default() };
+    let (told, errors) = std::sync::mpsc::channel();
+    let server = Running::start_with(limits, move |_: &Request, body: &mut Body, out: &mut Response| {
+        let result = io::copy(body, &mut io::sink()).and_then(|_| out.write_all(&vec![b'x'; 8 << 20]));
+        told.send(result.as_ref().err().map(io::Error::kind)).expect("the test waits");
+        result
+    });
+    let mut half_params = server.connect();
+    half_params.send(&begin(KEEP));
+    let mut half_body = server.connect();
+    half_body.send(&[&begin(KEEP)[..], END_PARAMS, &record(5, b"some")].concat());
+    let mut reads_nothing = server.connect();
+    reads_nothing.send(&get(KEEP, &[]));
+    // An idle one has no limit.
+    let mut idle = server.connect();
+    assert_eq!(half_params.receive_all(), b"");
+    assert_eq!(half_body.receive_all(), b"");
+    let wait = Duration::from_secs(20);
+    let kinds = [errors.recv_timeout(wait), errors.recv_timeout(wait)];
+    assert_eq!(kinds, [Ok(Some(io::ErrorKind::TimedOut)); 2]);
+    idle.send(&get(CLOSE, &[]));
+    assert!(idle.receive_answer().0.len() > 8 << 20);
+}
+
+#[test]
+fn an_early_answer_survives_the_rest_of_a_large_upload() {
+    let server = Running::start(hello);
+    let mut client = server.connect();
+    client.send(&[&begin(CLOSE)[..], END_PARAMS].concat());
+    let piece = record(5, &[b'x'; 60000]);
+    let mut sender = client.0.try_clone().expect("another handle");
+    let sending = thread::spawn(move || {
+        let sent = (0..50).try_for_each(|_| sender.write_all(&piece));
+        sender.shutdown(Shutdown::Write).and(sent)
+    });
+    assert_eq!(client.receive_all(), answer(HELLO, 0));
+    sending.join().expect("no panic").expect("all of it was taken");
+}
+
+#[test]
+fn params_over_the_budget_are_answered_503() {
+    let limits = Limits { budget: 100_000, ..Limits::default() };
+    let server = Running::start_with(limits, hello);
+    let big = [b"\x01\x80\x01\x86\xa0n", &[b'x'; 100_000][..]].concat();
+    let big: Vec<u8> = big.chunks(50_000).flat_map(|piece| record(4, piece)).collect();
+    let mut client = server.connect();
+    client.send(&[&begin(KEEP)[..], &big, END_PARAMS, END_STDIN].concat());
+    let (stdout, _) = client.receive_answer();
+    assert!(stdout.starts_with(b"Status: 503 "), "{:?}", stdout.escape_ascii().to_string());
+    // What it took of the budget is there again, on this connection and on others.
+    let medium = record(4, &[b"\x01\x80\0\xc3\x50n", &[b'x'; 50_000][..]].concat());
+    for _ in 0..3 {
+        client.send(&[&begin(KEEP)[..], &medium, END_PARAMS, END_STDIN].concat());
+        assert!(client.receive_answer().0.ends_with(b"hi"));
+        assert_eq!(server.ask(&[&begin(CLOSE)[..], &medium, END_PARAMS, END_STDIN].concat()), answer(HELLO, 0));
+    }
+}
+
+#[test]
+fn the_last_request_allowed_ends_the_server() {
+    let mut server = Running::start_with(Limits { requests: Some(3), ..Limits::default() }, hello);
+    for _ in 0..3 {
+        assert_eq!(server.ask(&get(CLOSE, &[])), answer(HELLO, 0));
+    }
+    server.thread.take().expect("it runs").join().expect("no panic").expect("it stopped by itself");
+    UnixStream::connect(&server.path).expect_err("nobody listens");
+    std::mem::forget(server);
+}
+
+#[test]
+fn a_handler_over_its_time_ends_the_server_with_an_error() {
+    let limits = Limits { handler_time: Some(Duration::from_secs(1)), ..Limits::default() };
+    let mut server = Running::start_with(limits, |_: &Request, _: &mut Body, _: &mut Response| -> io::Result<()> {
+        thread::park();
+        Ok(())
+    });
+    let mut client = server.connect();
+    client.send(&get(CLOSE, &[]));
+    let error = server.thread.take().expect("it runs").join().expect("no panic").expect_err("it failed");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    std::mem::forget(server);
 }

@@ -1,0 +1,257 @@
+//! The thread that owns time: limits, lingering connections, idle ones that are in the way, and the stop.
+//!
+//! It sleeps while there is no connection, else it looks around once a second. A thread that accepts the first
+//! connection wakes it up; so do a stop, a connection to linger, and the last free slot being taken.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::server::Shared;
+use crate::slot::{Slot, State};
+use crate::sys;
+
+/// How long a tick of the clock is.
+const TICK: Duration = Duration::from_secs(1);
+/// How long an idle connection is left alone while others wait for its slot, or while the server stops.
+const QUIET: Duration = Duration::from_millis(250);
+
+pub(crate) struct Housekeeper {
+    shared: Arc<Shared>,
+    woken: UnixStream,
+    lingering: VecDeque<Lingering>,
+    last_tick: Instant,
+    /// The last look for a slot to free.
+    idle: Option<IdleSlots>,
+}
+
+/// The slots that were idle at some time, and how often each had been.
+struct IdleSlots {
+    seen: Instant,
+    slots: Vec<(Arc<Slot>, u32)>,
+}
+
+impl IdleSlots {
+    /// The slot that has been idle longest, of those that have been all the time since.
+    fn longest(&self) -> Option<&Slot> {
+        let still = self.slots.iter().filter(|(slot, idles)| slot.state() == State::Idle && slot.idles() == *idles);
+        still.min_by_key(|(slot, _)| slot.idle_since()).map(|(slot, _)| &**slot)
+    }
+}
+
+/// Why the housekeeper's work is over.
+pub(crate) enum End {
+    /// The server is to stop.
+    Stop,
+    /// A handler takes longer than it may.
+    HandlerTime,
+}
+
+impl Housekeeper {
+    pub(crate) fn new(shared: Arc<Shared>, woken: UnixStream) -> Self {
+        Self { shared, woken, lingering: VecDeque::new(), last_tick: Instant::now(), idle: None }
+    }
+
+    /// Works until the server is to stop.
+    pub(crate) fn run(&mut self) -> io::Result<End> {
+        self.woken.set_nonblocking(true)?;
+        loop {
+            let timeout = self.timeout();
+            let is_look = self.idle.as_ref().is_none_or(|idle| idle.seen.elapsed() >= QUIET);
+            let watch_listener = is_look && self.shared.pool.is_full();
+            let (woken, waiting) = self.wait(timeout, watch_listener)?;
+            self.shared.asleep.store(false, Ordering::SeqCst);
+            if woken && self.hear_stop() {
+                return Ok(End::Stop);
+            }
+            if self.last_tick.elapsed() >= TICK {
+                self.last_tick = Instant::now();
+                self.shared.clock.tick();
+                if self.look_for_overdue() {
+                    return Ok(End::HandlerTime);
+                }
+            }
+            match waiting {
+                true => self.free_a_slot(),
+                false if is_look => self.idle = None,
+                false => {}
+            }
+            self.drain();
+        }
+    }
+
+    /// Stops the server: `true` if all requests under way ended in time.
+    pub(crate) fn stop(&mut self, grace: Duration) -> bool {
+        /// An acceptor may be anywhere between looking at the stop flag and blocking: it is interrupted again and again.
+        const RETRY: Duration = Duration::from_millis(2);
+        /// Some web servers say it twice in a row; who says it again later means at once.
+        const TWICE: Duration = Duration::from_secs(3);
+        let begun = Instant::now();
+        loop {
+            let all_ended = self.shared.pool.end(begun.elapsed() >= QUIET);
+            self.drain();
+            if all_ended && self.lingering.is_empty() || begun.elapsed() >= grace {
+                return all_ended;
+            }
+            if self.hear_stop() && begun.elapsed() > TWICE {
+                return false;
+            }
+            if self.last_tick.elapsed() >= TICK {
+                self.last_tick = Instant::now();
+                self.shared.clock.tick();
+                self.look_for_overdue();
+            }
+            let _ = self.wait(Some(RETRY), false);
+        }
+    }
+
+    /// How long to sleep; for ever when nobody is there.
+    fn timeout(&self) -> Option<Duration> {
+        if let Some(idle) = &self.idle {
+            return Some(QUIET.saturating_sub(idle.seen.elapsed()));
+        }
+        // In this order: who begins to serve after our look finds the flag, and wakes us.
+        self.shared.asleep.store(true, Ordering::SeqCst);
+        let busy = self.shared.pool.is_serving() || !self.lingering.is_empty();
+        busy.then(|| TICK.saturating_sub(self.last_tick.elapsed()))
+    }
+
+    /// Waits; says whether it was woken, and whether a connection waits to be accepted.
+    fn wait(&self, timeout: Option<Duration>, watch_listener: bool) -> io::Result<(bool, bool)> {
+        let mut fds = vec![self.woken.as_fd()];
+        if watch_listener {
+            fds.push(self.shared.listener.as_fd());
+        }
+        fds.extend(self.lingering.iter().map(|lingering| lingering.socket.as_fd()));
+        let ready = sys::poll_readable(&fds, timeout)?;
+        Ok((ready[0], watch_listener && ready[1]))
+    }
+
+    /// Takes what woke us; `true` if a stop was asked for since the last time.
+    fn hear_stop(&mut self) -> bool {
+        while matches!(self.woken.read(&mut [0; 64]), Ok(64)) {}
+        self.shared.waker.take_stop()
+    }
+
+    /// Ends the connections whose time is over; `true` if a handler's is.
+    fn look_for_overdue(&self) -> bool {
+        let clock = &self.shared.clock;
+        let mut handler_overdue = false;
+        self.shared.pool.for_each(|slot| {
+            handler_overdue |= clock.is_past(slot.handler());
+            let state = slot.state();
+            if matches!(state, State::Busy(deadline) if clock.is_past(deadline)) {
+                slot.time_out(state);
+            }
+        });
+        handler_overdue
+    }
+
+    /// Closes the connection that has been idle longest, if that is over 250 ms: two looks so far apart find it.
+    fn free_a_slot(&mut self) {
+        if let Some(idle) = self.idle.take() {
+            if let Some(slot) = idle.longest() {
+                slot.end_input();
+            }
+            return;
+        }
+        let mut slots = Vec::new();
+        self.shared.pool.for_each(|slot| {
+            if slot.state() == State::Idle {
+                slots.push((Arc::clone(slot), slot.idles()));
+            }
+        });
+        self.idle = Some(IdleSlots { seen: Instant::now(), slots });
+    }
+
+    /// Reads what lingering connections still bring, and closes those that are done.
+    fn drain(&mut self) {
+        for socket in self.shared.to_linger() {
+            if self.lingering.len() == Lingering::MOST {
+                self.lingering.pop_front();
+            }
+            if let Ok(lingering) = Lingering::new(socket) {
+                self.lingering.push_back(lingering);
+            }
+        }
+        self.lingering.retain_mut(Lingering::drain);
+    }
+}
+
+/// A connection that was closed on our side while its peer may still be sending: closing it whole would reset it, and
+/// the reset can overtake the answer.
+struct Lingering {
+    socket: Socket,
+    until: Instant,
+    bytes_left: usize,
+}
+
+impl Lingering {
+    /// How many there are at most; the oldest goes first.
+    const MOST: usize = 64;
+    const TIME: Duration = Duration::from_secs(2);
+    const BYTES: usize = 16 << 20;
+
+    fn new(socket: Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, until: Instant::now() + Self::TIME, bytes_left: Self::BYTES })
+    }
+
+    /// Discards what is there; `false` when the connection can be closed.
+    fn drain(&mut self) -> bool {
+        let mut buffer = [0; 16384];
+        while self.bytes_left > 0 && Instant::now() < self.until {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(read) => self.bytes_left = self.bytes_left.saturating_sub(read),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        false
+    }
+}
+
+/// Wakes the housekeeper up.
+#[derive(Debug, Clone)]
+pub(crate) struct Waker {
+    stream: Arc<UnixStream>,
+    /// Whether it is to stop the server: apart from the stream, which may be full.
+    stop: Arc<AtomicBool>,
+}
+
+impl Waker {
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream: Arc::new(stream), stop: Arc::new(AtomicBool::new(false)) })
+    }
+
+    /// Lets a signal stop the server.
+    pub(crate) fn stop_on(&self, signal: i32) -> io::Result<()> {
+        // In this order: who hears the bell finds the flag set.
+        signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
+        signal_hook::low_level::pipe::register(signal, self.stream.try_clone()?)?;
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.look();
+    }
+
+    fn take_stop(&self) -> bool {
+        self.stop.swap(false, Ordering::SeqCst)
+    }
+
+    /// Has it look around.
+    pub(crate) fn look(&self) {
+        // A full stream wakes it up just as well, and a server that is gone has nothing to look at.
+        let _ = (&*self.stream).write(&[0]);
+    }
+}

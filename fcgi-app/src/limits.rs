@@ -1,0 +1,49 @@
+use std::time::Duration;
+
+/// What a server allows its peers and its handlers, and how long.
+///
+/// Made from the defaults: `Limits { connections: 64, ..Limits::default() }`. Times are kept to about two seconds,
+/// never too early; they cost no system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections served at once, each by a thread of its own; more wait in the listener's backlog. When all are taken
+    /// and another waits, the connection that has been idle longest, and for more than 250 ms, is closed. Default 256.
+    pub connections: usize,
+    /// The largest `FCGI_PARAMS` of a request, in encoded bytes; larger ones are answered 431. Default 1 MiB.
+    pub params_len: u32,
+    /// The most params of a request; more are answered 431. Default 16,384.
+    pub pairs: u32,
+    /// How long the params of a request may take from its beginning; then the connection is closed. Default 30 s.
+    pub params_time: Duration,
+    /// How long a body may bring no byte while it is read; then the handler gets `TimedOut`. Default 60 s.
+    pub silence: Duration,
+    /// How long a write may be blocked by a peer that does not read; then the handler gets `TimedOut`. Default 60 s.
+    pub write_time: Duration,
+    /// How long a handler may take; then the server ends with an error, since a thread cannot be ended, and whoever
+    /// supervises the process starts another. Default: no limit.
+    pub handler_time: Option<Duration>,
+    /// Requests after which the server stops by itself, so that a fresh process takes over. Default: no limit.
+    pub requests: Option<u64>,
+    /// Memory, in bytes, for what grows with what peers send: params that outgrow a connection's read buffer. A request
+    /// that finds none left is answered 503. Default 16 MiB.
+    pub budget: usize,
+    /// How long a stop waits for requests under way. Default 5 s; 1.5 s suits mod_fastcgi, which waits 2 s.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            params_len: 1 << 20,
+            pairs: 16384,
+            params_time: Duration::from_secs(30),
+            silence: Duration::from_secs(60),
+            write_time: Duration::from_secs(60),
+            handler_time: None,
+            requests: None,
+            budget: 16 << 20,
+            grace: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use socket2::Socket;
+
+use crate::clock::Deadline;
+
+/// What a serving thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Waiting for a connection.
+    Accepting,
+    /// Waiting for a request on its connection.
+    Idle,
+    /// Having a request; waiting for its peer no longer than this.
+    Busy(Deadline),
+}
+
+/// What the rest of the process sees of a serving thread.
+///
+/// The thread publishes what it does by plain stores; the housekeeper looks at them and, when something is overdue or
+/// in the way, shuts the connection down, which the thread then finds out from its read or write.
+pub(crate) struct Slot {
+    state: AtomicU64,
+    /// When the handler under way is overdue.
+    handler: AtomicU32,
+    /// Times this slot was idle: the same number twice means idle ever since.
+    idles: AtomicU32,
+    /// The tick at which it last became idle.
+    idle_since: AtomicU32,
+    timed_out: AtomicBool,
+    /// The connection; whoever holds the lock can be sure that it is this one and open.
+    socket: RwLock<Option<Socket>>,
+}
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: AtomicU64::new(encode(State::Accepting)),
+            handler: AtomicU32::new(Deadline::NEVER.0),
+            idles: AtomicU32::new(0),
+            idle_since: AtomicU32::new(0),
+            timed_out: AtomicBool::new(false),
+            socket: RwLock::new(None),
+        }
+    }
+
+    pub(crate) fn set(&self, state: State) {
+        self.state.store(encode(state), Ordering::Release);
+    }
+
+    pub(crate) fn state(&self) -> State {
+        decode(self.state.load(Ordering::Acquire))
+    }
+
+    /// Publishes that the thread waits for a request from tick `now` on.
+    pub(crate) fn set_idle(&self, now: u32) {
+        self.idle_since.store(now, Ordering::Relaxed);
+        self.idles.store(self.idles.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.set(State::Idle);
+    }
+
+    /// How often the slot has been idle.
+    pub(crate) fn idles(&self) -> u32 {
+        self.idles.load(Ordering::Relaxed)
+    }
+
+    /// The tick at which the slot last became idle.
+    pub(crate) fn idle_since(&self) -> u32 {
+        self.idle_since.load(Ordering::Relaxed)
+    }
+
+    /// Publishes when the handler is overdue.
+    pub(crate) fn set_handler(&self, deadline: Deadline) {
+        self.handler.store(deadline.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn handler(&self) -> Deadline {
+        Deadline(self.handler.load(Ordering::Relaxed))
+    }
+
+    /// Whether the housekeeper ended the connection because a time limit was over.
+    pub(crate) fn is_timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Acquire)
+    }
+
+    /// Takes a connection in.
+    pub(crate) fn open(&self, socket: Socket) {
+        self.timed_out.store(false, Ordering::Relaxed);
+        *self.socket.write().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+    }
+
+    /// Lends the connection out; it stays open meanwhile.
+    pub(crate) fn with_socket<T>(&self, use_it: impl FnOnce(&Socket) -> T) -> Option<T> {
+        self.socket.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(use_it)
+    }
+
+    /// Gives the connection back.
+    pub(crate) fn close(&self) -> Option<Socket> {
+        self.socket.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Ends a connection that is overdue, unless its thread has moved on from `state`.
+    pub(crate) fn time_out(&self, state: State) {
+        self.with_socket(|socket| {
+            if self.state() == state {
+                self.timed_out.store(true, Ordering::Release);
+                // Only a peer that is gone already makes this fail.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        });
+    }
+
+    /// Makes the next read of an idle connection give what is queued, then the end of the input.
+    pub(crate) fn end_input(&self) {
+        self.with_socket(|socket| {
+            if self.state() == State::Idle {
+                let _ = socket.shutdown(Shutdown::Read);
+            }
+        });
+    }
+}
+
+fn encode(state: State) -> u64 {
+    match state {
+        State::Accepting => 0,
+        State::Idle => 1 << 32,
+        State::Busy(Deadline(tick)) => 2 << 32 | u64::from(tick),
+    }
+}
+
+fn decode(bits: u64) -> State {
+    match bits >> 32 {
+        0 => State::Accepting,
+        1 => State::Idle,
+        _ => State::Busy(Deadline(bits as u32)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_survive() {
+        let slot = Slot::new();
+        for state in [State::Accepting, State::Idle, State::Busy(Deadline(7)), State::Busy(Deadline::NEVER)] {
+            slot.set(state);
+            assert_eq!(slot.state(), state);
+        }
+    }
+}
