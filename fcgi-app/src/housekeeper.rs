@@ -119,7 +119,11 @@ impl Housekeeper {
         // In this order: who begins to serve after our look finds the flag, and wakes us.
         self.shared.asleep.store(true, Ordering::SeqCst);
         let busy = self.shared.pool.is_serving() || !self.lingering.is_empty();
-        busy.then(|| TICK.saturating_sub(self.last_tick.elapsed()))
+        if !busy {
+            return None;
+        }
+        self.shared.asleep.store(false, Ordering::SeqCst);
+        Some(TICK.saturating_sub(self.last_tick.elapsed()))
     }
 
     /// Waits; says whether it was woken, and whether a connection waits to be accepted.
