@@ -49,25 +49,31 @@ impl Scanner {
         matches!(self.state, State::Lengths { have: 0, .. })
     }
 
-    /// Walks on over the next piece of the stream, looking at nothing in it. Nearly all pairs are short and whole: a
-    /// loop of their own halves the time.
-    #[inline]
-    pub(crate) fn check(&mut self, mut bytes: &[u8]) -> Result<(), Limit> {
-        if self.at_border() {
-            let (pairs, rest) = skip_short_pairs(bytes);
-            let skipped = u32::try_from(bytes.len().saturating_sub(rest.len())).map_err(|_| Limit::ParamsLen)?;
-            self.bytes_left = self.bytes_left.checked_sub(skipped).ok_or(Limit::ParamsLen)?;
-            self.pairs_left = self.pairs_left.checked_sub(pairs).ok_or(Limit::Pairs)?;
-            bytes = rest;
-        }
-        if bytes.is_empty() { Ok(()) } else { self.scan(bytes, |_| ()) }
+    /// Walks on over the next piece of the stream. An error is final, and leaves the scanner off any border.
+    pub(crate) fn scan(&mut self, bytes: &[u8], visit: impl FnMut(Piece<'_>)) -> Result<(), Limit> {
+        self.count(bytes)?;
+        self.walk(bytes, visit)
     }
 
-    /// Walks on over the next piece of the stream. An error is final, and leaves the scanner off any border.
+    /// Does the same, looking at nothing in it. Nearly all pairs are short and whole: a loop of their own halves the
+    /// time.
+    #[inline]
+    pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), Limit> {
+        self.count(bytes)?;
+        let (pairs, rest) = if self.at_border() { skip_short_pairs(bytes) } else { (0, bytes) };
+        self.pairs_left = self.pairs_left.checked_sub(pairs).ok_or(Limit::Pairs)?;
+        if rest.is_empty() { Ok(()) } else { self.walk(rest, |_| ()) }
+    }
+
+    #[inline]
+    fn count(&mut self, bytes: &[u8]) -> Result<(), Limit> {
+        let left = u32::try_from(bytes.len()).ok().and_then(|len| self.bytes_left.checked_sub(len));
+        self.bytes_left = left.ok_or(Limit::ParamsLen)?;
+        Ok(())
+    }
+
     #[inline(never)]
-    pub(crate) fn scan(&mut self, mut bytes: &[u8], mut visit: impl FnMut(Piece<'_>)) -> Result<(), Limit> {
-        self.bytes_left =
-            u32::try_from(bytes.len()).ok().and_then(|len| self.bytes_left.checked_sub(len)).ok_or(Limit::ParamsLen)?;
+    fn walk(&mut self, mut bytes: &[u8], mut visit: impl FnMut(Piece<'_>)) -> Result<(), Limit> {
         loop {
             if self.at_border() {
                 bytes = self.scan_whole_pairs(bytes, &mut visit)?;
