@@ -55,7 +55,7 @@ pub enum Event<'a> {
         id: u16,
     },
     /// The params went over a limit: answer the request with an error, then call [`Session::end`](crate::Session::end). No more events of
-    /// this request but [`Abort`](Self::Abort) follow, and none of its bytes were malformed.
+    /// this request follow.
     Oversized {
         /// The request's id.
         id: u16,

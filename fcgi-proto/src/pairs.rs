@@ -88,18 +88,16 @@ impl<'a> Params<'a> {
     }
 }
 
+/// The pairs as people read them, other bytes escaped. By hand, since the standard library's way for maps can panic.
 impl core::fmt::Debug for Params<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_map().entries(self.iter().map(|pair| (Ascii(pair.name), Ascii(pair.value)))).finish()
-    }
-}
-
-/// Bytes as people read them, the others escaped.
-struct Ascii<'a>(&'a [u8]);
-
-impl core::fmt::Debug for Ascii<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        f.write_str("{")?;
+        let mut separator = "";
+        for Pair { name, value } in self.iter() {
+            write!(f, "{separator}\"{}\": \"{}\"", name.escape_ascii(), value.escape_ascii())?;
+            separator = ", ";
+        }
+        f.write_str("}")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::pairs::{Pair, skip_short_pairs, split_length, split_lengths};
 
-/// Which limit a request's params went over.
+/// Which limit a request's params went over; when both, which of the two is named depends on how the input was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// More bytes than allowed came, or a length was declared that goes beyond what the limit leaves.
@@ -49,7 +49,7 @@ impl Scanner {
         matches!(self.state, State::Lengths { have: 0, .. })
     }
 
-    /// Walks on over the next piece of the stream. An error is final, and leaves the scanner off any border.
+    /// Walks on over the next piece of the stream. An error is final: where the scanner then stands means nothing.
     pub(crate) fn scan(&mut self, bytes: &[u8], visit: impl FnMut(Piece<'_>)) -> Result<(), Limit> {
         self.count(bytes)?;
         self.walk(bytes, visit)
@@ -118,7 +118,7 @@ impl Scanner {
                 self.state = State::Lengths { have, bytes: lengths };
                 let known = lengths.get(..usize::from(have)).unwrap_or_default();
                 // A length that cannot fit any more is refused before its bytes are waited for.
-                let room = u64::from(self.bytes_left) + rest.len() as u64;
+                let room = u64::from(self.bytes_left).saturating_add(rest.len() as u64);
                 if let Some((name, value, _)) = split_lengths(known) {
                     if u64::from(name) + u64::from(value) > room {
                         return Err(Limit::ParamsLen);

@@ -20,7 +20,7 @@ use crate::{
 /// waits behind a complete request in the input is simply the next request: bytes read ahead are the caller's.
 ///
 /// The session does no I/O and reads no clock: time limits belong to the caller. It never panics, allocates nothing
-/// and keeps no content: its size is fixed, about 70 bytes and 32 for each request.
+/// and keeps no content: its size is fixed, about 120 bytes and 24 for each request.
 #[derive(Debug, Clone)]
 pub struct Session<const REQUESTS: usize = 1> {
     connection: Connection,

@@ -90,7 +90,7 @@ impl ValuesReader {
 
     pub(crate) fn read(&mut self, content: &[u8]) {
         let mut scanner = self.scanner;
-        // A record's content is too small for the scanner's limits.
+        // Only lengths that no record can hold go over these limits: the content ends inside that pair.
         let (Ok(()) | Err(Limit::ParamsLen | Limit::Pairs)) = scanner.scan(content, |piece| self.visit(piece));
         self.scanner = scanner;
     }

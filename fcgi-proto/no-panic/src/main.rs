@@ -72,7 +72,7 @@ fn wire_types(input: &[u8]) {
     if let Ok(header) = Header::decode(&array(input)) {
         black_box(header.encode());
         black_box(header.kind.to_wire());
-        let _ = write!(Sink, "{} {:?}", header.kind, header);
+        show(format_args!("{} {header:?}", header.kind));
     }
     black_box(Header::new(RecordType::from_wire(byte), short, short).encode());
     black_box(Role::from_wire(short).map(Role::to_wire));
@@ -101,6 +101,7 @@ fn pairs(input: &[u8]) {
         black_box(pair.encode(room));
     }
     black_box((pairs.rest(), params.as_bytes(), params.into_iter()));
+    show(format_args!("{params:?} {pairs:?} {Full} {Full:?}"));
 
     let len = number(input) as usize;
     let mut joined = ParamsBuffer::new(out.get_mut(..len).unwrap_or_default());
@@ -115,13 +116,14 @@ fn decoder(mut input: &[u8]) {
     let mut rest = cut(&mut input);
     loop {
         match decoder.next(&mut rest) {
-            Ok(Some(fragment)) => drop(black_box(fragment)),
+            Ok(Some(fragment)) => show(format_args!("{fragment:?}")),
             Ok(None) if input.is_empty() => break,
             Ok(None) => rest = cut(&mut input),
             Err(error) => return display(&error),
         }
     }
     black_box(decoder.clone().end_of_input().is_ok());
+    show(format_args!("{decoder:?}"));
 }
 
 fn session<const N: usize>(mut input: &[u8]) {
@@ -134,7 +136,7 @@ fn session<const N: usize>(mut input: &[u8]) {
         match session.next(&mut rest) {
             Ok(Some(Event::Reply(reply))) => drop(black_box(reply.encode(&mut [0; Reply::MAX_LEN]))),
             Ok(Some(Event::Abort { id })) => session.end(id),
-            Ok(Some(event)) => drop(black_box(event)),
+            Ok(Some(event)) => show(format_args!("{event:?}")),
             Ok(None) if input.is_empty() => break,
             Ok(None) => rest = cut(&mut input),
             Err(error) => return display(&error),
@@ -143,6 +145,7 @@ fn session<const N: usize>(mut input: &[u8]) {
         black_box((session.is_active(id), session.input_complete(id), session.is_over()));
     }
     black_box(session.clone().end_of_input().is_ok());
+    show(format_args!("{session:?}"));
 }
 
 fn response(mut input: &[u8]) {
@@ -153,13 +156,14 @@ fn response(mut input: &[u8]) {
             Ok(Some(ResponseEvent::Values(values))) => {
                 black_box(values.record(&mut [0; Values::MAX_RECORD_LEN]));
             }
-            Ok(Some(event)) => drop(black_box(event)),
+            Ok(Some(event)) => show(format_args!("{event:?}")),
             Ok(None) if input.is_empty() => break,
             Ok(None) => rest = cut(&mut input),
             Err(error) => return display(&error),
         }
     }
     black_box(response.clone().end_of_input().is_ok());
+    show(format_args!("{response:?}"));
 }
 
 /// Splits some bytes off the front of the input.
@@ -171,5 +175,9 @@ fn cut<'a>(input: &mut &'a [u8]) -> &'a [u8] {
 }
 
 fn display(error: &ProtocolError) {
-    let _ = write!(Sink, "{error} {error:?}");
+    show(format_args!("{error} {error:?}"));
+}
+
+fn show(text: core::fmt::Arguments<'_>) {
+    let _ = Sink.write_fmt(text);
 }
