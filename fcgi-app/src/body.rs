@@ -30,6 +30,7 @@ pub struct Body<'c> {
     pending: usize,
     /// Bytes that `CONTENT_LENGTH` promised and that have not come.
     missing: u64,
+    refused: bool,
     state: State,
 }
 
@@ -37,6 +38,8 @@ pub struct Body<'c> {
 pub(crate) struct Finished {
     /// Whether all of it came and was used.
     pub(crate) complete: bool,
+    /// Whether another request was refused meanwhile, of which records may still come.
+    pub(crate) refused: bool,
     /// What the peer did wrong, if it did.
     pub(crate) broken: Option<ProtocolError>,
     /// Where the unread input is, for [`Input::rejoin`].
@@ -61,7 +64,7 @@ impl<'c> Body<'c> {
         content_length: Option<u64>,
     ) -> Self {
         let missing = content_length.unwrap_or(0);
-        Self { wire, session, input, id, pending: 0, missing, state: State::Open }
+        Self { wire, session, input, id, pending: 0, missing, refused: false, state: State::Open }
     }
 
     /// Ends the request on the side of its input: skips what was read of it and not used, and reads no more.
@@ -75,6 +78,7 @@ impl<'c> Body<'c> {
         self.consume(self.pending);
         Finished {
             complete: self.session.input_complete(self.id),
+            refused: self.refused,
             broken: match self.state {
                 State::Broken(error) => Some(error),
                 State::Open | State::Complete | State::Aborted | State::Lost(_) => None,
@@ -133,6 +137,7 @@ impl<'c> Body<'c> {
     }
 
     fn reply(&mut self, reply: Reply) {
+        self.refused |= matches!(reply, Reply::Refuse { .. });
         let mut out = [0; Reply::MAX_LEN];
         if let Err(error) = self.wire.write(reply.encode(&mut out)) {
             self.state = State::Lost(error.kind());

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fcgi_proto::{EndRequest, Event, Limit, ProtocolError, ProtocolStatus, Reply, Role, Session};
+use log::Level;
 use socket2::Socket;
 
 use crate::budget::Exhausted;
@@ -63,7 +64,6 @@ pub(crate) enum Close {
 #[derive(Clone, Copy)]
 struct Accepted {
     id: u16,
-    keep_conn: bool,
     /// When its params have to be complete.
     params_by: Deadline,
 }
@@ -91,7 +91,7 @@ pub(crate) fn serve(shared: &Shared, slot: &Slot, socket: &Socket, peer: &Peer, 
         input_complete: true,
     };
     match connection.run() {
-        Ok(()) if connection.input_complete && connection.input.unread().is_empty() => Close::AtOnce,
+        Ok(()) if connection.is_all_read() => Close::AtOnce,
         Ok(()) if socket.shutdown(Shutdown::Write).is_ok() => Close::Linger,
         Ok(()) => Close::AtOnce,
         Err(fault) => {
@@ -102,12 +102,17 @@ pub(crate) fn serve(shared: &Shared, slot: &Slot, socket: &Socket, peer: &Peer, 
 }
 
 impl Connection<'_> {
+    /// Whether the peer has nothing more to send that we know of.
+    fn is_all_read(&self) -> bool {
+        self.input_complete && self.input.unread().is_empty() && self.session.end_of_input().is_ok()
+    }
+
     fn run(&mut self) -> Result<(), Fault> {
         while let Some(request) = self.accept_request()? {
             self.answer(&request)?;
             self.session.end(request.id);
             self.shared.count_request();
-            if !request.keep_conn || self.shared.is_stopping() {
+            if self.session.is_over() || self.shared.is_stopping() {
                 break;
             }
         }
@@ -126,14 +131,17 @@ impl Connection<'_> {
             let event = self.session.next(&mut rest)?;
             left = rest.len();
             match event {
-                Some(Event::Begin { id, role: Role::Responder, keep_conn }) => {
+                Some(Event::Begin { id, role: Role::Responder, .. }) => {
                     self.slot.set(State::Busy(Deadline::NEVER));
+                    // Nothing of a request that was aborted or refused may be seen by this one.
+                    self.input.clear_params();
                     self.wire.set_aborted(false);
                     self.input_complete = false;
                     let params_by = self.shared.clock.deadline(self.shared.limits.params_time);
-                    begun = Some(Accepted { id, keep_conn, params_by });
+                    begun = Some(Accepted { id, params_by });
                 }
                 Some(Event::Begin { id, role: Role::Authorizer | Role::Filter, .. }) => {
+                    self.input_complete = false;
                     self.end(id, 0, ProtocolStatus::UnknownRole)?;
                 }
                 Some(Event::Params { id, content }) => {
@@ -143,13 +151,23 @@ impl Connection<'_> {
                         self.refuse(id, 503, "no memory is left for its params")?;
                     }
                 }
-                Some(Event::ParamsEnd { .. }) => {
+                Some(Event::ParamsEnd { id }) => {
                     self.input.used_but(left);
-                    return Ok(begun);
+                    match self.input.settle_params() {
+                        Ok(()) => return Ok(begun),
+                        Err(Exhausted) => self.refuse(id, 503, "no memory is left for its params")?,
+                    }
                 }
                 Some(Event::Oversized { id, limit }) => self.refuse(id, 431, limit_name(limit))?,
-                Some(Event::Abort { id }) => self.end(id, 1, ProtocolStatus::RequestComplete)?,
-                Some(Event::Reply(reply)) => self.wire.write(reply.encode(&mut [0; Reply::MAX_LEN]))?,
+                Some(Event::Abort { id }) => {
+                    self.input.clear_params();
+                    self.end(id, 1, ProtocolStatus::RequestComplete)?;
+                }
+                Some(Event::Reply(reply)) => {
+                    // The records of a request that was refused are still to come.
+                    self.input_complete &= !matches!(reply, Reply::Refuse { .. });
+                    self.wire.write(reply.encode(&mut [0; Reply::MAX_LEN]))?;
+                }
                 Some(Event::Skipped { header }) => {
                     log::debug!("{} of request {} has no meaning here, skipped", header.kind, header.id);
                 }
@@ -185,7 +203,11 @@ impl Connection<'_> {
             Some(request) => self.wire.read_until(request.params_by, room)?,
             None => {
                 self.slot.set_idle(self.shared.clock.now());
-                self.wire.read_idle(room)?
+                match self.wire.read_idle(room)? {
+                    // On TCP a request may have arrived just before the stop ended our input: one more look finds it.
+                    0 if self.shared.is_stopping() => self.wire.read_idle(room)?,
+                    read => read,
+                }
             }
         };
         self.input.filled(read);
@@ -205,27 +227,22 @@ impl Connection<'_> {
         let outcome = catch_unwind(AssertUnwindSafe(handler));
         self.slot.set_handler(Deadline::NEVER);
         let input = body.finish();
-        match outcome {
-            Ok(Ok(())) => match response.misuse() {
-                None => {}
-                Some(misuse) => {
-                    log::error!("{} {}: {misuse}", request.method(), request.path());
-                    response.app_status(1).replace(500);
-                }
-            },
-            Ok(Err(error)) => {
-                log::error!("{} {}: {error}", request.method(), request.path());
-                response.app_status(1).replace(500);
-            }
+        let failure = match outcome {
+            Ok(Ok(())) => response.misuse().map(|misuse| (1, misuse.to_owned())),
+            Ok(Err(error)) => Some((1, error.to_string())),
             // The panic hook has already said where and why.
-            Err(_) => {
-                log::error!("{} {}: the handler panicked", request.method(), request.path());
-                response.app_status(101).replace(500);
-            }
+            Err(_) => Some((101, "the handler panicked".to_owned())),
+        };
+        if let Some((app_status, why)) = failure {
+            // That a peer went away is no fault of the handler, and nothing to wake anybody for.
+            let level = if self.wire.is_wanted() { Level::Error } else { Level::Debug };
+            let (method, path) = (request.method().escape_debug(), request.path());
+            log::log!(level, "{method} {}: {}", path.escape_debug(), why.escape_debug());
+            response.app_status(app_status).replace(500);
         }
         let sent = response.finish();
         self.input.rejoin(input.extent);
-        self.input_complete = input.complete;
+        self.input_complete = input.complete && !input.refused;
         match input.broken {
             Some(error) => Err(error.into()),
             None => Ok(sent?),

@@ -74,6 +74,28 @@ impl<'b> Input<'b> {
         Ok(())
     }
 
+    /// Sees to it that a body has half the buffer to flow through, whatever the params take of it: they move to its
+    /// front, or out.
+    pub(crate) fn settle_params(&mut self) -> Result<(), Exhausted> {
+        let half = self.buffer.len() / 2;
+        let Params::InPlace(params) = &mut self.params else { return Ok(()) };
+        if self.buffer.len() - params.end >= half {
+            return Ok(());
+        }
+        if params.len() > half {
+            let mut moved = Bytes::new(self.budget);
+            moved.extend(&self.buffer[params.clone()])?;
+            self.params = Params::Moved(moved);
+            return Ok(());
+        }
+        let unread = self.start..self.end;
+        self.buffer.copy_within(params.clone(), 0);
+        *params = 0..params.len();
+        self.buffer.copy_within(unread.clone(), params.end);
+        (self.start, self.end) = (params.end, params.end + unread.len());
+        Ok(())
+    }
+
     /// Parts the params from the rest of the input, which goes on while they are looked at. Give the rest back
     /// with [`rejoin`](Self::rejoin).
     pub(crate) fn part(&mut self) -> (fcgi_proto::Params<'_>, Input<'_>) {
@@ -168,6 +190,24 @@ mod tests {
         input.keep_params(4).expect("a budget");
         assert!(matches!(input.params, Params::Moved(_)));
         assert_eq!(input.part().0.get(b"a"), Some(&b"123456789abc"[..]));
+    }
+
+    #[test]
+    fn a_body_has_half_the_buffer() {
+        for (skipped, value) in [(8, "ab"), (2, "0123456789"), (0, "ab")] {
+            let (mut buffer, budget) = ([0; 16], Budget::new(100));
+            let mut input = Input::new(&mut buffer, &budget);
+            let pair = [&[1, value.len() as u8, b'a'], value.as_bytes()].concat();
+            put(&mut input, &[&vec![b'h'; skipped], &pair[..], b"u"].concat());
+            input.used_but(1);
+            input.keep_params(pair.len()).expect("a budget");
+            input.settle_params().expect("a budget");
+            assert_eq!(input.unread(), b"u");
+            let (params, rest) = input.part();
+            assert_eq!(params.get(b"a"), Some(value.as_bytes()));
+            assert_eq!(rest.unread(), b"u");
+            assert!(rest.buffer.len() >= 8, "{skipped} {value}: {}", rest.buffer.len());
+        }
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub struct Limits {
     /// Connections served at once, each by a thread of its own; more wait in the listener's backlog. When all are taken
     /// and another waits, the connection that has been idle longest, and for more than 250 ms, is closed. Default 256.
     pub connections: usize,
+    /// Stack of a serving thread, on which the handler runs, in bytes: address space, of which only what is touched
+    /// becomes memory. A handler that needs more ends the process. Default 256 KiB.
+    pub stack: usize,
     /// The largest `FCGI_PARAMS` of a request, in encoded bytes; larger ones are answered 431. Default 1 MiB.
     pub params_len: u32,
     /// The most params of a request; more are answered 431. Default 16,384.
@@ -35,6 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            stack: 256 << 10,
             params_len: 1 << 20,
             pairs: 16384,
             params_time: Duration::from_secs(30),

@@ -74,6 +74,18 @@ impl Listener {
         self.socket.accept()
     }
 
+    /// Removes the file of a unix socket that we made, unless another took its place.
+    pub(crate) fn remove_file(&self) {
+        let Some(bound) = &self.bound else { return };
+        let still_ours =
+            fs::symlink_metadata(&bound.path).is_ok_and(|file| (file.dev(), file.ino()) == (bound.device, bound.inode));
+        if still_ours {
+            if let Err(error) = fs::remove_file(&bound.path) {
+                log::warn!("cannot remove socket '{}': {error}", bound.path.display());
+            }
+        }
+    }
+
     fn bind_tcp(address: &SockAddr) -> io::Result<Self> {
         let socket = Socket::new(address.domain(), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
@@ -112,14 +124,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Some(bound) = &self.bound else { return };
-        let still_ours =
-            fs::symlink_metadata(&bound.path).is_ok_and(|file| (file.dev(), file.ino()) == (bound.device, bound.inode));
-        if still_ours {
-            if let Err(error) = fs::remove_file(&bound.path) {
-                log::warn!("cannot remove socket '{}': {error}", bound.path.display());
-            }
-        }
+        self.remove_file();
     }
 }
 

@@ -18,9 +18,6 @@ use crate::server::Shared;
 use crate::slot::{Slot, State};
 use crate::sys;
 
-/// Stack of a serving thread, in bytes: address space, of which only what is touched becomes memory.
-const STACK: usize = 256 * 1024;
-
 type Thread = (Arc<Slot>, JoinHandle<()>);
 
 /// The serving threads.
@@ -51,7 +48,7 @@ impl Pool {
             let slot = Arc::new(Slot::new());
             let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
             pool.enter_accept();
-            match thread::Builder::new().stack_size(STACK).spawn(move || run(&its_shared, &its_slot)) {
+            match thread::Builder::new().stack_size(shared.limits.stack).spawn(move || run(&its_shared, &its_slot)) {
                 Ok(thread) => threads.push((slot, thread)),
                 Err(error) => {
                     pool.leave_accept();
@@ -108,6 +105,7 @@ impl Pool {
 
 /// The life of a serving thread.
 fn run(shared: &Arc<Shared>, slot: &Slot) {
+    sys::unblock_interrupt();
     let mut buffers = Buffers::new();
     while !shared.is_stopping() {
         let Some((socket, peer)) = accept(shared) else { continue };
@@ -137,6 +135,7 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
 fn accept(shared: &Shared) -> Option<(Socket, Peer)> {
     let error = match shared.listener.accept() {
         Ok((socket, address)) => {
+            shared.short_of_descriptors.store(false, Ordering::Relaxed);
             let peer = Peer::new(address);
             return shared.allowed_peers.admit(&peer).then_some((socket, peer));
         }
@@ -160,7 +159,7 @@ fn accept(shared: &Shared) -> Option<(Socket, Peer)> {
         // A sibling made the socket it shares with us non-blocking.
         Some(libc::EAGAIN) => drop(sys::poll_readable(&[shared.listener.as_fd()], None)),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-            if shared.clock.may_log() {
+            if !shared.short_of_descriptors.swap(true, Ordering::Relaxed) {
                 log::error!("cannot accept connections for now: {error}");
             }
             thread::sleep(Duration::from_millis(100));

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) waker: Waker,
     /// Whether the housekeeper sleeps until somebody wakes it.
     pub(crate) asleep: AtomicBool,
+    /// Whether accepting failed for want of something, and that was said.
+    pub(crate) short_of_descriptors: AtomicBool,
     stopping: AtomicBool,
     requests: AtomicU64,
     lingering: Mutex<Vec<Socket>>,
@@ -178,6 +180,7 @@ impl Server {
             pool: Pool::new(limits.connections),
             waker: self.waker,
             asleep: AtomicBool::new(false),
+            short_of_descriptors: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             lingering: Mutex::new(Vec::new()),
@@ -188,9 +191,13 @@ impl Server {
         let end = housekeeper.run()?;
         shared.stopping.store(true, Ordering::Release);
         if let End::HandlerTime = end {
+            shared.listener.remove_file();
             return Err(io::Error::new(io::ErrorKind::TimedOut, "a handler took longer than Limits::handler_time"));
         }
-        if !housekeeper.stop(limits.grace) {
+        let all_ended = housekeeper.stop(limits.grace);
+        // Threads that have not ended still hold the listener.
+        shared.listener.remove_file();
+        if !all_ended {
             log::warn!("requests were still under way at the end of the stop, left unfinished");
         }
         let failure = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take();

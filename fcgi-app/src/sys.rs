@@ -26,6 +26,18 @@ pub(crate) fn install_interrupt() -> io::Result<()> {
     }
 }
 
+/// Lets [`interrupt`] reach the calling thread, whatever mask the process was started with.
+pub(crate) fn unblock_interrupt() {
+    // SAFETY: all-zero bytes are a valid signal set; it is made empty again below.
+    let mut set: libc::sigset_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: `set` is a valid signal set.
+    unsafe { libc::sigemptyset(&mut set) };
+    // SAFETY: `set` is a valid signal set, and the signal a valid one.
+    unsafe { libc::sigaddset(&mut set, INTERRUPT) };
+    // SAFETY: `set` is a valid signal set; the old mask is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut()) };
+}
+
 /// Waits until some of `fds` can be read from, at most `timeout`; says which.
 pub(crate) fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
     let mut polled: Vec<_> =

@@ -87,7 +87,10 @@ impl<'c> Wire<'c> {
             };
             self.slot.set(State::Busy(Deadline::NEVER));
             match written {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.set_broken();
+                    return Err(ErrorKind::WriteZero.into());
+                }
                 Ok(written) => IoSlice::advance_slices(&mut slices, written),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {

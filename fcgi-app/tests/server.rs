@@ -504,3 +504,81 @@ fn a_handler_over_its_time_ends_the_server_with_an_error() {
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     std::mem::forget(server);
 }
+
+#[test]
+fn nothing_of_an_aborted_or_refused_request_is_seen_by_the_next() {
+    let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| {
+        request.params().try_for_each(|(name, value)| writeln!(out, "{}={}", name.escape_ascii(), value.escape_ascii()))
+    });
+    let secret = params(&[("HTTP_COOKIE", "secret")]);
+    let inside_a_pair = record(4, b"\x05\x30abc");
+    let over_the_limit = record(4, b"\x01\xff\xff\xff\xff");
+    let abort = record(2, b"");
+    for before in [vec![&secret, &abort], vec![&inside_a_pair, &abort], vec![&secret, &over_the_limit]] {
+        let mut client = server.connect();
+        client.send(&begin(KEEP));
+        before.into_iter().for_each(|record| client.send(record));
+        client.receive_answer();
+        client.send(&get(CLOSE, &[("A", "b")]));
+        let got = String::from_utf8(client.receive_answer().0).expect("text");
+        assert!(got.ends_with("\r\n\r\nA=b\n"), "{got}");
+    }
+}
+
+#[test]
+fn a_refused_request_that_keeps_nothing_closes_the_connection_after_the_active_one() {
+    let server = Running::start(hello);
+    let mut client = server.connect();
+    client.send(&[&begin(KEEP)[..], END_PARAMS, b"\x01\x01\0\x02\0\x08\0\0\0\x01\0\0\0\0\0\0", END_STDIN].concat());
+    let got = client.receive_all();
+    let refused = b"\x01\x03\0\x02\0\x08\0\0\0\0\0\0\x01\0\0\0";
+    assert_eq!(got, [&refused[..], &answer(HELLO, 0)].concat());
+}
+
+#[test]
+fn a_refusal_reaches_a_peer_that_is_still_sending() {
+    let server = Running::start(hello);
+    for role in [2, 3, 4] {
+        let mut client = server.connect();
+        client.send(&[1, 1, 0, 1, 0, 8, 0, 0, 0, role, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(client.receive(16)[12], 3);
+        (0..20).for_each(|_| client.send(&record(4, &[0; 1000])));
+        client.send(&[END_PARAMS, END_STDIN].concat());
+        client.0.shutdown(Shutdown::Write).expect("not reset");
+        assert_eq!(client.receive_all(), b"");
+    }
+}
+
+#[test]
+fn a_connection_is_idle_again_after_an_abort() {
+    let server = Running::start(hello);
+    let mut client = server.connect();
+    client.send(&[begin(KEEP), record(2, b"")].concat());
+    client.receive(16);
+    let stopped = std::time::Instant::now();
+    server.stop.stop();
+    assert_eq!(client.receive_all(), b"");
+    assert!(stopped.elapsed() < Limits::default().grace, "closed as an idle one");
+}
+
+#[test]
+fn an_upload_flows_fast_behind_params_of_any_size() {
+    let (told, reads) = std::sync::mpsc::channel();
+    let server = Running::start(move |_: &Request, body: &mut Body, _: &mut Response| -> io::Result<()> {
+        let mut count = 0;
+        while body.read(&mut [0; 8192])? > 0 {
+            count += 1;
+        }
+        told.send(count).expect("the test waits");
+        Ok(())
+    });
+    for size in [100, 3000, 4000, 4100, 8000, 8100, 8140, 8150, 8160] {
+        let stream = [&b"\x01"[..], &(0x8000_0000 | size as u32).to_be_bytes(), b"n", &vec![b'x'; size]].concat();
+        let mut request = [&begin(CLOSE)[..], &record(4, &stream), END_PARAMS].concat();
+        (0..16).for_each(|_| request.extend(record(5, &[b'b'; 60_000])));
+        request.extend(END_STDIN);
+        server.ask(&request);
+        let reads = reads.recv_timeout(Duration::from_secs(20)).expect("a count");
+        assert!(reads < 16 * 60_000 / 1500, "{reads} reads behind params of {size} bytes");
+    }
+}
