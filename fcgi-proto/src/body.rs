@@ -2,7 +2,9 @@
 
 use crate::{Fragment, Header, RecordType};
 
-/// What a web server wants of the application, `FCGI_BeginRequestBody.role`. Specification section 6, "Roles".
+/// What a web server wants of the application, the two bytes `FCGI_BeginRequestBody.role`, big endian.
+///
+/// Specification section 6, "Roles".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// `FCGI_RESPONDER`, 1: answer a request, as a CGI program does.
@@ -87,7 +89,10 @@ impl BeginRequest {
     }
 }
 
-/// How a request ended on the level of the protocol, `FCGI_EndRequestBody.protocolStatus`. Specification section 5.5.
+/// How a request ended on the level of the protocol, the byte `FCGI_EndRequestBody.protocolStatus`.
+///
+/// 1 to 3 refuse a request that was never started. Reading it is total and keeps unknown numbers. Specification section
+/// 5.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolStatus {
     /// `FCGI_REQUEST_COMPLETE`, 0.

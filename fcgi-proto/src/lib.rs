@@ -3,7 +3,7 @@
 //! | side | to read | to write |
 //! |---|---|---|
 //! | application | [`Session`] gives [`Event`]s, content borrowed from your buffer | [`records`] of Stdout and Stderr, [`EndRequest::record`], [`Reply::encode`] |
-//! | web server, gateway, test tool | [`ResponseDecoder`] gives [`ResponseEvent`]s | [`BeginRequest::record`], [`Pair::encode`], [`records`] of Params and Stdin |
+//! | web server, gateway, test tool | [`ResponseDecoder`] gives [`ResponseEvent`]s | [`BeginRequest::record`], [`Pair::encode`], [`records`] of Params and Stdin, [`Values::QUERY`], [`Header::new`] of an empty AbortRequest |
 //! | either | [`Decoder`] gives [`Fragment`]s of records | [`Header::encode`] |
 //!
 //! # Guarantees

@@ -2,9 +2,11 @@ use core::fmt;
 
 use crate::ProtocolError;
 
-/// The type of a record, `FCGI_Header.type`; one nobody has defined is kept as it came.
+/// The type of a record, the byte `FCGI_Header.type`.
 ///
-/// Specification section 8, "Types and Constants".
+/// Reading it is total and loses nothing: a number nobody has defined is kept as it came. Records of types 1, 2, 3, 9, 10
+/// and 11 are discrete; 4 to 8 are streams, whose record borders carry no meaning and which an empty record ends.
+/// Specification section 3.3 and section 8, "Types and Constants".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordType {
     /// `FCGI_BEGIN_REQUEST`, 1: a web server opens a request.
@@ -102,7 +104,7 @@ impl fmt::Display for RecordType {
 ///   then contentLength bytes of content, then paddingLength bytes of padding
 /// ```
 ///
-/// Specification section 3.3, "Records".
+/// Encoding cannot fail; decoding checks the version and no more. Specification section 3.3, "Records".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// What the content is.

@@ -3,7 +3,13 @@ use crate::{Header, Pair, RecordType};
 
 /// The capacities of an application, as `FCGI_GET_VALUES` asks for them and its result gives them.
 ///
-/// `None` means "not asked" in a query's answer, and "not given" in a result. Specification section 4.1.
+/// ```text
+/// FCGI_GET_VALUES          name-value pairs whose values are ignored:   FCGI_MAX_CONNS ""   FCGI_MPXS_CONNS ""
+/// FCGI_GET_VALUES_RESULT   the names that are known, each once:         FCGI_MAX_CONNS 256  FCGI_MPXS_CONNS 0
+/// ```
+///
+/// `None` means "not asked" in a query's answer, and "not given" or no decimal number of 32 bits in a result. Names
+/// compare byte by byte. Specification section 4.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Values {
     /// `FCGI_MAX_CONNS`: connections the application takes at once.
