@@ -4,6 +4,7 @@
 //! `tests/run --quick` leaves them out.
 
 mod app;
+mod bench;
 mod demo;
 mod dump;
 mod hello;

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,9 +35,8 @@ pub(super) struct Client<'r> {
     slots: Vec<Slot>,
     /// How many of them have a request under way.
     active: usize,
-    /// The slots of requests whose bytes have yet to be sent, of the first one those from `offset` on.
-    unsent: VecDeque<usize>,
-    offset: usize,
+    /// What has yet to be sent.
+    unsent: VecDeque<Part>,
     buffer: Vec<u8>,
     /// Since when nobody has accepted a connection.
     outage: Option<Instant>,
@@ -58,6 +58,12 @@ struct Request {
     retried: bool,
 }
 
+/// A range of the bytes of the request in a slot.
+struct Part {
+    slot: usize,
+    range: Range<usize>,
+}
+
 /// Why a connection was of no more use before all of its requests had ended.
 enum Loss {
     Closed(String),
@@ -72,8 +78,7 @@ impl<'r> Client<'r> {
             budget,
             slots: plan.requests.iter().map(|_| Slot::default()).collect(),
             active: 0,
-            unsent: VecDeque::with_capacity(plan.requests.len()),
-            offset: 0,
+            unsent: VecDeque::with_capacity(2 * plan.requests.len()),
             buffer: vec![0; BUFFER],
             outage: None,
             tally: Tally::new(2 * plan.timeout),
@@ -101,10 +106,10 @@ impl<'r> Client<'r> {
 
     /// Gives each free id a request, as long as there are any; `false` if none is under way then.
     fn begin_requests(&mut self) -> bool {
-        let now = Instant::now();
+        let (now, before) = (Instant::now(), self.unsent.len());
         for (index, slot) in self.slots.iter_mut().enumerate() {
             // A request that was answered before all of it was sent keeps its id until it is.
-            if slot.request.is_some() || self.unsent.contains(&index) {
+            if slot.request.is_some() || self.unsent.iter().any(|part| part.slot == index) {
                 continue;
             }
             if !self.budget.take(now) {
@@ -112,10 +117,26 @@ impl<'r> Client<'r> {
             }
             slot.request = Some(Request { began: now, retried: false });
             slot.answer.clear();
-            self.unsent.push_back(index);
+            self.unsent.push_back(Part { slot: index, range: 0..self.plan.requests[index].bytes.len() });
             self.active += 1;
         }
+        self.interleave(before);
         self.active > 0
+    }
+
+    /// Of several requests to be sent, from the `first` on, sends the heads before the bodies: one after the other, an
+    /// application would see no more than one at a time.
+    fn interleave(&mut self, first: usize) {
+        let end = self.unsent.len();
+        if end - first < 2 {
+            return;
+        }
+        for at in first..end {
+            let Part { slot, ref mut range } = self.unsent[at];
+            let body = self.plan.requests[slot].head..range.end;
+            range.end = body.start;
+            self.unsent.push_back(Part { slot, range: body });
+        }
     }
 
     fn connect(&mut self) -> Option<Connection> {
@@ -139,7 +160,6 @@ impl<'r> Client<'r> {
 
     /// Sends requests and takes their answers until none is under way.
     fn converse(&mut self, connection: &mut Connection) -> Result<(), Loss> {
-        self.offset = 0;
         // What was answered early is sent to its end, for what follows it on a kept connection.
         while self.active > 0 || (self.plan.mode.keeps() && !self.unsent.is_empty()) {
             self.send(connection);
@@ -157,17 +177,15 @@ impl<'r> Client<'r> {
 
     /// Sends what can be sent without waiting.
     fn send(&mut self, connection: &Connection) {
-        while let Some(&index) = self.unsent.front() {
-            let wire = &self.plan.requests[index][self.offset..];
-            match connection.send(wire) {
+        while let Some(Part { slot, range }) = self.unsent.front_mut() {
+            match connection.send(&self.plan.requests[*slot].bytes[range.clone()]) {
                 Ok(count) => {
                     self.tally.sent += count as u64;
-                    if count < wire.len() {
-                        self.offset += count;
+                    range.start += count;
+                    if range.start < range.end {
                         return;
                     }
                     self.unsent.pop_front();
-                    self.offset = 0;
                 }
                 // It closed, which does not mean that it did not answer: what follows tells.
                 Err(_) => self.unsent.clear(),
@@ -237,7 +255,7 @@ impl<'r> Client<'r> {
     /// The answer to the request with an id that was sent.
     fn answer(&mut self, id: u16) -> Result<&mut Answer, Loss> {
         let index = usize::from(id).wrapping_sub(1);
-        let unknown = self.unsent.iter().skip(usize::from(self.offset > 0)).any(|&unsent| unsent == index);
+        let unknown = self.unsent.iter().any(|part| part.slot == index && part.range.start == 0);
         match self.slots.get_mut(index) {
             Some(Slot { request: Some(_), answer }) if !unknown => Ok(answer),
             _ => Err(Loss::Fault(format!("a record of request {id}, which is not active"))),
@@ -290,7 +308,7 @@ impl<'r> Client<'r> {
             let begun = answer.begun || cut;
             if !begun && connection.served > 0 && !request.retried {
                 request.retried = true;
-                self.unsent.push_back(index);
+                self.unsent.push_back(Part { slot: index, range: 0..self.plan.requests[index].bytes.len() });
                 self.tally.retries += 1;
                 continue;
             }
@@ -302,6 +320,7 @@ impl<'r> Client<'r> {
                 Failure::new(Class::Unanswered, format!("{why} before any byte of an answer"))
             });
         }
+        self.interleave(0);
     }
 }
 

@@ -8,7 +8,7 @@ use super::answer::{Expectation, ExpectedBody};
 use super::failure::reason;
 use super::options::{Body, Expect, Mode, Options};
 use super::params::Params;
-use super::request;
+use super::request::{self, Wire};
 use super::target::Target;
 
 /// The most memory that requests may take, in bytes: one for each id that is used at the same time.
@@ -19,8 +19,8 @@ const MAX_REQUESTS: usize = 2 << 30;
 pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) mode: Mode,
-    /// The bytes of the request with id 1, of the one with id 2, and so on.
-    pub(super) requests: Vec<Vec<u8>>,
+    /// The request with id 1, of the one with id 2, and so on.
+    pub(super) requests: Vec<Wire>,
     pub(super) want: Expectation,
     pub(super) timeout: Duration,
     /// What is sent, in words.
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_request_for_each_id() {
         let plan = plan("--multiplex 3 --body 30 --expect-echo --param X=y").expect("a good plan");
-        let ids: Vec<_> = plan.requests.iter().map(|wire| (wire[2], wire[3], wire[10])).collect();
+        let ids: Vec<_> = plan.requests.iter().map(|wire| (wire.bytes[2], wire.bytes[3], wire.bytes[10])).collect();
         assert_eq!(ids, [(0, 1, 1), (0, 2, 1), (0, 3, 1)]); // with FCGI_KEEP_CONN
         assert_eq!(plan.sends, "/, 27 params, a body of 30 bytes");
         let ExpectedBody::Exactly(body) = plan.want.body else { panic!("{:?}", plan.want) };
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_connection_for_a_request_is_not_kept() {
         let plan = plan("--per-request --param REQUEST_METHOD=HEAD").expect("a good plan");
-        assert_eq!(plan.requests.iter().map(|wire| wire[10]).collect::<Vec<_>>(), [0]);
+        assert_eq!(plan.requests.iter().map(|wire| wire.bytes[10]).collect::<Vec<_>>(), [0]);
         assert!(!plan.want.content_length);
     }
 

@@ -8,7 +8,15 @@ use super::params::Params;
 const STDIN_RECORD: u16 = 32 * 1024;
 
 /// All bytes of a request, from BEGIN_REQUEST to the end of its STDIN.
-pub(super) fn encode(id: u16, keep_conn: bool, params: &Params, body: &[u8]) -> Vec<u8> {
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) bytes: Vec<u8>,
+    /// How many of them come before its STDIN.
+    pub(super) head: usize,
+}
+
+/// Makes the bytes of a request.
+pub(super) fn encode(id: u16, keep_conn: bool, params: &Params, body: &[u8]) -> Wire {
     let mut pairs = Vec::new();
     for (name, value) in params.iter() {
         let (pair, at) = (Pair { name, value }, pairs.len());
@@ -18,8 +26,9 @@ pub(super) fn encode(id: u16, keep_conn: bool, params: &Params, body: &[u8]) -> 
     let mut wire = Vec::with_capacity(pairs.len() + body.len() + body.len() / 2048 + 64);
     wire.extend(BeginRequest::new(Role::Responder, keep_conn).record(id));
     put_stream(&mut wire, RecordType::Params, id, &pairs, Header::MAX_CONTENT);
+    let head = wire.len();
     put_stream(&mut wire, RecordType::Stdin, id, body, STDIN_RECORD);
-    wire
+    Wire { bytes: wire, head }
 }
 
 /// Adds a whole stream: its records, padded to a multiple of eight as nginx does, and the empty one that ends it.
@@ -59,13 +68,14 @@ mod tests {
 
     #[test]
     fn the_first_bytes_are_those_of_nginx() {
-        let wire = encode(1, true, &Params::new("/", None), b"");
+        let Wire { bytes: wire, head } = encode(1, true, &Params::new("/", None), b"");
+        assert_eq!(head, wire.len() - 8);
         assert_eq!(wire[..16], [1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]);
         assert_eq!(wire[16..20], [1, 4, 0, 1]);
         assert_eq!(wire[24..41], *b"\x0f\x09SCRIPT_FILENAME");
         assert!(wire.ends_with(&[1, 4, 0, 1, 0, 0, 0, 0, 1, 5, 0, 1, 0, 0, 0, 0]));
         assert_eq!(wire.len() % 8, 0);
-        assert_eq!(encode(0x0203, false, &Params::new("/", None), b"")[..11], [1, 1, 2, 3, 0, 8, 0, 0, 0, 1, 0]);
+        assert_eq!(encode(0x0203, false, &Params::new("/", None), b"").bytes[..11], [1, 1, 2, 3, 0, 8, 0, 0, 0, 1, 0]);
     }
 
     #[test]
@@ -74,7 +84,7 @@ mod tests {
             let body = vec![7; length];
             let mut params = Params::new("/echo", Some(length));
             params.set(b"LONG", &[b'v'; 70_000]); // more than a record holds
-            let (pairs, got) = decode(&encode(9, true, &params, &body), 9);
+            let (pairs, got) = decode(&encode(9, true, &params, &body).bytes, 9);
             assert!(got == body, "a body of {length} bytes");
             let pairs: Vec<_> = fcgi_proto::Params::new(&pairs).iter().map(|pair| (pair.name, pair.value)).collect();
             assert_eq!(pairs, params.iter().collect::<Vec<_>>());
