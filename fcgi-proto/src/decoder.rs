@@ -105,6 +105,15 @@ impl Decoder {
         Some(Fragment { header, content, first: true, last: true })
     }
 
+    /// What no input gives: nothing, as content that is wanted never has no length.
+    #[inline]
+    pub(crate) fn on_nothing<T>(&self) -> Result<Option<T>, ProtocolError> {
+        match self.state {
+            State::Broken(error) => Err(error),
+            State::Start | State::Header { .. } | State::Content { .. } | State::Padding(_) => Ok(None),
+        }
+    }
+
     /// Every case there is, at any cut.
     #[inline(never)]
     pub(crate) fn resume<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Fragment<'a>>, ProtocolError> {

@@ -208,11 +208,12 @@ pub(crate) fn split_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
 pub(crate) fn skip_short_pairs(mut bytes: &[u8]) -> (u32, &[u8]) {
     let mut pairs = 0u32;
     while let &[name, value, ref rest @ ..] = bytes {
-        match rest.get(usize::from(name) + usize::from(value)..) {
-            Some(rest) if name | value < 128 => bytes = rest,
-            _ => break,
+        if name | value >= 128 {
+            break;
         }
-        pairs = pairs.saturating_add(1);
+        let Some(rest) = rest.get(usize::from(name) + usize::from(value)..) else { break };
+        bytes = rest;
+        pairs = pairs.wrapping_add(1); // there are fewer of them than bytes in a record
     }
     (pairs, bytes)
 }

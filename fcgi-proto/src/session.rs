@@ -135,7 +135,10 @@ fn is_active(requests: &[Place], id: u16) -> bool {
 impl Connection {
     fn next<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
         // Whole records first, and on their own: half the time goes when they share a path with the cut ones.
-        let Some(fragment) = self.decoder.next_whole(input) else { return self.resume(requests, input) };
+        let Some(fragment) = self.decoder.next_whole(input) else {
+            // The end of what was read, where every caller arrives once a read.
+            return if input.is_empty() { self.decoder.on_nothing() } else { self.resume(requests, input) };
+        };
         match self.on_fragment(requests, fragment) {
             Ok(None) => self.resume(requests, input),
             Ok(event) => Ok(event),
