@@ -1,11 +1,9 @@
 use std::io::{self, BufRead, ErrorKind, Read};
 
-use fcgi_proto::{Event, ProtocolError, Reply, Session};
+use crate::Request;
+use crate::source::Source;
 
-use crate::input::Input;
-use crate::wire::{Wire, aborted};
-
-/// The body of a request, `FCGI_STDIN`, read as it comes.
+/// The body of a request, `FCGI_STDIN`, read as it comes; in a [`Filter`](crate::Filter) the file behind it too.
 ///
 /// Nothing is read ahead of the handler beyond the connection's buffer, so a slow handler slows its client down.
 /// nginx, mod_fcgid and Caddy stop sending a body when the answer to it begins: read it to its end first, or as far as
@@ -16,159 +14,89 @@ use crate::wire::{Wire, aborted};
 /// # Errors
 /// - `UnexpectedEof` at the end of a body that is shorter than its `CONTENT_LENGTH`: an upload that was cut must not
 ///   pass for a whole one;
+/// - `FileTooLarge` when it goes over [`Limits::body_len`](crate::Limits::body_len);
 /// - `ConnectionAborted` when the web server gave the request up, by `FCGI_ABORT_REQUEST` or by closing;
 /// - `TimedOut` when no byte came for as long as [`Limits::silence`](crate::Limits::silence);
 /// - `InvalidData` when it broke the protocol.
 ///
 /// Each of them comes again at every later read.
 pub struct Body<'c> {
-    wire: &'c Wire<'c>,
-    session: &'c mut Session,
-    input: Input<'c>,
-    id: u16,
-    /// Bytes of the body in front of the unread input.
-    pending: usize,
-    /// Bytes that `CONTENT_LENGTH` promised and that have not come.
+    source: &'c mut dyn Source,
+    /// Bytes that were promised and have not come.
     missing: u64,
-    refused: bool,
-    state: State,
+    /// Bytes that may still come.
+    allowed: u64,
+    /// Whether more came.
+    too_large: bool,
+    /// How long the file of a Filter is to be.
+    data_length: u64,
 }
 
-/// How the input of a request ended.
-pub(crate) struct Finished {
-    /// Whether all of it came and was used.
-    pub(crate) complete: bool,
-    /// Whether another request was refused meanwhile, of which records may still come.
-    pub(crate) refused: bool,
-    /// What the peer did wrong, if it did.
-    pub(crate) broken: Option<ProtocolError>,
-    /// Where the unread input is, for [`Input::rejoin`].
-    pub(crate) extent: (usize, usize),
+/// How long the input streams of a request are to be, and may be.
+pub(crate) struct Lengths {
+    /// `CONTENT_LENGTH`, if it promises something.
+    pub(crate) body: Option<u64>,
+    /// `FCGI_DATA_LENGTH`, likewise.
+    pub(crate) data: Option<u64>,
+    /// The most bytes of a body.
+    pub(crate) limit: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum State {
-    Open,
-    Complete,
-    Aborted,
-    Broken(ProtocolError),
-    Lost(ErrorKind),
+impl Lengths {
+    pub(crate) fn of(request: &Request<'_>, limit: Option<u64>) -> Self {
+        Self { body: request.content_length(), data: request.data_length(), limit }
+    }
 }
 
 impl<'c> Body<'c> {
-    pub(crate) fn new(
-        wire: &'c Wire<'c>,
-        session: &'c mut Session,
-        input: Input<'c>,
-        id: u16,
-        content_length: Option<u64>,
-    ) -> Self {
-        let missing = content_length.unwrap_or(0);
-        Self { wire, session, input, id, pending: 0, missing, refused: false, state: State::Open }
-    }
-
-    /// Ends the request on the side of its input: skips what was read of it and not used, and reads no more.
-    pub(crate) fn finish(mut self) -> Finished {
-        while matches!(self.state, State::Open) {
-            self.consume(self.pending);
-            if !self.step() {
-                break;
-            }
-        }
-        self.consume(self.pending);
-        Finished {
-            complete: self.session.input_complete(self.id),
-            refused: self.refused,
-            broken: match self.state {
-                State::Broken(error) => Some(error),
-                State::Open | State::Complete | State::Aborted | State::Lost(_) => None,
-            },
-            extent: self.input.extent(),
+    pub(crate) fn new(source: &'c mut dyn Source, lengths: &Lengths) -> Self {
+        Self {
+            source,
+            missing: lengths.body.unwrap_or(0),
+            allowed: lengths.limit.unwrap_or(u64::MAX),
+            too_large: false,
+            data_length: lengths.data.unwrap_or(0),
         }
     }
 
-    /// Goes on in the input until there are bytes of the body, or none will come.
-    fn advance(&mut self) {
-        while self.pending == 0 && matches!(self.state, State::Open) {
-            if !self.step() {
-                self.refill();
-            }
-        }
+    /// Goes on with `FCGI_DATA`, the file a [`Filter`](crate::Filter) is given; what was not read of the request's body
+    /// is skipped. From now on this reads the file, of which `FCGI_DATA_LENGTH` promises the length.
+    ///
+    /// # Errors
+    /// Those of reading the body to its end. In other roles than the Filter's there is no file: `Unsupported`.
+    pub fn data(&mut self) -> io::Result<&mut Self> {
+        io::copy(self, &mut io::sink())?;
+        self.source.open_data()?;
+        (self.missing, self.allowed) = (self.data_length, u64::MAX);
+        Ok(self)
     }
 
-    /// Takes the next event from what was read; `false` if that takes more input.
-    fn step(&mut self) -> bool {
-        let mut rest = self.input.unread();
-        let event = self.session.next(&mut rest);
-        let mut left = rest.len();
-        let mut found = true;
-        match event {
-            Ok(Some(Event::Stdin { content, .. })) => {
-                self.pending = content.len();
-                left += content.len();
-                self.missing = self.missing.saturating_sub(content.len() as u64);
-            }
-            Ok(Some(Event::StdinEnd { .. })) => self.state = State::Complete,
-            Ok(Some(Event::Abort { .. })) => {
-                self.wire.set_aborted(true);
-                self.state = State::Aborted;
-            }
-            Ok(Some(Event::Reply(reply))) => self.reply(reply),
-            // One request at a time: nothing else has an event while its body is read.
-            Ok(Some(_)) => {}
-            Ok(None) => found = false,
-            Err(error) => self.lose(State::Broken(error)),
-        }
-        self.input.used_but(left);
-        found
-    }
-
-    fn refill(&mut self) {
-        // Params were moved before the handler began: room for a body takes nothing from the budget.
-        let read = self.input.room().map_or(Err(ErrorKind::OutOfMemory.into()), |room| self.wire.read(room));
-        match read {
-            Ok(0) => match self.session.end_of_input() {
-                Ok(()) => self.lose(State::Lost(ErrorKind::ConnectionAborted)),
-                Err(error) => self.lose(State::Broken(error)),
-            },
-            Ok(read) => self.input.filled(read),
-            Err(error) => self.lose(State::Lost(error.kind())),
-        }
-    }
-
-    fn reply(&mut self, reply: Reply) {
-        self.refused |= matches!(reply, Reply::Refuse { .. });
-        let mut out = [0; Reply::MAX_LEN];
-        if let Err(error) = self.wire.write(reply.encode(&mut out)) {
-            self.state = State::Lost(error.kind());
-        }
-    }
-
-    fn lose(&mut self, state: State) {
-        self.wire.set_broken();
-        self.state = state;
+    /// Whether a read failed because there is more than is allowed.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.too_large
     }
 }
 
 impl BufRead for Body<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.advance();
-        match self.state {
-            _ if self.pending > 0 => Ok(&self.input.unread()[..self.pending]),
-            State::Open | State::Complete if self.missing == 0 => Ok(&[]),
-            State::Open | State::Complete => {
-                Err(io::Error::new(ErrorKind::UnexpectedEof, "the body is shorter than its CONTENT_LENGTH"))
+        let bytes = self.source.fill()?;
+        match bytes {
+            [] if self.missing > 0 => {
+                Err(io::Error::new(ErrorKind::UnexpectedEof, "the body is shorter than was promised"))
             }
-            State::Aborted => Err(aborted("the web server aborted the request")),
-            State::Broken(error) => Err(io::Error::new(ErrorKind::InvalidData, error)),
-            State::Lost(kind) => Err(kind.into()),
+            [] => Ok(bytes),
+            _ if self.allowed == 0 => {
+                self.too_large = true;
+                Err(io::Error::new(ErrorKind::FileTooLarge, "the body is longer than allowed"))
+            }
+            _ => Ok(&bytes[..usize::try_from(self.allowed).map_or(bytes.len(), |allowed| bytes.len().min(allowed))]),
         }
     }
 
     fn consume(&mut self, amount: usize) {
-        let amount = amount.min(self.pending);
-        self.pending -= amount;
-        self.input.used_but(self.input.unread().len() - amount);
+        self.source.consume(amount);
+        self.missing = self.missing.saturating_sub(amount as u64);
+        self.allowed = self.allowed.saturating_sub(amount as u64);
     }
 }
 
@@ -177,8 +105,8 @@ impl Read for Body<'_> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let mut pending = self.fill_buf()?;
-        let read = pending.read(buffer)?;
+        let mut bytes = self.fill_buf()?;
+        let read = bytes.read(buffer)?;
         self.consume(read);
         Ok(read)
     }

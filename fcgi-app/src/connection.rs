@@ -1,23 +1,23 @@
 //! The life of a connection, from accept to close.
 //!
 //! Requests come one after the other. Of each, the params are read whole, then the handler runs, reading the body and
-//! writing the answer through the same socket; what it leaves unread is skipped by the session.
+//! writing the answer through the same stream; what it leaves unread is skipped by the session.
 
 use std::io;
-use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fcgi_proto::{EndRequest, Event, Limit, ProtocolError, ProtocolStatus, Reply, Role, Session};
 use log::Level;
-use socket2::Socket;
 
+use crate::app::App;
+use crate::body::Lengths;
 use crate::budget::Exhausted;
 use crate::clock::Deadline;
 use crate::input::Input;
-use crate::peer::Peer;
-use crate::server::Shared;
+use crate::roles::Handler;
 use crate::slot::{Slot, State};
-use crate::wire::Wire;
+use crate::source::Direct;
+use crate::wire::{Stream, Wire};
 use crate::{Body, Request, Response};
 
 /// Memory a thread lends to the connection it serves, and uses again for the next.
@@ -36,7 +36,7 @@ impl Buffers {
 pub(crate) enum Fault {
     /// The peer broke the protocol, or went away inside a record.
     Protocol(ProtocolError),
-    /// The socket failed.
+    /// The stream failed.
     Socket(io::Error),
 }
 
@@ -62,14 +62,15 @@ pub(crate) enum Close {
 
 /// A request whose params are coming, or complete.
 #[derive(Clone, Copy)]
-struct Accepted {
+struct Accepted<'c> {
     id: u16,
+    handler: Handler<'c>,
     /// When its params have to be complete.
     params_by: Deadline,
 }
 
 struct Connection<'c> {
-    shared: &'c Shared,
+    app: &'c App,
     slot: &'c Slot,
     wire: Wire<'c>,
     session: Session,
@@ -80,28 +81,21 @@ struct Connection<'c> {
 }
 
 /// Serves a connection until it ends.
-pub(crate) fn serve(shared: &Shared, slot: &Slot, socket: &Socket, peer: &Peer, buffers: &mut Buffers) -> Close {
+pub(crate) fn serve(app: &App, slot: &Slot, stream: &dyn Stream, buffers: &mut Buffers) -> Result<Close, Fault> {
     let mut connection = Connection {
-        shared,
+        app,
         slot,
-        wire: Wire::new(socket, slot, &shared.clock, &shared.limits),
-        session: Session::new(shared.config),
-        input: Input::new(&mut buffers.input, &shared.budget),
+        wire: Wire::new(stream, slot, app),
+        session: Session::new(app.config),
+        input: Input::new(&mut buffers.input, &app.budget),
         output: &mut buffers.output,
         input_complete: true,
     };
-    match connection.run() {
-        Ok(()) if connection.is_all_read() => Close::AtOnce,
-        Ok(()) if socket.shutdown(Shutdown::Write).is_ok() => Close::Linger,
-        Ok(()) => Close::AtOnce,
-        Err(fault) => {
-            shared.log_fault(peer, &fault);
-            Close::AtOnce
-        }
-    }
+    connection.run()?;
+    Ok(if connection.is_all_read() { Close::AtOnce } else { Close::Linger })
 }
 
-impl Connection<'_> {
+impl<'c> Connection<'c> {
     /// Whether the peer has nothing more to send that we know of.
     fn is_all_read(&self) -> bool {
         self.input_complete && self.input.unread().is_empty() && self.session.end_of_input().is_ok()
@@ -111,8 +105,8 @@ impl Connection<'_> {
         while let Some(request) = self.accept_request()? {
             self.answer(&request)?;
             self.session.end(request.id);
-            self.shared.count_request();
-            if self.session.is_over() || self.shared.is_stopping() {
+            self.app.count_request();
+            if self.session.is_over() || self.app.is_stopping() {
                 break;
             }
         }
@@ -120,10 +114,10 @@ impl Connection<'_> {
     }
 
     /// Reads until the params of a request are complete; `None` when the connection ends without one.
-    fn accept_request(&mut self) -> Result<Option<Accepted>, Fault> {
+    fn accept_request(&mut self) -> Result<Option<Accepted<'c>>, Fault> {
         self.input.clear_params();
-        self.slot.set_idle(self.shared.clock.now());
-        let mut begun: Option<Accepted> = None;
+        self.slot.set_idle(self.app.clock.now());
+        let mut begun: Option<Accepted<'c>> = None;
         let mut left = self.input.unread().len();
         loop {
             self.input.used_but(left);
@@ -131,18 +125,10 @@ impl Connection<'_> {
             let event = self.session.next(&mut rest)?;
             left = rest.len();
             match event {
-                Some(Event::Begin { id, role: Role::Responder, .. }) => {
+                Some(Event::Begin { id, role, .. }) => {
                     self.slot.set(State::Busy(Deadline::NEVER));
-                    // Nothing of a request that was aborted or refused may be seen by this one.
-                    self.input.clear_params();
-                    self.wire.set_aborted(false);
                     self.input_complete = false;
-                    let params_by = self.shared.clock.deadline(self.shared.limits.params_time);
-                    begun = Some(Accepted { id, params_by });
-                }
-                Some(Event::Begin { id, role: Role::Authorizer | Role::Filter, .. }) => {
-                    self.input_complete = false;
-                    self.end(id, 0, ProtocolStatus::UnknownRole)?;
+                    begun = self.begin(id, role)?;
                 }
                 Some(Event::Params { id, content }) => {
                     let len = content.len();
@@ -168,9 +154,7 @@ impl Connection<'_> {
                     self.input_complete &= !matches!(reply, Reply::Refuse { .. });
                     self.wire.write(reply.encode(&mut [0; Reply::MAX_LEN]))?;
                 }
-                Some(Event::Skipped { header }) => {
-                    log::debug!("{} of request {} has no meaning here, skipped", header.kind, header.id);
-                }
+                Some(Event::Skipped { header }) => self.wire.log_skipped(header),
                 // Bodies are read by the handler; what it left is skipped by the session.
                 Some(Event::Stdin { .. } | Event::StdinEnd { .. } | Event::Data { .. } | Event::DataEnd { .. }) => {}
                 None => {
@@ -188,8 +172,22 @@ impl Connection<'_> {
         }
     }
 
+    /// Begins a request, if there is a handler for its role.
+    fn begin(&mut self, id: u16, role: Role) -> Result<Option<Accepted<'c>>, Fault> {
+        let Some(handler) = self.app.roles.handler(role) else {
+            self.end(id, 0, ProtocolStatus::UnknownRole)?;
+            return Ok(None);
+        };
+        // Nothing of a request that was aborted or refused may be seen by this one.
+        self.input.clear_params();
+        self.wire.set_aborted(false);
+        self.wire.set_may_answer(role != Role::Filter);
+        let params_by = self.app.clock.deadline(self.app.limits.params_time);
+        Ok(Some(Accepted { id, handler, params_by }))
+    }
+
     /// Reads more of a request's params, or of whatever comes while there is none.
-    fn read(&mut self, begun: Option<Accepted>) -> Result<usize, Fault> {
+    fn read(&mut self, begun: Option<Accepted<'c>>) -> Result<usize, Fault> {
         let active = begun.filter(|request| self.session.is_active(request.id));
         let Ok(room) = self.input.room() else {
             // Only params that outgrow the buffer need memory.
@@ -202,10 +200,10 @@ impl Connection<'_> {
         let read = match active {
             Some(request) => self.wire.read_until(request.params_by, room)?,
             None => {
-                self.slot.set_idle(self.shared.clock.now());
+                self.slot.set_idle(self.app.clock.now());
                 match self.wire.read_idle(room)? {
                     // On TCP a request may have arrived just before the stop ended our input: one more look finds it.
-                    0 if self.shared.is_stopping() => self.wire.read_idle(room)?,
+                    0 if self.app.is_stopping() => self.wire.read_idle(room)?,
                     read => read,
                 }
             }
@@ -215,30 +213,32 @@ impl Connection<'_> {
     }
 
     /// Runs the handler for a request and sends its answer.
-    fn answer(&mut self, accepted: &Accepted) -> Result<(), Fault> {
+    fn answer(&mut self, accepted: &Accepted<'c>) -> Result<(), Fault> {
         let (params, rest) = self.input.part();
         let request = Request::new(params);
         let mut response = Response::new(&self.wire, accepted.id, self.output, request.method() == "HEAD");
-        let mut body = Body::new(&self.wire, &mut self.session, rest, accepted.id, request.content_length());
-        let handler = || self.shared.responder.respond(&request, &mut body, &mut response);
-        if let Some(limit) = self.shared.limits.handler_time {
-            self.slot.set_handler(self.shared.clock.deadline(limit));
+        let mut source = Direct::new(&self.wire, &mut self.session, rest, accepted.id);
+        let mut body = Body::new(&mut source, &Lengths::of(&request, self.app.limits.body_len));
+        if let Some(limit) = self.app.limits.handler_time {
+            self.slot.set_handler(self.app.clock.deadline(limit));
         }
-        let outcome = catch_unwind(AssertUnwindSafe(handler));
+        let outcome = catch_unwind(AssertUnwindSafe(|| accepted.handler.run(&request, &mut body, &mut response)));
         self.slot.set_handler(Deadline::NEVER);
-        let input = body.finish();
         let failure = match outcome {
             Ok(Ok(())) => response.misuse().map(|misuse| (1, misuse.to_owned())),
             Ok(Err(error)) => Some((1, error.to_string())),
             // The panic hook has already said where and why.
             Err(_) => Some((101, "the handler panicked".to_owned())),
         };
+        let status = if body.is_too_large() { 413 } else { 500 };
+        source.skip_stdin();
+        let input = source.finish();
         if let Some((app_status, why)) = failure {
             // That a peer went away is no fault of the handler, and nothing to wake anybody for.
             let level = if self.wire.is_wanted() { Level::Error } else { Level::Debug };
             let (method, path) = (request.method().escape_debug(), request.path());
             log::log!(level, "{method} {}: {}", path.escape_debug(), why.escape_debug());
-            response.app_status(app_status).replace(500);
+            response.app_status(app_status).replace(status);
         }
         let sent = response.finish();
         self.input.rejoin(input.extent);
@@ -251,7 +251,7 @@ impl Connection<'_> {
 
     /// Answers a request that no handler can take: a real answer, since servers take a bare refusal for success.
     fn refuse(&mut self, id: u16, status: u16, why: &str) -> Result<(), Fault> {
-        if self.shared.clock.may_log() {
+        if self.app.clock.may_log() {
             log::warn!("request {id} is answered {status}: {why}");
         }
         self.input.clear_params();

@@ -67,12 +67,12 @@ impl Housekeeper {
             let watch_listener = is_look && self.shared.pool.is_full();
             let (woken, waiting) = self.wait(timeout, watch_listener)?;
             self.shared.asleep.store(false, Ordering::SeqCst);
-            if woken && self.hear_stop() {
+            if woken && (self.hear_stop() || self.shared.app.is_stopping()) {
                 return Ok(End::Stop);
             }
             if self.last_tick.elapsed() >= TICK {
                 self.last_tick = Instant::now();
-                self.shared.clock.tick();
+                self.shared.app.clock.tick();
                 if self.look_for_overdue() {
                     return Ok(End::HandlerTime);
                 }
@@ -104,7 +104,7 @@ impl Housekeeper {
             }
             if self.last_tick.elapsed() >= TICK {
                 self.last_tick = Instant::now();
-                self.shared.clock.tick();
+                self.shared.app.clock.tick();
                 self.look_for_overdue();
             }
             let _ = self.wait(Some(RETRY), false);
@@ -145,7 +145,7 @@ impl Housekeeper {
 
     /// Ends the connections whose time is over; `true` if a handler's is.
     fn look_for_overdue(&self) -> bool {
-        let clock = &self.shared.clock;
+        let clock = &self.shared.app.clock;
         let mut handler_overdue = false;
         self.shared.pool.for_each(|slot| {
             handler_overdue |= clock.is_past(slot.handler());

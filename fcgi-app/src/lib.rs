@@ -19,6 +19,7 @@
 compile_error!("fcgi-app runs on Linux only");
 
 mod address;
+mod app;
 mod body;
 mod budget;
 mod clock;
@@ -32,18 +33,21 @@ mod peer;
 mod pool;
 mod request;
 mod response;
+mod roles;
 mod run;
 mod server;
 mod slot;
+mod source;
 mod sys;
 mod wire;
 
 pub use address::{Address, InvalidAddress};
 pub use body::Body;
-pub use handler::{HandlerError, Responder};
+pub use handler::{Authorizer, Filter, HandlerError, Responder};
 pub use limits::Limits;
 pub use listener::Listener;
 pub use request::Request;
 pub use response::Response;
+pub use roles::Roles;
 pub use run::{Error, Result, run};
 pub use server::{Server, StopHandle};

@@ -16,6 +16,9 @@ pub struct Limits {
     pub params_len: u32,
     /// The most params of a request; more are answered 431. Default 16,384.
     pub pairs: u32,
+    /// The longest body a handler can read, in bytes: the read that would give more fails, and if the handler does too
+    /// the answer is 413. Default: no limit.
+    pub body_len: Option<u64>,
     /// How long the params of a request may take from its beginning; then the connection is closed. Default 30 s.
     pub params_time: Duration,
     /// How long a body may bring no byte while it is read; then the handler gets `TimedOut`. Default 60 s.
@@ -26,7 +29,7 @@ pub struct Limits {
     /// supervises the process starts another. Default: no limit.
     pub handler_time: Option<Duration>,
     /// Requests after which the server stops by itself, so that a fresh process takes over. Default: no limit.
-    pub requests: Option<u64>,
+    pub requests: Option<u32>,
     /// Memory, in bytes, for what grows with what peers send: params that outgrow a connection's read buffer. A request
     /// that finds none left is answered 503. Default 16 MiB.
     pub budget: usize,
@@ -41,6 +44,7 @@ impl Default for Limits {
             stack: 256 << 10,
             params_len: 1 << 20,
             pairs: 16384,
+            body_len: None,
             params_time: Duration::from_secs(30),
             silence: Duration::from_secs(60),
             write_time: Duration::from_secs(60),

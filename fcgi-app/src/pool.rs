@@ -4,6 +4,7 @@
 //! last one to leave accept starts another, up to the limit; at the limit nobody accepts and the backlog waits.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +49,8 @@ impl Pool {
             let slot = Arc::new(Slot::new());
             let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
             pool.enter_accept();
-            match thread::Builder::new().stack_size(shared.limits.stack).spawn(move || run(&its_shared, &its_slot)) {
+            match thread::Builder::new().stack_size(shared.app.limits.stack).spawn(move || run(&its_shared, &its_slot))
+            {
                 Ok(thread) => threads.push((slot, thread)),
                 Err(error) => {
                     pool.leave_accept();
@@ -107,9 +109,9 @@ impl Pool {
 fn run(shared: &Arc<Shared>, slot: &Slot) {
     sys::unblock_interrupt();
     let mut buffers = Buffers::new();
-    while !shared.is_stopping() {
+    while !shared.app.is_stopping() {
         let Some((socket, peer)) = accept(shared) else { continue };
-        slot.set_idle(shared.clock.now());
+        slot.set_idle(shared.app.clock.now());
         if shared.pool.leave_accept() {
             if let Err(error) = Pool::grow(shared) {
                 log::error!("cannot start another thread: {error}");
@@ -120,10 +122,17 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
         }
         shared.rouse_housekeeper();
         slot.open(socket);
-        let close = slot.with_socket(|socket| connection::serve(shared, slot, socket, &peer, &mut buffers));
-        match (close, slot.close()) {
-            (Some(Close::Linger), Some(socket)) => shared.linger(socket),
-            (_, socket) => drop(socket),
+        let served = slot.with_socket(|socket| connection::serve(&shared.app, slot, socket, &mut buffers));
+        let socket = slot.close();
+        match (served, socket) {
+            (Some(Ok(Close::Linger)), Some(socket)) if socket.shutdown(Shutdown::Write).is_ok() => {
+                shared.linger(socket);
+            }
+            (Some(Err(fault)), _) => shared.app.log_fault(&peer, &fault),
+            _ => {}
+        }
+        if shared.app.is_stopping() {
+            shared.waker.look();
         }
         slot.set(State::Accepting);
         shared.pool.enter_accept();

@@ -57,7 +57,16 @@ impl<'r> Request<'r> {
     /// `CONTENT_LENGTH` as a number; `None` when it is absent, empty, negative, too large for 64 bits or no number.
     /// What it promises is not what comes: the end of the body is the end of its stream.
     pub fn content_length(&self) -> Option<u64> {
-        let digits = self.param_str("CONTENT_LENGTH")?;
+        self.length("CONTENT_LENGTH")
+    }
+
+    /// `FCGI_DATA_LENGTH`, the length of the file a [`Filter`](crate::Filter) is given, read likewise.
+    pub fn data_length(&self) -> Option<u64> {
+        self.length("FCGI_DATA_LENGTH")
+    }
+
+    fn length(&self, name: &str) -> Option<u64> {
+        let digits = self.param_str(name)?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     }
 }

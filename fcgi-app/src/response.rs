@@ -147,6 +147,12 @@ impl<'c> Response<'c> {
 
     /// Sends the buffer, then `body`, as STDOUT records, then `tail`.
     fn send(&mut self, length: Option<u64>, body: &[u8], tail: &[u8]) -> io::Result<()> {
+        if !self.wire.may_answer() {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "a Filter answers after the end of the request's body",
+            ));
+        }
         let mut start = FRONT;
         if self.head != Head::Sent {
             start = self.put_front(start, length);

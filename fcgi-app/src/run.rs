@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::{env, fmt, io};
 
-use crate::{Address, InvalidAddress, Listener, Responder, Server};
+use crate::{Address, InvalidAddress, Listener, Roles, Server};
 
 /// What `main` returns: an error prints itself as one line and ends the program with status 1.
 pub type Result<T = ()> = std::result::Result<T, Error>;
@@ -51,7 +51,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// Serves requests with `responder` in whatever way the program was started, until SIGTERM.
+/// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), in whatever way the program was started, until SIGTERM.
 ///
 /// It listens on descriptor 0 if that is a listening socket (as web servers, spawn-fcgi and fcgi-spawn leave it
 /// there), else on the address in the environment variable `FCGI_BIND`: `HOST:PORT`, `[V6]:PORT` or `unix:/path`.
@@ -62,11 +62,11 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 /// [`Error`], which a `main` returns.
-pub fn run(responder: impl Responder + 'static) -> Result {
+pub fn run(roles: impl Into<Roles>) -> Result {
     // Fails when the program has a logger: then that one is used.
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).try_init();
     let server = Server::new(find_listener()?).map_err(Error::Serve)?;
-    server.stop_on_signals(true).serve(responder).map_err(Error::Serve)
+    server.stop_on_signals(true).serve(roles).map_err(Error::Serve)
 }
 
 fn find_listener() -> Result<Listener> {

@@ -1,21 +1,19 @@
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, mem};
 
 use signal_hook::consts::{SIGTERM, SIGUSR1};
 use socket2::Socket;
 
-use crate::budget::Budget;
-use crate::clock::Clock;
-use crate::connection::Fault;
+use crate::app::App;
 use crate::housekeeper::{End, Housekeeper, Waker};
-use crate::peer::{AllowedPeers, Peer};
+use crate::peer::AllowedPeers;
 use crate::pool::Pool;
-use crate::{Limits, Listener, Responder, sys};
+use crate::{Limits, Listener, Roles, sys};
 
-/// A FastCGI application: a listener, a handler, and limits.
+/// A FastCGI application: a listener, handlers, and limits.
 ///
 /// ```no_run
 /// use fcgi_app::{Address, Body, Listener, Request, Response, Server};
@@ -41,43 +39,24 @@ pub struct StopHandle(Waker);
 
 /// What all threads of a server share.
 pub(crate) struct Shared {
+    pub(crate) app: App,
     pub(crate) listener: Listener,
     pub(crate) allowed_peers: AllowedPeers,
-    pub(crate) responder: Box<dyn Responder>,
-    pub(crate) limits: Limits,
-    pub(crate) config: fcgi_proto::Config,
-    pub(crate) budget: Budget,
-    pub(crate) clock: Clock,
     pub(crate) pool: Pool,
     pub(crate) waker: Waker,
     /// Whether the housekeeper sleeps until somebody wakes it.
     pub(crate) asleep: AtomicBool,
     /// Whether accepting failed for want of something, and that was said.
     pub(crate) short_of_descriptors: AtomicBool,
-    stopping: AtomicBool,
-    requests: AtomicU64,
     lingering: Mutex<Vec<Socket>>,
     failure: Mutex<Option<io::Error>>,
 }
 
 impl Shared {
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
     /// Wakes the housekeeper if it sleeps, which it does only while nobody is served.
     pub(crate) fn rouse_housekeeper(&self) {
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             self.waker.look();
-        }
-    }
-
-    /// Counts a request that was answered; the last one allowed stops the server.
-    pub(crate) fn count_request(&self) {
-        if let Some(most) = self.limits.requests {
-            if self.requests.fetch_add(1, Ordering::Relaxed) + 1 == most {
-                self.waker.stop();
-            }
         }
     }
 
@@ -95,20 +74,8 @@ impl Shared {
     /// Ends the server with an error.
     pub(crate) fn fail(&self, error: io::Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stopping.store(true, Ordering::Release);
-        self.waker.stop();
-    }
-
-    /// Says why a connection ended before its time, unless peers cause too many lines.
-    pub(crate) fn log_fault(&self, peer: &Peer, fault: &Fault) {
-        match fault {
-            Fault::Protocol(error) if self.clock.may_log() => log::warn!("{peer}: {error}; connection closed"),
-            Fault::Socket(error) if error.kind() == io::ErrorKind::TimedOut && self.clock.may_log() => {
-                log::warn!("{peer}: {error}; connection closed");
-            }
-            Fault::Protocol(_) => {}
-            Fault::Socket(error) => log::debug!("{peer}: {error}; connection closed"),
-        }
+        self.app.stop();
+        self.waker.look();
     }
 }
 
@@ -142,7 +109,8 @@ impl Server {
         StopHandle(self.waker.clone())
     }
 
-    /// Serves requests with `responder` until the server is stopped.
+    /// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), until the server is
+    /// stopped.
     ///
     /// A stop lets requests under way end, for up to [`Limits::grace`], and closes kept connections after their
     /// answer or, when nothing is on its way to them, after a quarter of a second. A second stop more than three
@@ -155,41 +123,29 @@ impl Server {
     /// When signals cannot be set up or the first thread cannot be started, when the listener fails for good, and when a
     /// handler takes longer than [`Limits::handler_time`]. Nothing a peer does ends the server, and no shortage of
     /// descriptors, memory or threads.
-    pub fn serve(self, responder: impl Responder + 'static) -> io::Result<()> {
+    pub fn serve(self, roles: impl Into<Roles>) -> io::Result<()> {
         sys::install_interrupt()?;
         if self.stop_on_signals {
             self.waker.stop_on(SIGTERM)?;
             self.waker.stop_on(SIGUSR1)?;
         }
         let limits = self.limits;
-        let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX).max(1);
         let allowed = env::var_os("FCGI_WEB_SERVER_ADDRS").map(|list| list.to_string_lossy().into_owned());
         let shared = Arc::new(Shared {
+            app: App::new(roles.into(), limits),
             listener: self.listener,
             allowed_peers: AllowedPeers::parse(allowed.as_deref()),
-            responder: Box::new(responder),
-            limits,
-            config: fcgi_proto::Config {
-                max_params_len: limits.params_len,
-                max_pairs: limits.pairs,
-                max_conns: connections,
-                max_reqs: connections,
-            },
-            budget: Budget::new(limits.budget),
-            clock: Clock::new(),
             pool: Pool::new(limits.connections),
             waker: self.waker,
             asleep: AtomicBool::new(false),
             short_of_descriptors: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            requests: AtomicU64::new(0),
             lingering: Mutex::new(Vec::new()),
             failure: Mutex::new(None),
         });
         Pool::grow(&shared)?;
         let mut housekeeper = Housekeeper::new(Arc::clone(&shared), self.woken);
         let end = housekeeper.run()?;
-        shared.stopping.store(true, Ordering::Release);
+        shared.app.stop();
         if let End::HandlerTime = end {
             shared.listener.remove_file();
             return Err(io::Error::new(io::ErrorKind::TimedOut, "a handler took longer than Limits::handler_time"));

@@ -1,5 +1,5 @@
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use socket2::Socket;
@@ -22,7 +22,7 @@ pub(crate) enum State {
 /// The thread publishes what it does by plain stores; the housekeeper looks at them and, when something is overdue or
 /// in the way, shuts the connection down, which the thread then finds out from its read or write.
 pub(crate) struct Slot {
-    state: AtomicU64,
+    state: AtomicU32,
     /// When the handler under way is overdue.
     handler: AtomicU32,
     /// Times this slot was idle: the same number twice means idle ever since.
@@ -37,7 +37,7 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new() -> Self {
         Self {
-            state: AtomicU64::new(encode(State::Accepting)),
+            state: AtomicU32::new(encode(State::Accepting)),
             handler: AtomicU32::new(Deadline::NEVER.0),
             idles: AtomicU32::new(0),
             idle_since: AtomicU32::new(0),
@@ -122,19 +122,20 @@ impl Slot {
     }
 }
 
-fn encode(state: State) -> u64 {
+/// A state as a number. Deadlines begin at 2 ticks: the first two numbers are free for the other states.
+fn encode(state: State) -> u32 {
     match state {
         State::Accepting => 0,
-        State::Idle => 1 << 32,
-        State::Busy(Deadline(tick)) => 2 << 32 | u64::from(tick),
+        State::Idle => 1,
+        State::Busy(Deadline(tick)) => tick,
     }
 }
 
-fn decode(bits: u64) -> State {
-    match bits >> 32 {
+fn decode(number: u32) -> State {
+    match number {
         0 => State::Accepting,
         1 => State::Idle,
-        _ => State::Busy(Deadline(bits as u32)),
+        tick => State::Busy(Deadline(tick)),
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn states_survive() {
         let slot = Slot::new();
-        for state in [State::Accepting, State::Idle, State::Busy(Deadline(7)), State::Busy(Deadline::NEVER)] {
+        for state in [State::Accepting, State::Idle, State::Busy(Deadline(2)), State::Busy(Deadline::NEVER)] {
             slot.set(state);
             assert_eq!(slot.state(), state);
         }

@@ -1,28 +1,68 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
+use fcgi_proto::Header;
 use socket2::Socket;
 
-use crate::Limits;
-use crate::clock::{Clock, Deadline};
+use crate::app::App;
+use crate::clock::Deadline;
 use crate::slot::{Slot, State};
 
-/// The socket of a connection as its two users see it: the body that reads, the response that writes.
+/// What a connection comes over: bytes in both directions, as a socket has them.
+pub(crate) trait Stream {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Stream for Socket {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&mut &*self).read(buffer)
+    }
+
+    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [slice] => (&mut &*self).write(slice),
+            _ => (&mut &*self).write_vectored(slices),
+        }
+    }
+}
+
+/// The stream of a connection as its two users see it: the body that reads, the response that writes.
 ///
 /// What the one learns the other must know: after an abort no more output is wanted but the end of the request, and
 /// after something fatal nothing is sent at all. Each wait for the peer is published with its deadline.
 pub(crate) struct Wire<'c> {
-    socket: &'c Socket,
+    stream: &'c dyn Stream,
     slot: &'c Slot,
-    clock: &'c Clock,
-    limits: &'c Limits,
+    app: &'c App,
+    /// Whether output may be sent yet.
+    may_answer: Cell<bool>,
     aborted: Cell<bool>,
     broken: Cell<bool>,
+    /// Whether a skipped record was logged: once a connection is enough.
+    skipped: Cell<bool>,
 }
 
 impl<'c> Wire<'c> {
-    pub(crate) fn new(socket: &'c Socket, slot: &'c Slot, clock: &'c Clock, limits: &'c Limits) -> Self {
-        Self { socket, slot, clock, limits, aborted: Cell::new(false), broken: Cell::new(false) }
+    pub(crate) fn new(stream: &'c dyn Stream, slot: &'c Slot, app: &'c App) -> Self {
+        Self {
+            stream,
+            slot,
+            app,
+            may_answer: Cell::new(true),
+            aborted: Cell::new(false),
+            broken: Cell::new(false),
+            skipped: Cell::new(false),
+        }
+    }
+
+    /// Says whether output of the request under way may be sent yet: a Filter's may not before the end of its STDIN.
+    pub(crate) fn set_may_answer(&self, may: bool) {
+        self.may_answer.set(may);
+    }
+
+    pub(crate) fn may_answer(&self) -> bool {
+        self.may_answer.get()
     }
 
     /// Says whether the request under way was aborted by its web server.
@@ -42,7 +82,7 @@ impl<'c> Wire<'c> {
 
     /// Reads what is there of a body, with the limit of silence; 0 is the end of the input.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_until(self.clock.deadline(self.limits.silence), buffer)
+        self.read_until(self.app.clock.deadline(self.app.limits.silence), buffer)
     }
 
     /// Reads what is there, waiting until a deadline; 0 is the end of the input.
@@ -56,7 +96,7 @@ impl<'c> Wire<'c> {
     /// Reads what is there, without publishing that it waits.
     pub(crate) fn read_idle(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let read = (&mut &*self.socket).read(buffer);
+            let read = self.stream.read(buffer);
             match read {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(1..) => return read,
@@ -80,11 +120,8 @@ impl<'c> Wire<'c> {
         }
         IoSlice::advance_slices(&mut slices, 0); // drops empty ones
         while !slices.is_empty() {
-            self.slot.set(State::Busy(self.clock.deadline(self.limits.write_time)));
-            let written = match slices {
-                [slice] => (&mut &*self.socket).write(slice),
-                _ => (&mut &*self.socket).write_vectored(slices),
-            };
+            self.slot.set(State::Busy(self.app.clock.deadline(self.app.limits.write_time)));
+            let written = self.stream.write_vectored(slices);
             self.slot.set(State::Busy(Deadline::NEVER));
             match written {
                 Ok(0) => {
@@ -101,6 +138,13 @@ impl<'c> Wire<'c> {
             }
         }
         Ok(())
+    }
+
+    /// Says that a record had no meaning where it came and was skipped.
+    pub(crate) fn log_skipped(&self, header: Header) {
+        if !self.skipped.replace(true) && self.app.clock.may_log() {
+            log::warn!("{} of request {} has no meaning where it came, skipped", header.kind, header.id);
+        }
     }
 
     /// An end or error that the housekeeper brought about is a time limit that was over.

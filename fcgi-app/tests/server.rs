@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use fcgi_app::{Address, Body, HandlerError, Limits, Listener, Request, Response, Server, StopHandle};
+use fcgi_app::{Address, Body, HandlerError, Limits, Listener, Request, Response, Roles, Server, StopHandle};
 
 /// A running server on a socket of its own; stopped and waited for on drop.
 struct Running {
@@ -18,18 +18,19 @@ struct Running {
 }
 
 impl Running {
-    fn start(handler: impl fcgi_app::Responder + 'static) -> Self {
+    fn start(handler: impl Into<Roles>) -> Self {
         Self::start_with(Limits::default(), handler)
     }
 
-    fn start_with(limits: Limits, handler: impl fcgi_app::Responder + 'static) -> Self {
+    fn start_with(limits: Limits, handler: impl Into<Roles>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("fcgi-app-{}-{}.sock", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let listener = Listener::bind(&Address::Unix(path.clone())).expect("bound");
         let server = Server::new(listener).expect("a server").limits(limits);
         let stop = server.stop_handle();
-        let thread = Some(thread::spawn(move || server.serve(handler)));
+        let roles = handler.into();
+        let thread = Some(thread::spawn(move || server.serve(roles)));
         Self { path, stop, thread }
     }
 
@@ -100,7 +101,11 @@ const KEEP: u8 = 1;
 const CLOSE: u8 = 0;
 
 fn begin(flags: u8) -> Vec<u8> {
-    vec![1, 1, 0, 1, 0, 8, 0, 0, 0, 1, flags, 0, 0, 0, 0, 0]
+    begin_role(1, flags)
+}
+
+fn begin_role(role: u8, flags: u8) -> Vec<u8> {
+    vec![1, 1, 0, 1, 0, 8, 0, 0, 0, role, flags, 0, 0, 0, 0, 0]
 }
 
 fn record(kind: u8, content: &[u8]) -> Vec<u8> {
@@ -581,4 +586,102 @@ fn an_upload_flows_fast_behind_params_of_any_size() {
         let reads = reads.recv_timeout(Duration::from_secs(20)).expect("a count");
         assert!(reads < 16 * 60_000 / 1500, "{reads} reads behind params of {size} bytes");
     }
+}
+
+fn allow_ann(request: &Request, out: &mut Response) -> io::Result<()> {
+    match request.param_str("USER") {
+        Some("ann") => out.header("Variable-GROUP", "staff"),
+        Some("panic") => panic!("as asked"),
+        Some(_) => out.status(403),
+        None => return Err(io::Error::other("nobody to decide about")),
+    };
+    Ok(())
+}
+
+#[test]
+fn an_authorizer_always_says_its_status_and_waits_for_nothing() {
+    const AUTHORIZER: u8 = 2;
+    let server = Running::start(Roles::new().authorizer(allow_ann));
+    let mut client = server.connect();
+    for (user, status, app_status) in [("ann", "200 OK", 0), ("bob", "403 Forbidden", 0), ("panic", "500 ", 101)] {
+        client.send(&[&begin_role(AUTHORIZER, KEEP)[..], &params(&[("USER", user)]), END_PARAMS].concat());
+        let (stdout, end) = client.receive_answer();
+        let stdout = String::from_utf8(stdout).expect("text");
+        assert!(stdout.starts_with(&format!("Status: {status}")), "{user}: {stdout}");
+        assert_eq!(stdout.contains("\r\nVariable-GROUP: staff\r\n"), user == "ann", "{stdout}");
+        assert_eq!(end, [0, 0, 0, app_status, 0, 0, 0, 0], "{user}");
+    }
+    // As lighttpd does: an empty STDIN, and the connection closed after the answer.
+    let stdout = server.ask(&[&begin_role(AUTHORIZER, CLOSE)[..], END_PARAMS, END_STDIN].concat());
+    assert!(stdout[8..].starts_with(b"Status: 500 "), "{:?}", stdout.escape_ascii().to_string());
+}
+
+/// Answers with the request's body, a dash, and the file.
+fn filter(_: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
+    let mut stdin = Vec::new();
+    body.read_to_end(&mut stdin)?;
+    out.content_type("text/plain").write_all(&[&stdin[..], b"-"].concat())?;
+    io::copy(body.data()?, out).map(drop)
+}
+
+#[test]
+fn a_filter_is_given_the_body_then_the_file() {
+    let server = Running::start(Roles::new().filter(filter));
+    const END_DATA: &[u8] = b"\x01\x08\0\x01\0\0\0\0";
+    let lengths = params(&[("CONTENT_LENGTH", "3"), ("FCGI_DATA_LENGTH", "4")]);
+    let request = |data: &[u8]| {
+        [&begin_role(3, KEEP)[..], &lengths, END_PARAMS, &record(5, b"abc"), END_STDIN, &record(8, data), END_DATA]
+            .concat()
+    };
+    let want = b"Status: 200 OK\r\nContent-Length: 8\r\nContent-Type: text/plain\r\n\r\nabc-file";
+    let whole = request(b"file");
+    for cut in 0..=whole.len() {
+        let mut client = server.connect();
+        client.send(&whole[..cut]);
+        client.send(&whole[cut..]);
+        assert_eq!(client.receive(answer(want, 0).len()), answer(want, 0), "cut at {cut}");
+    }
+    let mut client = server.connect();
+    client.send(&request(b"fil"));
+    assert!(client.receive_answer().0.starts_with(b"Status: 500 "), "a file that was cut is an error");
+    client.send(&whole);
+    assert_eq!(client.receive(answer(want, 0).len()), answer(want, 0));
+}
+
+#[test]
+fn a_filter_sends_nothing_before_the_end_of_the_body() {
+    let server = Running::start(
+        Roles::new()
+            .filter(|_: &Request, _: &mut Body, out: &mut Response| out.content_type("text/plain").write_all(b"hi")),
+    );
+    let mut client = server.connect();
+    client.send(&[&begin_role(3, CLOSE)[..], END_PARAMS, &record(5, b"abc")].concat());
+    client.0.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");
+    client.0.read(&mut [0]).expect_err("nothing yet");
+    client.0.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+    client.send(END_STDIN);
+    assert_eq!(client.receive_all(), answer(HELLO, 0));
+
+    let server = Running::start(
+        Roles::new().filter(|_: &Request, _: &mut Body, out: &mut Response| out.write_all(&[b'x'; 100_000])),
+    );
+    let stdout = server.ask(&[&begin_role(3, CLOSE)[..], END_PARAMS, END_STDIN].concat());
+    assert!(stdout[8..].starts_with(b"Status: 500 "), "{:?}", stdout[..100].escape_ascii().to_string());
+}
+
+#[test]
+fn only_a_filter_has_a_file() {
+    let server = Running::start(|_: &Request, body: &mut Body, out: &mut Response| {
+        let error = body.data().err().expect("no file");
+        write!(out.content_type("text/plain"), "{:?}", error.kind())
+    });
+    assert!(server.ask(&get(CLOSE, &[])).windows(11).any(|bytes| bytes == b"Unsupported"));
+}
+
+#[test]
+fn bodies_over_the_limit_are_answered_413() {
+    let server = Running::start_with(Limits { body_len: Some(5), ..Limits::default() }, echo);
+    let post = |body: &[u8]| [&begin(CLOSE)[..], END_PARAMS, &record(5, body), END_STDIN].concat();
+    assert!(server.ask(&post(b"12345")).windows(9).any(|bytes| bytes == b"\r\n\r\n12345"));
+    assert!(server.ask(&post(b"123456"))[8..].starts_with(b"Status: 413 Content Too Large\r\n"));
 }
