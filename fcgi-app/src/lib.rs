@@ -24,6 +24,7 @@ mod body;
 mod budget;
 mod clock;
 mod connection;
+mod form;
 mod handler;
 mod housekeeper;
 mod input;
@@ -43,6 +44,7 @@ mod wire;
 
 pub use address::{Address, InvalidAddress};
 pub use body::Body;
+pub use form::{Form, FormError};
 pub use handler::{Authorizer, Filter, HandlerError, Responder};
 pub use limits::Limits;
 pub use listener::Listener;
