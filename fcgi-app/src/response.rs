@@ -1,7 +1,10 @@
+use std::fmt::Display;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
 use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType, records};
 
+use crate::Cookie;
+use crate::error_log::{Lines, Scope};
 use crate::wire::{Wire, aborted};
 
 /// The answer to a request: status and headers first, then the body by [`Write`].
@@ -25,6 +28,9 @@ pub struct Response<'c> {
     is_head: bool,
     /// Bytes of the body written so far.
     body_len: u64,
+    /// Whether some of the body was sent.
+    body_sent: bool,
+    log: Scope,
     /// A misuse to be reported by the next write.
     misuse: Option<&'static str>,
 }
@@ -62,6 +68,8 @@ impl<'c> Response<'c> {
             has_length: false,
             is_head,
             body_len: 0,
+            body_sent: false,
+            log: Scope::enter(),
             misuse: None,
         }
     }
@@ -70,8 +78,8 @@ impl<'c> Response<'c> {
     pub fn status(&mut self, code: u16) -> &mut Self {
         match (self.head, code) {
             (Head::Open | Head::Complete, 100..=999) => self.status = code,
-            (Head::Open | Head::Complete, _) => self.misuse = Some("an HTTP status is a number from 100 to 999"),
-            (Head::Sent, _) => self.misuse = Some("the status was already sent"),
+            (Head::Open | Head::Complete, _) => return self.refuse("an HTTP status is a number from 100 to 999"),
+            (Head::Sent, _) => return self.refuse("the status was already sent"),
         }
         self
     }
@@ -80,16 +88,17 @@ impl<'c> Response<'c> {
     pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         let value = value.as_ref();
         if self.head != Head::Open {
-            self.misuse = Some("the header section ended with the first byte of the body");
-        } else if !is_token(name) || name.eq_ignore_ascii_case("Status") {
-            self.misuse = Some("invalid header name");
-        } else if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            self.misuse = Some("CR, LF or NUL in a header value");
-        } else {
-            self.has_length |= name.eq_ignore_ascii_case("Content-Length");
-            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-                self.buffer.extend_from_slice(part);
-            }
+            return self.refuse("the header section ended with the first byte of the body");
+        }
+        if !is_token(name) || name.eq_ignore_ascii_case("Status") {
+            return self.refuse("invalid header name");
+        }
+        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return self.refuse("CR, LF or NUL in a header value");
+        }
+        self.has_length |= name.eq_ignore_ascii_case("Content-Length");
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            self.buffer.extend_from_slice(part);
         }
         self
     }
@@ -97,6 +106,56 @@ impl<'c> Response<'c> {
     /// Adds the `Content-Type` header.
     pub fn content_type(&mut self, value: &str) -> &mut Self {
         self.header("Content-Type", value)
+    }
+
+    /// Adds a `Set-Cookie` header. A cookie that clients would misread is refused.
+    pub fn cookie(&mut self, cookie: &Cookie<'_>) -> &mut Self {
+        match cookie.fault() {
+            Some(fault) => self.refuse(fault),
+            None => self.header("Set-Cookie", cookie.to_string()),
+        }
+    }
+
+    /// Forbids everybody to keep a copy of the answer: `Cache-Control: no-store`.
+    pub fn no_store(&mut self) -> &mut Self {
+        self.header("Cache-Control", "no-store")
+    }
+
+    /// Writes a body of plain text, with its `Content-Type`.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn text(&mut self, text: impl Display) -> io::Result<()> {
+        write!(self.content_type("text/plain; charset=utf-8"), "{text}")
+    }
+
+    /// Writes a body of HTML, with its `Content-Type`. It is not escaped: what clients sent must not be in it as it came.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn html(&mut self, html: impl Display) -> io::Result<()> {
+        write!(self.content_type("text/html; charset=utf-8"), "{html}")
+    }
+
+    /// Where to write lines for the error log of the web server, `FCGI_STDERR`.
+    ///
+    /// They leave in front of the header section or behind the body, never between the two, and in the same write as the
+    /// end of the answer, unless it is flushed or more than 64 KiB have come. Every line gets its end, a NUL becomes `?`,
+    /// and a record holds at most 8,184 bytes, since web servers log no more of one.
+    ///
+    /// ```
+    /// # use fcgi_app::{Body, Request, Response};
+    /// # use std::io::{self, Write};
+    /// # fn handle(request: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
+    /// writeln!(out.error_log(), "nobody called {} is known here", request.remote_user().unwrap_or("?"))?;
+    /// out.status(403).text("who are you?")
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of sending what is too much to wait. After an abort, lines go to the process's stderr.
+    pub fn error_log(&mut self) -> impl Write + use<'_, 'c> {
+        Stderr(self)
     }
 
     /// Sets what a CGI program would give to `exit`, the appStatus; 0 if this is never called.
@@ -108,6 +167,29 @@ impl<'c> Response<'c> {
     /// Whether some of the answer was sent, so that its status and headers can no longer change.
     pub fn is_sent(&self) -> bool {
         self.head == Head::Sent
+    }
+
+    /// Reports a misuse by the next write.
+    pub(crate) fn refuse(&mut self, misuse: &'static str) -> &mut Self {
+        self.misuse = Some(misuse);
+        self
+    }
+
+    /// Announces a body of `length` bytes, unless it has begun; `true` if it is only to be announced.
+    pub(crate) fn begin_body(&mut self, length: u64) -> bool {
+        if self.head == Head::Open && !self.has_length {
+            self.header("Content-Length", length.to_string());
+        }
+        if self.is_head {
+            self.body_len += length;
+        }
+        self.is_head
+    }
+
+    /// Has no `Content-Length` added.
+    pub(crate) fn without_length(&mut self) -> &mut Self {
+        self.has_length = true;
+        self
     }
 
     /// Replaces whatever was not sent yet by a short text with this status.
@@ -127,26 +209,45 @@ impl<'c> Response<'c> {
         self.misuse
     }
 
-    /// Sends what is left, the end of the stream and `FCGI_END_REQUEST`, in one write.
+    /// Sends what is left, the end of the streams and `FCGI_END_REQUEST`, in one write.
     pub(crate) fn finish(mut self) -> io::Result<()> {
+        let is_wanted = self.wire.is_wanted();
+        let lines = if is_wanted { self.log.take() } else { Lines::default() };
         let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
-        let mut tail = [0; 24];
-        let (stream_end, end_request) = tail.split_at_mut(Header::LEN);
-        stream_end.copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
-        end_request.copy_from_slice(&end.record(self.id));
-        if !self.wire.is_wanted() {
+        let mut tail = [0; 32];
+        tail[..8].copy_from_slice(&Header::new(RecordType::Stderr, self.id, 0).encode());
+        tail[8..16].copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
+        tail[16..].copy_from_slice(&end.record(self.id));
+        let tail = if self.log.is_open() { &tail[..] } else { &tail[8..] };
+        if !is_wanted {
             // Aborted: all that is still wanted is the end. Lost: the write says so.
-            return self.wire.write(&tail);
+            return self.wire.write(tail);
         }
         if self.head == Head::Open {
             self.buffer.extend_from_slice(b"\r\n");
         }
         let length = (self.head != Head::Sent && !self.has_length && has_body(self.status)).then_some(self.body_len);
-        self.send(length, &[], &tail)
+        let sent = match lines.is_empty() {
+            true => self.send(length, &[], &[], tail),
+            // Not between header section and body: HAProxy 2.6 dies of that.
+            false if self.head == Head::Sent => self.send(None, &[], &[], &[&lines.records(self.id), tail].concat()),
+            false => self.send(length, &lines.records(self.id), &[], tail),
+        };
+        sent.inspect_err(|_| lines.spill())
     }
 
-    /// Sends the buffer, then `body`, as STDOUT records, then `tail`.
-    fn send(&mut self, length: Option<u64>, body: &[u8], tail: &[u8]) -> io::Result<()> {
+    /// Sends what the error log has, unless header section and body would come apart.
+    fn send_log(&mut self) -> io::Result<()> {
+        let comes_between = self.head == Head::Sent && !self.body_sent;
+        if comes_between || !self.wire.is_wanted() || !self.wire.may_answer() {
+            return Ok(());
+        }
+        let lines = self.log.take();
+        self.wire.write(&lines.records(self.id)).inspect_err(|_| lines.spill())
+    }
+
+    /// Sends the records `ahead`, then the buffer and `body` as STDOUT records, then the records `tail`.
+    fn send(&mut self, length: Option<u64>, ahead: &[u8], body: &[u8], tail: &[u8]) -> io::Result<()> {
         if !self.wire.may_answer() {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
@@ -158,6 +259,7 @@ impl<'c> Response<'c> {
             start = self.put_front(start, length);
             self.head = Head::Sent;
         }
+        self.body_sent = self.body_len > 0;
         let content = self.buffer.len() - start;
         let joined = u16::try_from(content + body.len()).ok().filter(|&len| len <= MAX_CONTENT);
         let sent = match joined {
@@ -165,9 +267,10 @@ impl<'c> Response<'c> {
             Some(len) => {
                 self.put_header(start, len);
                 let record = IoSlice::new(&self.buffer[start - Header::LEN..]);
-                self.wire.write_vectored(&mut [record, IoSlice::new(body), IoSlice::new(tail)])
+                let slices = &mut [IoSlice::new(ahead), record, IoSlice::new(body), IoSlice::new(tail)];
+                self.wire.write_vectored(slices)
             }
-            None => self.send_records(start, body, tail),
+            None => self.wire.write(ahead).and_then(|()| self.send_records(start, body, tail)),
         };
         self.buffer.truncate(FRONT);
         sent
@@ -239,27 +342,48 @@ impl Write for Response<'_> {
         if self.buffer.len() + bytes.len() <= FRONT + BUFFER {
             self.buffer.extend_from_slice(bytes);
         } else if bytes.len() < BUFFER {
-            self.send(None, &[], &[])?;
+            self.send(None, &[], &[], &[])?;
             self.buffer.extend_from_slice(bytes);
         } else {
-            self.send(None, bytes, &[])?;
+            self.send(None, &[], bytes, &[])?;
         }
         Ok(bytes.len())
     }
 
-    /// Sends what was written so far, headers included, to the web server.
+    /// Sends what was written so far, headers included, to the web server; then what the error log has.
     fn flush(&mut self) -> io::Result<()> {
         if self.head == Head::Open && self.misuse.is_none() {
             self.buffer.extend_from_slice(b"\r\n");
             self.head = Head::Complete;
         }
         self.write(&[])?;
-        self.send(None, &[], &[])
+        self.send(None, &[], &[], &[])?;
+        self.send_log()
+    }
+}
+
+/// The error log of a request whose answer is at hand, so that what is too much to wait can be sent.
+struct Stderr<'a, 'c>(&'a mut Response<'c>);
+
+impl Write for Stderr<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(Scope::MAX_PENDING)];
+        if !self.0.log.append(bytes) {
+            self.0.send_log()?;
+            if !self.0.log.append(bytes) {
+                io::stderr().write_all(bytes)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.send_log()
     }
 }
 
 /// Whether `name` is a token, RFC 9110 section 5.6.2.
-fn is_token(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 

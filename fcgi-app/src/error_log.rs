@@ -1,0 +1,206 @@
+//! What requests have to say for the log of their web server: FCGI_STDERR.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::mem;
+
+use fcgi_proto::{Header, RecordType};
+
+/// The largest content of a record: mod_fcgid logs no more of one than fits its buffer.
+const MAX_CONTENT: usize = 8184;
+
+thread_local! {
+    /// What the request under way on this thread has said and not sent; `None` while there is no request.
+    static PENDING: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// A place to write log lines to: the error log of the request under way on this thread, else the process's stderr.
+///
+/// Give it to a logger, and the lines that are logged while a request is answered go to its `FCGI_STDERR`, and so into the
+/// error log of its web server, beside what that knows of the request; all other lines go to stderr as ever. nginx,
+/// lighttpd, Apache, HAProxy and h2o log them; Caddy throws them away. With `env_logger` it takes this, before
+/// [`run`](crate::run), which installs a logger only if there is none:
+///
+/// ```no_run
+/// let logger = env_logger::Target::Pipe(Box::new(fcgi_app::ErrorLog));
+/// env_logger::Builder::from_default_env().target(logger).init();
+/// ```
+///
+/// Lines are sent with the answer of the request, by the rules of [`Response::error_log`](crate::Response::error_log).
+/// Up to 64 KiB wait for that; lines over it, and those of a request whose web server is gone, go to stderr. Threads that
+/// a handler starts have no request.
+///
+/// # Errors
+/// Those of writing to stderr.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ErrorLog;
+
+impl Write for ErrorLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if append(bytes) { Ok(()) } else { io::stderr().write_all(bytes) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Adds to what the request under way has to say; `false` if there is no request or no room.
+fn append(bytes: &[u8]) -> bool {
+    let append = |pending: &RefCell<Option<Vec<u8>>>| {
+        // Borrowed only if an allocator logs; and then what it says cannot wait.
+        let Ok(mut pending) = pending.try_borrow_mut() else { return false };
+        match &mut *pending {
+            Some(text) if text.len() + bytes.len() <= Scope::MAX_PENDING => {
+                text.extend_from_slice(bytes);
+                true
+            }
+            Some(_) | None => false,
+        }
+    };
+    PENDING.try_with(append).unwrap_or(false)
+}
+
+/// That a request is under way on this thread. One within another, as a test of a handler may be, has a log of its own.
+pub(crate) struct Scope {
+    outer: Option<Vec<u8>>,
+    /// Whether something was sent, so that the stream has to be ended.
+    is_open: bool,
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl Scope {
+    /// Text kept until it is sent, in bytes.
+    pub(crate) const MAX_PENDING: usize = 64 << 10;
+
+    pub(crate) fn enter() -> Self {
+        let outer = PENDING.with_borrow_mut(|pending| pending.replace(Vec::new()));
+        Self { outer, is_open: false, _of_this_thread: PhantomData }
+    }
+
+    /// Takes what is to be sent, in whole lines.
+    pub(crate) fn take(&mut self) -> Lines {
+        let mut text = PENDING.with_borrow_mut(|pending| pending.as_mut().map(mem::take)).unwrap_or_default();
+        if !text.is_empty() {
+            self.is_open = true;
+            if text.last() != Some(&b'\n') {
+                text.push(b'\n');
+            }
+        }
+        Lines(text)
+    }
+
+    /// Adds to what is to be sent; `false` if there is no room.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        append(bytes)
+    }
+
+    /// Whether something was taken, so that the stream has to be ended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let unsent = PENDING.with_borrow_mut(|pending| mem::replace(pending, outer));
+        Lines(unsent.unwrap_or_default()).spill();
+    }
+}
+
+/// Whole lines for a web server's log.
+#[derive(Default)]
+pub(crate) struct Lines(Vec<u8>);
+
+impl Lines {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The records that say them, as many lines in one as it holds. Web servers take them for C strings: NUL becomes `?`.
+    pub(crate) fn records(&self, id: u16) -> Vec<u8> {
+        let mut records = Vec::new();
+        let mut rest = &self.0[..];
+        while !rest.is_empty() {
+            let most = &rest[..rest.len().min(MAX_CONTENT)];
+            let lines = most.iter().rposition(|&byte| byte == b'\n').map_or(most.len(), |at| at + 1);
+            let (content, others) = rest.split_at(lines);
+            // No more than MAX_CONTENT, so it fits.
+            records.extend(Header::new(RecordType::Stderr, id, content.len() as u16).encode());
+            records.extend(content.iter().map(|&byte| if byte == 0 { b'?' } else { byte }));
+            rest = others;
+        }
+        records
+    }
+
+    /// Says them on the process's stderr, since the web server does not hear them.
+    pub(crate) fn spill(&self) {
+        if !self.is_empty() {
+            // Nobody is left to be told.
+            let _ = io::stderr().write_all(&self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fill_records() {
+        #[track_caller]
+        fn check(text: &[u8], want: &[&[u8]]) {
+            let mut records = &Lines(text.to_vec()).records(0x102)[..];
+            let mut got = Vec::new();
+            while let &[1, 7, 1, 2, hi, lo, 0, 0, ref rest @ ..] = records {
+                let (content, rest) = rest.split_at(usize::from(hi) << 8 | usize::from(lo));
+                got.push(content);
+                records = rest;
+            }
+            assert_eq!((records, &got[..]), (&b""[..], want));
+        }
+        check(b"", &[]);
+        check(b"one\ntwo\n", &[b"one\ntwo\n"]);
+        check(b"a\0b\0\n", &[b"a?b?\n"]);
+        let (long, short) = ([&[b'x'; 5000][..], b"\n"].concat(), b"y\n");
+        check(&[&long[..], &long, short].concat(), &[&long, &[&long[..], short].concat()]);
+        let longer = [&[b'x'; MAX_CONTENT][..], b"\n"].concat();
+        check(&longer, &[&longer[..MAX_CONTENT], b"\n"]);
+        check(&longer[1..], &[&longer[1..]]);
+    }
+
+    #[test]
+    fn lines_belong_to_the_innermost_request_of_their_thread() {
+        assert!(!append(b"nobody's"));
+        let mut outer = Scope::enter();
+        assert!(append(b"out"));
+        {
+            let mut inner = Scope::enter();
+            ErrorLog.write_all(b"in\n").expect("nothing is written");
+            assert_eq!(inner.take().0, b"in\n");
+            assert!(inner.is_open());
+        }
+        assert!(!std::thread::spawn(|| append(b"another's")).join().expect("no panic"));
+        assert!(append(b"er"));
+        assert_eq!(outer.take().0, b"outer\n");
+        assert!(outer.take().is_empty());
+        drop(outer);
+        assert!(!append(b"nobody's"));
+    }
+
+    #[test]
+    fn what_waits_is_limited() {
+        let mut scope = Scope::enter();
+        assert!(append(&[b'x'; Scope::MAX_PENDING]));
+        assert!(!append(b"y"));
+        assert_eq!(scope.take().0.len(), Scope::MAX_PENDING + 1);
+        assert!(append(b"y"));
+        scope.take();
+    }
+}

@@ -1,0 +1,318 @@
+//! What a handler's answers are on the wire.
+
+mod common;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fcgi_app::{Body, Cookie, ErrorLog, Form, HandlerError, Request, Response, SameSite};
+
+use common::{CLOSE, Client, END_PARAMS, END_STDIN, KEEP, Running, answer, begin, get, params, record};
+
+const STDOUT: u8 = 6;
+const STDERR: u8 = 7;
+
+/// What a handler answers to a GET, as one record.
+#[track_caller]
+fn check(handler: impl Fn(&mut Response<'_>) -> io::Result<()> + Send + Sync + 'static, want: impl AsRef<[u8]>) {
+    let server = Running::start(move |_: &Request, _: &mut Body, out: &mut Response| handler(out));
+    let got = server.ask(&get(CLOSE, &[]));
+    assert!(got == answer(want.as_ref(), 0), "{}", got.escape_ascii());
+}
+
+/// Handlers that misuse the response are answered 500, and nothing of what they wrote is seen.
+#[track_caller]
+fn check_refused<H>(handler: H)
+where
+    H: for<'a, 'c> Fn(&'a mut Response<'c>) -> &'a mut Response<'c> + Send + Sync + 'static,
+{
+    let server = Running::start(move |_: &Request, _: &mut Body, out: &mut Response| {
+        handler(out);
+        out.write_all(b"secret")
+    });
+    let (stdout, end) = ask(&server, &get(CLOSE, &[])).receive_answer();
+    let text = String::from_utf8(stdout).expect("text");
+    assert!(text.starts_with("Status: 500 ") && !text.contains("secret") && !text.contains("evil"), "{text}");
+    assert_eq!(end[3], 1, "appStatus");
+}
+
+fn ask(server: &Running, request: &[u8]) -> Client {
+    let mut client = server.connect();
+    client.send(request);
+    client
+}
+
+/// A file that is gone again at the end of its test.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(content: &[u8]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("fcgi-app-{}-{}.file", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).expect("a file");
+        Self(path)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn text_and_html() {
+    check(
+        |out| out.no_store().text("hi"),
+        "Status: 200 OK\r\nContent-Length: 2\r\nCache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nhi",
+    );
+    check(
+        |out| out.status(404).html(format_args!("<p>{}</p>", 7)),
+        "Status: 404 Not Found\r\nContent-Length: 8\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>7</p>",
+    );
+}
+
+#[test]
+fn cookies() {
+    check(
+        |out| {
+            out.cookie(&Cookie::new("a", "1")).cookie(&Cookie::new("b", "").secure().same_site(SameSite::None));
+            Ok(())
+        },
+        "Status: 200 OK\r\nContent-Length: 0\r\nSet-Cookie: a=1; Path=/; HttpOnly; SameSite=Lax\r\n\
+         Set-Cookie: b=; Path=/; Secure; HttpOnly; SameSite=None\r\n\r\n",
+    );
+    check_refused(|out| out.cookie(&Cookie::new("a", "1\r\nX-Evil: evil")));
+    check_refused(|out| out.cookie(&Cookie::new("a", "1").path("/; Domain=evil")));
+}
+
+#[test]
+fn redirects() {
+    check(
+        |out| {
+            out.redirect(303, "/a b?x=%20&y=\u{e9}");
+            Ok(())
+        },
+        "Status: 303 See Other\r\nContent-Length: 0\r\nLocation: /a%20b?x=%20&y=%C3%A9\r\n\r\n",
+    );
+    for location in ["", "/\r\nX-Evil: evil", "/evil\n", "/evil\0", "/evil\x7f"] {
+        check_refused(move |out| out.redirect(302, location));
+    }
+    check_refused(|out| out.redirect(200, "/evil"));
+    check_refused(|out| out.redirect(304, "/evil"));
+}
+
+#[test]
+fn files_that_the_web_server_sends() {
+    check(
+        |out| {
+            out.content_type("image/png").x_accel_redirect("/files/\u{e9} 100%?.png");
+            Ok(())
+        },
+        "Status: 200 OK\r\nContent-Type: image/png\r\nX-Accel-Redirect: /files/%C3%A9%20100%25%3F.png\r\n\r\n",
+    );
+    check(
+        |out| {
+            out.x_sendfile(Path::new("/srv/a\nb"));
+            Ok(())
+        },
+        "Status: 200 OK\r\nX-Sendfile: /srv/a%0Ab\r\n\r\n",
+    );
+    check_refused(|out| out.x_sendfile("evil/relative"));
+}
+
+#[test]
+fn headers_of_any_injection_are_refused() {
+    for (name, value) in
+        [("X", "a\r\nevil"), ("X", "a\nevil"), ("X", "evil\0"), ("X\r\nevil", "a"), ("X evil", "a"), ("", "evil")]
+    {
+        check_refused(move |out| out.header(name, value));
+    }
+    check_refused(|out| out.status(99));
+    check_refused(|out| out.header("Status", "200 evil"));
+}
+
+#[test]
+fn a_small_file_leaves_in_one_record() {
+    let file = TempFile::new(b"0123456789");
+    let path = file.path();
+    check(
+        move |out| out.content_type("text/plain").send_file(File::open(&path)?),
+        "Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\n0123456789",
+    );
+    let path = file.path();
+    check(
+        move |out| {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(7))?;
+            out.send_file(file)
+        },
+        "Status: 200 OK\r\nContent-Length: 3\r\n\r\n789",
+    );
+}
+
+#[test]
+fn a_large_file_flows_and_head_reads_nothing_of_it() {
+    let content: Vec<u8> = (0..3_000_000).map(|i: u32| (i % 251) as u8).collect();
+    let file = TempFile::new(&content);
+    let path = file.path();
+    let server = Running::start(move |_: &Request, _: &mut Body, out: &mut Response| out.send_file(File::open(&path)?));
+    let mut client = ask(&server, &get(KEEP, &[]));
+    let (stdout, end) = client.receive_answer();
+    let head = b"Status: 200 OK\r\nContent-Length: 3000000\r\n\r\n";
+    assert!(stdout.starts_with(head) && stdout[head.len()..] == content[..]);
+    assert_eq!(end, [0; 8]);
+    client.send(&get(CLOSE, &[("REQUEST_METHOD", "HEAD")]));
+    assert_eq!(client.receive_all(), answer(head, 0));
+}
+
+#[test]
+fn sources_of_unknown_length_and_too_short_ones() {
+    check(|out| out.send_from(&b"0123456789"[..], None), "Status: 200 OK\r\nContent-Length: 10\r\n\r\n0123456789");
+    check(|out| out.send_from(&b"0123456789"[..], Some(4)), "Status: 200 OK\r\nContent-Length: 4\r\n\r\n0123");
+    // Nothing was sent yet, so the client learns it.
+    let server = Running::start(|_: &Request, _: &mut Body, out: &mut Response| out.send_from(&b"01"[..], Some(4)));
+    let (stdout, end) = ask(&server, &get(CLOSE, &[])).receive_answer();
+    assert!(stdout.starts_with(b"Status: 500 ") && end[3] == 1, "{}", stdout.escape_ascii());
+}
+
+/// The records of an answer to a GET.
+fn records_of(handler: impl Fn(&mut Response<'_>) -> io::Result<()> + Send + Sync + 'static) -> Vec<(u8, Vec<u8>)> {
+    let server = Running::start(move |_: &Request, _: &mut Body, out: &mut Response| handler(out));
+    ask(&server, &get(CLOSE, &[])).receive_records()
+}
+
+#[test]
+fn log_lines_leave_ahead_of_the_header_section() {
+    let records = records_of(|out| {
+        out.content_type("text/plain");
+        writeln!(out.error_log(), "one\0")?;
+        out.write_all(b"hi")?;
+        write!(out.error_log(), "two")
+    });
+    let head = &b"Status: 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi"[..];
+    let want: [(u8, &[u8]); 5] = [(STDERR, b"one?\ntwo\n"), (STDOUT, head), (STDERR, b""), (STDOUT, b""), (3, &[0; 8])];
+    assert_eq!(records, want.map(|(kind, content)| (kind, content.to_vec())));
+}
+
+#[test]
+fn log_lines_leave_behind_a_body_that_was_sent() {
+    let records = records_of(|out| {
+        writeln!(out.error_log(), "early")?;
+        out.write_all(&[b'x'; 100_000])?;
+        writeln!(out.error_log(), "late")?;
+        out.write_all(b"end")
+    });
+    let last = records.len();
+    let kinds: Vec<u8> = records.iter().map(|&(kind, _)| kind).collect();
+    assert!(kinds[..last - 4].iter().all(|&kind| kind == STDOUT), "{kinds:?}");
+    assert_eq!(kinds[last - 4..], [STDERR, STDERR, STDOUT, 3]);
+    assert_eq!(records[last - 4].1, b"early\nlate\n");
+    assert!(records[last - 5].1.ends_with(b"end"));
+}
+
+#[test]
+fn log_lines_never_come_between_header_section_and_body() {
+    let records = records_of(|out| {
+        out.flush()?;
+        let mut log = out.error_log();
+        writeln!(log, "not yet")?;
+        log.flush()?;
+        drop(log);
+        out.write_all(b"body")?;
+        out.error_log().flush()?;
+        out.flush()?;
+        out.write_all(b" end")
+    });
+    let kinds: Vec<u8> = records.iter().map(|&(kind, _)| kind).collect();
+    assert_eq!(kinds, [STDOUT, STDOUT, STDERR, STDOUT, STDERR, STDOUT, 3]);
+    assert_eq!((&records[0].1[..], &records[1].1[..]), (&b"Status: 200 OK\r\n\r\n"[..], &b"body"[..]));
+}
+
+#[test]
+fn a_long_log_is_cut_at_lines_into_records_that_web_servers_take() {
+    let line = |number: usize| format!("{number} {}\n", "x".repeat(number % 1000));
+    let records =
+        records_of(move |out| (0..2000).try_for_each(|number| out.error_log().write_all(line(number).as_bytes())));
+    let mut logged: Vec<u8> = Vec::new();
+    for (_, content) in records.iter().filter(|&&(kind, ref content)| kind == STDERR && !content.is_empty()) {
+        assert!(content.len() <= 8184 && content.ends_with(b"\n"));
+        logged.extend(content);
+    }
+    assert!(logged == (0..2000).map(line).collect::<String>().into_bytes());
+    assert_eq!(records[records.len() - 3..].iter().map(|&(kind, _)| kind).collect::<Vec<_>>(), [STDERR, STDOUT, 3]);
+}
+
+#[test]
+fn one_huge_line_is_logged_whole() {
+    let records = records_of(|out| out.error_log().write_all(&[b'x'; 1 << 20]));
+    let logged: usize = records
+        .iter()
+        .filter(|&&(kind, _)| kind == STDERR)
+        .map(|(_, content)| content.iter().filter(|&&byte| byte == b'x').count())
+        .sum();
+    assert_eq!(logged, 1 << 20);
+}
+
+#[test]
+fn what_a_logger_writes_goes_to_the_request_under_way() {
+    let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| {
+        if let Some(text) = request.param_str("LOG") {
+            writeln!(ErrorLog, "{text}")?;
+        }
+        out.write_all(b"hi")
+    });
+    let mut client = ask(&server, &get(KEEP, &[("LOG", "mine")]));
+    assert_eq!(client.receive_records()[0], (STDERR, b"mine\n".to_vec()));
+    client.send(&get(CLOSE, &[]));
+    let records = client.receive_records();
+    assert!(records.iter().all(|&(kind, _)| kind != STDERR), "nothing is left over for the next: {records:?}");
+}
+
+#[test]
+fn a_request_with_a_log_line_still_costs_one_write() {
+    // Two writes would arrive as one if the reader were late, but not 50 times.
+    let server = Running::start(|_: &Request, _: &mut Body, out: &mut Response| {
+        writeln!(out.error_log(), "line")?;
+        out.write_all(b"hi")
+    });
+    let whole = ask(&server, &get(CLOSE, &[])).receive_all().len();
+    let mut client = server.connect();
+    for _ in 0..50 {
+        client.send(&get(KEEP, &[]));
+        let mut buffer = [0; 4096];
+        assert_eq!(client.0.read(&mut buffer).expect("an answer"), whole);
+    }
+}
+
+#[test]
+fn forms() {
+    let server = Running::start(|request: &Request, body: &mut Body, out: &mut Response| -> Result<(), HandlerError> {
+        match Form::read(request, body, 20) {
+            Ok(form) => Ok(out.text(form.get("name").ok_or("no name")?)?),
+            Err(error) => Ok(out.status(error.status()).text(error)?),
+        }
+    });
+    let mut client = server.connect();
+    let form = "application/x-www-form-urlencoded";
+    for (content_type, length, body, status, text) in [
+        (form, "", &b"x=&name=J%C3%BCrgen"[..], "200 ", "J\u{fc}rgen"),
+        (form, "22", b"name=0123456789012345", "413 ", "the form has more than 20 bytes"),
+        (form, "", b"name=0123456789012345", "413 ", "the form has more than 20 bytes"),
+        (form, "15", b"name=012345678", "400 ", "the form was cut"),
+        ("text/plain", "", b"name=x", "415 ", "the body is not application/x-www-form-urlencoded"),
+    ] {
+        let pairs = params(&[("CONTENT_TYPE", content_type), ("CONTENT_LENGTH", length)]);
+        client.send(&[&begin(KEEP)[..], &pairs, END_PARAMS, &record(5, body), END_STDIN].concat());
+        let got = String::from_utf8(client.receive_answer().0).expect("text");
+        let want = format!("\r\n\r\n{text}");
+        assert!(got.starts_with(&format!("Status: {status}")) && got.ends_with(&want), "{text}: {got}");
+    }
+}
