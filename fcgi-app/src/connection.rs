@@ -3,7 +3,8 @@
 //! Requests come one after the other. Of each, the params are read whole, then the handler runs, reading the body and
 //! writing the answer through the same stream; what it leaves unread is skipped by the session.
 
-use std::io;
+use std::any::Any;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fcgi_proto::{EndRequest, Event, Limit, ProtocolError, ProtocolStatus, Reply, Role, Session};
@@ -227,20 +228,28 @@ impl<'c> Connection<'c> {
         let failure = match outcome {
             Ok(Ok(())) => response.misuse().map(|misuse| (1, misuse.to_owned())),
             Ok(Err(error)) => Some((1, error.to_string())),
-            // The panic hook has already said where and why.
-            Err(_) => Some((101, "the handler panicked".to_owned())),
+            Err(payload) => Some((101, format!("the handler panicked: {}", panic_message(&*payload)))),
         };
         let status = if body.is_too_large() { 413 } else { 500 };
         source.skip_stdin();
         let input = source.finish();
-        if let Some((app_status, why)) = failure {
-            // That a peer went away is no fault of the handler, and nothing to wake anybody for.
-            let level = if self.wire.is_wanted() { Level::Error } else { Level::Debug };
+        // That a peer went away is no fault of the handler, and nothing to wake anybody for.
+        let is_wanted = self.wire.is_wanted();
+        let failure = failure.map(|(app_status, why)| {
             let (method, path) = (request.method().escape_debug(), request.path());
-            log::log!(level, "{method} {}: {}", path.escape_debug(), why.escape_debug());
+            let line = format!("{method} {}: {}", path.escape_debug(), why.escape_debug());
+            if is_wanted {
+                // If it cannot be sent, nor can the answer.
+                let _ = writeln!(response.error_log(), "{line}");
+            }
             response.app_status(app_status).replace(status);
-        }
+            line
+        });
         let sent = response.finish();
+        // When the request is over, since the web server has the line already.
+        if let Some(line) = failure {
+            log::log!(if is_wanted { Level::Error } else { Level::Debug }, "{line}");
+        }
         self.input.rejoin(input.extent);
         self.input_complete = input.complete && !input.refused;
         match input.broken {
@@ -255,7 +264,9 @@ impl<'c> Connection<'c> {
             log::warn!("request {id} is answered {status}: {why}");
         }
         self.input.clear_params();
+        self.wire.set_may_answer(true);
         let mut response = Response::new(&self.wire, id, self.output, false);
+        let _ = writeln!(response.error_log(), "the request is answered {status}: {why}");
         response.replace(status);
         response.finish()?;
         self.session.end(id);
@@ -268,6 +279,12 @@ impl<'c> Connection<'c> {
         self.session.end(id);
         Ok(())
     }
+}
+
+/// What a panic said, if it said text.
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 fn limit_name(limit: Limit) -> &'static str {

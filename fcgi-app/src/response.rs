@@ -116,6 +116,15 @@ impl<'c> Response<'c> {
         }
     }
 
+    /// Adds a variable that a request gets which an [`Authorizer`](crate::Authorizer) lets go on: the header
+    /// `Variable-NAME` (specification section 6.3).
+    pub fn variable(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        if name.is_empty() {
+            return self.refuse("a variable has a name");
+        }
+        self.header(&format!("Variable-{name}"), value)
+    }
+
     /// Forbids everybody to keep a copy of the answer: `Cache-Control: no-store`.
     pub fn no_store(&mut self) -> &mut Self {
         self.header("Cache-Control", "no-store")

@@ -7,9 +7,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fcgi_app::{Body, Cookie, ErrorLog, Form, HandlerError, Request, Response, SameSite};
+use fcgi_app::{Body, Cookie, ErrorLog, Form, HandlerError, Request, Response, Roles, SameSite};
 
-use common::{CLOSE, Client, END_PARAMS, END_STDIN, KEEP, Running, answer, begin, get, params, record};
+use common::{CLOSE, Client, END_PARAMS, END_STDIN, KEEP, Running, answer, begin, begin_role, get, params, record};
 
 const STDOUT: u8 = 6;
 const STDERR: u8 = 7;
@@ -137,6 +137,19 @@ fn headers_of_any_injection_are_refused() {
     }
     check_refused(|out| out.status(99));
     check_refused(|out| out.header("Status", "200 evil"));
+}
+
+#[test]
+fn variables_of_an_authorizer() {
+    let server = Running::start(Roles::new().authorizer(|_: &Request, out: &mut Response| -> io::Result<()> {
+        out.variable("USER", "ann").variable("LEVEL", "3");
+        Ok(())
+    }));
+    let got = server.ask(&[&begin_role(2, CLOSE)[..], END_PARAMS].concat());
+    let want = b"Status: 200 OK\r\nContent-Length: 0\r\nVariable-USER: ann\r\nVariable-LEVEL: 3\r\n\r\n";
+    assert!(got == answer(want, 0), "{}", got.escape_ascii());
+    check_refused(|out| out.variable("A b", "evil"));
+    check_refused(|out| out.variable("", "evil"));
 }
 
 #[test]
@@ -290,6 +303,43 @@ fn a_request_with_a_log_line_still_costs_one_write() {
         let mut buffer = [0; 4096];
         assert_eq!(client.0.read(&mut buffer).expect("an answer"), whole);
     }
+}
+
+#[test]
+fn what_fails_says_why_in_the_error_log() {
+    let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| -> Result<(), HandlerError> {
+        if request.param("LATE").is_some() {
+            out.write_all(&[b'x'; 10_000])?;
+        }
+        match request.param_str("WHAT") {
+            Some("error") => Err("two\nlines".into()),
+            Some("panic") => panic!("a panic that a {} wants", "test"),
+            other => panic!("nobody asks for {other:?}"),
+        }
+    });
+    let mut client = server.connect();
+    for (what, why) in [("error", "two\\nlines"), ("panic", "the handler panicked: a panic that a test wants")] {
+        for late in ["EARLY", "LATE"] {
+            client.send(&get(KEEP, &[("WHAT", what), ("SCRIPT_NAME", "/x"), (late, "")]));
+            let records = client.receive_records();
+            let (at, _) = records.iter().enumerate().find(|(_, (kind, _))| *kind == STDERR).expect("it is said");
+            assert_eq!(String::from_utf8_lossy(&records[at].1), format!("GET /x: {why}\n"));
+            assert_eq!(at == 0, late == "EARLY", "{records:?}");
+        }
+    }
+}
+
+#[test]
+fn requests_over_a_limit_say_so_in_the_error_log() {
+    fn filter(_: &Request, _: &mut Body, _: &mut Response) -> io::Result<()> {
+        Ok(())
+    }
+    let server = Running::start(Roles::new().filter(filter));
+    let mut client = server.connect();
+    client.send(&[&begin_role(3, KEEP)[..], &record(4, b"\x01\xff\xff\xff\xff")].concat());
+    let records = client.receive_records();
+    assert_eq!(records[0], (STDERR, b"the request is answered 431: its params are longer than allowed\n".to_vec()));
+    assert!(records[1].1.starts_with(b"Status: 431 "), "{records:?}");
 }
 
 #[test]

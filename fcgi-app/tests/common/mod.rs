@@ -47,6 +47,13 @@ impl Running {
         client.send(request);
         client.receive_all()
     }
+
+    /// Sends bytes on a connection of their own and gives what STDOUT says.
+    pub(crate) fn stdout(&self, request: &[u8]) -> Vec<u8> {
+        let mut client = self.connect();
+        client.send(request);
+        client.receive_answer().0
+    }
 }
 
 impl Drop for Running {
