@@ -24,11 +24,23 @@ impl<'a> Pair<'a> {
     /// Takes one whole pair off the front of `bytes`; `None` if `bytes` ends inside it.
     #[inline]
     pub(crate) fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (name_len, value_len, rest) = split_lengths(bytes)?;
-        let name_len = usize::try_from(name_len).ok()?;
-        let len = name_len.checked_add(usize::try_from(value_len).ok()?)?;
-        let (pair, rest) = rest.split_at_checked(len)?;
-        let (name, value) = pair.split_at_checked(name_len)?;
+        match *bytes {
+            [name, value, ref rest @ ..] if name | value < 128 => Self::split_at(rest, name.into(), value.into()),
+            _ => Self::split_long(bytes),
+        }
+    }
+
+    /// Does the same for lengths of any size.
+    #[inline(never)]
+    fn split_long(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (name, value, rest) = split_lengths(bytes)?;
+        Self::split_at(rest, name.try_into().ok()?, value.try_into().ok()?)
+    }
+
+    #[inline]
+    fn split_at(bytes: &'a [u8], name: usize, value: usize) -> Option<(Self, &'a [u8])> {
+        let (name, rest) = bytes.split_at_checked(name)?;
+        let (value, rest) = rest.split_at_checked(value)?;
         Some((Self { name, value }, rest))
     }
 
@@ -194,12 +206,10 @@ pub(crate) fn split_length(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 /// Reads the two lengths in front of a pair; `None` if `bytes` ends inside them.
-#[inline]
 pub(crate) fn split_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
-    match *bytes {
-        [name, value, ref rest @ ..] if name | value < 128 => Some((u32::from(name), u32::from(value), rest)),
-        _ => split_long_lengths(bytes),
-    }
+    let (name, rest) = split_length(bytes)?;
+    let (value, rest) = split_length(rest)?;
+    Some((name, value, rest))
 }
 
 /// Skips the pairs at the front of `bytes` that are whole and whose lengths take a byte each; gives how many, and what
@@ -216,13 +226,6 @@ pub(crate) fn skip_short_pairs(mut bytes: &[u8]) -> (u32, &[u8]) {
         pairs = pairs.wrapping_add(1); // there are fewer of them than bytes in a record
     }
     (pairs, bytes)
-}
-
-#[inline(never)]
-fn split_long_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
-    let (name, rest) = split_length(bytes)?;
-    let (value, rest) = split_length(rest)?;
-    Some((name, value, rest))
 }
 
 const fn length_len(len: usize) -> usize {
