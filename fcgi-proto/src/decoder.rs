@@ -39,24 +39,14 @@ pub struct Decoder {
 /// Where in a record the next byte of input belongs.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// At its beginning.
-    Start,
+    /// At its beginning, behind so many bytes of the padding of the one before that are still to come.
+    Start { padding: u8 },
     /// In its header, of which `have` bytes came with earlier input.
     Header { have: u8, bytes: [u8; Header::LEN] },
     /// In its content, of which `left` bytes are to come; `first` until some of it was handed out.
     Content { header: Header, left: u16, first: bool },
-    /// In its padding, of which this many bytes are to come.
-    Padding(u8),
     /// Nowhere: the two sides disagree for good.
     Broken(ProtocolError),
-}
-
-impl State {
-    /// What follows the content of a record.
-    #[inline]
-    const fn after(header: Header) -> Self {
-        if header.padding == 0 { Self::Start } else { Self::Padding(header.padding) }
-    }
 }
 
 impl Default for Decoder {
@@ -68,7 +58,7 @@ impl Default for Decoder {
 impl Decoder {
     /// A decoder at the start of a connection.
     pub const fn new() -> Self {
-        Self { state: State::Start }
+        Self { state: State::Start { padding: 0 } }
     }
 
     /// Takes the next fragment off the front of `input`, which shrinks by what was used: afterwards it begins where
@@ -80,29 +70,32 @@ impl Decoder {
     /// [`ProtocolError::Version`], as soon as the byte is there, and from then on at every call.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Fragment<'a>>, ProtocolError> {
-        match self.next_whole(input) {
+        match self.peek_whole(input) {
+            Some((fragment, rest)) => {
+                self.pass(fragment.header);
+                *input = rest;
+                Ok(Some(fragment))
+            }
             None => self.resume(input),
-            fragment => Ok(fragment),
         }
     }
 
-    /// The usual case, kept short: the input holds the next record whole. In every other, `None`.
+    /// The usual case, kept short: the input holds the next record whole. Gives it and what follows its content, and
+    /// takes nothing; in every other case, `None`.
     #[inline]
-    pub(crate) fn next_whole<'a>(&mut self, input: &mut &'a [u8]) -> Option<Fragment<'a>> {
-        let mut rest = *input;
-        if let State::Padding(padding) = self.state {
-            (_, rest) = rest.split_at_checked(usize::from(padding))?;
-        } else if !matches!(self.state, State::Start) {
-            return None;
-        }
+    pub(crate) fn peek_whole<'a>(&self, input: &'a [u8]) -> Option<(Fragment<'a>, &'a [u8])> {
+        let State::Start { padding } = self.state else { return None };
+        let (_, rest) = input.split_at_checked(usize::from(padding))?;
         let (bytes, rest) = rest.split_first_chunk()?;
         let header = Header::decode(bytes).ok()?;
         let (content, rest) = rest.split_at_checked(usize::from(header.content))?;
-        *input = rest;
-        if header.padding > 0 || !matches!(self.state, State::Start) {
-            self.state = State::after(header);
-        }
-        Some(Fragment { header, content, first: true, last: true })
+        Some((Fragment { header, content, first: true, last: true }, rest))
+    }
+
+    /// Goes on behind the content of the record with this header.
+    #[inline]
+    pub(crate) const fn pass(&mut self, header: Header) {
+        self.state = State::Start { padding: header.padding };
     }
 
     /// What no input gives: nothing, as content that is wanted never has no length.
@@ -110,7 +103,7 @@ impl Decoder {
     pub(crate) fn on_nothing<T>(&self) -> Result<Option<T>, ProtocolError> {
         match self.state {
             State::Broken(error) => Err(error),
-            State::Start | State::Header { .. } | State::Content { .. } | State::Padding(_) => Ok(None),
+            State::Start { .. } | State::Header { .. } | State::Content { .. } => Ok(None),
         }
     }
 
@@ -119,8 +112,16 @@ impl Decoder {
     pub(crate) fn resume<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Fragment<'a>>, ProtocolError> {
         loop {
             match self.state {
-                State::Start | State::Header { .. } if input.is_empty() => return Ok(None),
-                State::Start => self.collect_header(0, [0; Header::LEN], input)?,
+                State::Start { padding } => {
+                    let (skipped, rest) = split_at_most(input, usize::from(padding));
+                    *input = rest;
+                    self.state = State::Start { padding: padding.saturating_sub(skipped.len() as u8) };
+                    if input.is_empty() {
+                        return Ok(None);
+                    }
+                    self.collect_header(0, [0; Header::LEN], input)?;
+                }
+                State::Header { .. } if input.is_empty() => return Ok(None),
                 State::Header { have, bytes } => self.collect_header(have, bytes, input)?,
                 State::Content { header, left, first } => {
                     if input.is_empty() && left > 0 {
@@ -131,20 +132,11 @@ impl Decoder {
                     // `content` is no longer than `left`, so the subtraction is exact.
                     let left = left.saturating_sub(content.len() as u16);
                     let last = left == 0;
-                    self.state =
-                        if last { State::after(header) } else { State::Content { header, left, first: false } };
+                    self.state = match last {
+                        true => State::Start { padding: header.padding },
+                        false => State::Content { header, left, first: false },
+                    };
                     return Ok(Some(Fragment { header, content, first, last }));
-                }
-                State::Padding(left) => {
-                    let (padding, rest) = split_at_most(input, usize::from(left));
-                    *input = rest;
-                    match left.saturating_sub(padding.len() as u8) {
-                        0 => self.state = State::Start,
-                        left => {
-                            self.state = State::Padding(left);
-                            return Ok(None);
-                        }
-                    }
                 }
                 State::Broken(error) => return Err(error),
             }
@@ -158,10 +150,10 @@ impl Decoder {
     /// broke the stream before.
     pub const fn end_of_input(&self) -> Result<(), ProtocolError> {
         match self.state {
-            State::Start => Ok(()),
+            State::Start { padding: 0 } => Ok(()),
+            State::Start { padding } => Err(ProtocolError::CutRecord(padding as u32)),
             State::Header { have, .. } => Err(ProtocolError::CutHeader(have)),
             State::Content { header, left, .. } => Err(ProtocolError::CutRecord(left as u32 + header.padding as u32)),
-            State::Padding(left) => Err(ProtocolError::CutRecord(left as u32)),
             State::Broken(error) => Err(error),
         }
     }

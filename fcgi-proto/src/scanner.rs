@@ -57,7 +57,7 @@ impl Scanner {
 
     /// Does the same, looking at nothing in it. Nearly all pairs are short and whole: a loop of their own halves the
     /// time.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), Limit> {
         self.count(bytes)?;
         let (pairs, rest) = if self.at_border() { skip_short_pairs(bytes) } else { (0, bytes) };

@@ -49,13 +49,15 @@ struct Request {
     id: u16,
     role: Role,
     phase: Phase,
+    /// Its params, checked up to here.
+    params: Scanner,
 }
 
 /// Which input stream of a request is open.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// `PARAMS`, scanned up to here.
-    Params(Scanner),
+    /// `PARAMS`.
+    Params,
     /// `STDIN`.
     Stdin,
     /// `DATA`, in a Filter.
@@ -128,27 +130,45 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
     }
 }
 
+/// The active request of this id.
+#[inline]
+fn find(requests: &mut [Place], id: u16) -> Option<&mut Request> {
+    requests.iter_mut().flatten().find(|request| request.id == id)
+}
+
 fn is_active(requests: &[Place], id: u16) -> bool {
     requests.iter().flatten().any(|request| request.id == id)
 }
 
 impl Connection {
     fn next<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
-        // Whole records first, and on their own: half the time goes when they share a path with the cut ones.
-        let Some(fragment) = self.decoder.next_whole(input) else {
+        // The usual record first and on its own: half the time goes when it shares a path with the others.
+        match self.next_of_stream(requests, input) {
             // The end of what was read, where every caller arrives once a read.
-            return if input.is_empty() { self.decoder.on_nothing() } else { self.resume(requests, input) };
-        };
-        match self.on_fragment(requests, fragment) {
-            Ok(None) => self.resume(requests, input),
-            Ok(event) => Ok(event),
-            Err(error) => Err(self.decoder.fail(error)),
+            None if input.is_empty() => self.decoder.on_nothing(),
+            None => self.next_of_any(requests, input),
+            event => Ok(event),
         }
     }
 
+    /// The next record, if the input holds it whole and the stream it belongs to is open. If not, nothing has happened.
+    #[inline]
+    fn next_of_stream<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Option<Event<'a>> {
+        let (Fragment { header, content, .. }, rest) = self.decoder.peek_whole(input)?;
+        let event = find(requests, header.id)?.on_stream(header.kind, content)?;
+        self.decoder.pass(header);
+        *input = rest;
+        Some(event)
+    }
+
+    /// The next record, or what is there of it, whatever it is.
     #[inline(never)]
-    fn resume<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
-        while let Some(fragment) = self.decoder.resume(input)? {
+    fn next_of_any<'a>(
+        &mut self,
+        requests: &mut [Place],
+        input: &mut &'a [u8],
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
+        while let Some(fragment) = self.decoder.next(input)? {
             match self.on_fragment(requests, fragment) {
                 Ok(None) => {}
                 Ok(event) => return Ok(event),
@@ -158,7 +178,6 @@ impl Connection {
         Ok(None)
     }
 
-    #[inline(always)]
     fn on_fragment<'a>(
         &mut self,
         requests: &mut [Place],
@@ -171,7 +190,7 @@ impl Connection {
         if kind == RecordType::BeginRequest {
             return self.on_begin(requests, fragment);
         }
-        match requests.iter_mut().flatten().find(|request| request.id == id) {
+        match find(requests, id) {
             Some(request) => request.on_fragment(fragment),
             None => Ok(None),
         }
@@ -236,8 +255,8 @@ impl Connection {
             None => refuse(ProtocolStatus::Overloaded),
             Some(_) if was_closing => refuse(ProtocolStatus::Overloaded),
             Some(place) => {
-                let scanner = Scanner::new(self.config.max_params_len, self.config.max_pairs);
-                *place = Some(Request { id, role, phase: Phase::Params(scanner) });
+                let params = Scanner::new(self.config.max_params_len, self.config.max_pairs);
+                *place = Some(Request { id, role, phase: Phase::Params, params });
                 Ok(Some(Event::Begin { id, role, keep_conn: begin.keep_conn() }))
             }
         }
@@ -245,39 +264,59 @@ impl Connection {
 }
 
 impl Request {
-    /// The table: what each type of record means in each phase.
+    /// The usual part of the table below: a record goes on with the stream that is open, or ends it. If it does not, or
+    /// the params end inside a pair, `None`, and nothing has happened.
     #[inline(always)]
+    fn on_stream<'a>(&mut self, kind: RecordType, content: &'a [u8]) -> Option<Event<'a>> {
+        use RecordType as Type;
+        let id = self.id;
+        let is_end = content.is_empty();
+        match (self.phase, kind) {
+            (Phase::Params, Type::Params) if !is_end => match self.params.check(content) {
+                Ok(()) => Some(Event::Params { id, content }),
+                Err(limit) => {
+                    self.phase = Phase::Over;
+                    Some(Event::Oversized { id, limit })
+                }
+            },
+            (Phase::Params, Type::Params) if self.params.at_border() => {
+                self.phase = if self.role == Role::Authorizer { Phase::Complete } else { Phase::Stdin };
+                Some(Event::ParamsEnd { id })
+            }
+
+            (Phase::Stdin, Type::Stdin) if !is_end => Some(Event::Stdin { id, content }),
+            (Phase::Stdin, Type::Stdin) => {
+                self.phase = if self.role == Role::Filter { Phase::Data } else { Phase::Complete };
+                Some(Event::StdinEnd { id })
+            }
+
+            (Phase::Data, Type::Data) if !is_end => Some(Event::Data { id, content }),
+            (Phase::Data, Type::Data) => {
+                self.phase = Phase::Complete;
+                Some(Event::DataEnd { id })
+            }
+
+            _ => None,
+        }
+    }
+
+    /// The table: what each type of record means in each phase.
     fn on_fragment<'a>(&mut self, fragment: Fragment<'a>) -> Result<Option<Event<'a>>, ProtocolError> {
         use RecordType as Type;
         let Fragment { header, content, first, .. } = fragment;
         let id = self.id;
-        let stream_end = header.content == 0;
-        match (&mut self.phase, header.kind) {
-            (Phase::Params(_), Type::Params) if stream_end => self.on_params_end().map(Some),
-            (Phase::Params(scanner), Type::Params) => {
-                if let Err(limit) = scanner.check(content) {
-                    self.phase = Phase::Over;
-                    return Ok(Some(Event::Oversized { id, limit }));
+        match (self.phase, header.kind) {
+            (Phase::Params, Type::Params) | (Phase::Stdin, Type::Stdin) | (Phase::Data, Type::Data) => {
+                match self.on_stream(header.kind, content) {
+                    None => Err(ProtocolError::CutParams(id)),
+                    event => Ok(event),
                 }
-                Ok(Some(Event::Params { id, content }))
             }
-            (Phase::Params(_), Type::Stdin) => Err(ProtocolError::EarlyStdin(id)),
-            (Phase::Params(_), Type::Data) => Err(ProtocolError::EarlyData(id)),
-
-            (Phase::Stdin, Type::Stdin) if stream_end => {
-                self.phase = if self.role == Role::Filter { Phase::Data } else { Phase::Complete };
-                Ok(Some(Event::StdinEnd { id }))
-            }
-            (Phase::Stdin, Type::Stdin) => Ok(Some(Event::Stdin { id, content })),
+            (Phase::Params, Type::Stdin) => Err(ProtocolError::EarlyStdin(id)),
+            (Phase::Params, Type::Data) => Err(ProtocolError::EarlyData(id)),
             (Phase::Stdin, Type::Data) if self.role == Role::Filter => Err(ProtocolError::EarlyData(id)),
 
-            (Phase::Data, Type::Data) if stream_end => {
-                self.phase = Phase::Complete;
-                Ok(Some(Event::DataEnd { id }))
-            }
-            (Phase::Data, Type::Data) => Ok(Some(Event::Data { id, content })),
-
-            (Phase::Params(_) | Phase::Stdin | Phase::Data | Phase::Complete, Type::AbortRequest) => {
+            (Phase::Params | Phase::Stdin | Phase::Data | Phase::Complete, Type::AbortRequest) => {
                 self.phase = Phase::Over;
                 Ok(Some(Event::Abort { id }))
             }
@@ -290,7 +329,7 @@ impl Request {
             | (Phase::Complete, Type::Data)
             | (Phase::Stdin | Phase::Data | Phase::Complete, Type::Params)
             | (
-                Phase::Params(_) | Phase::Stdin | Phase::Data | Phase::Complete,
+                Phase::Params | Phase::Stdin | Phase::Data | Phase::Complete,
                 Type::BeginRequest
                 | Type::EndRequest
                 | Type::Stdout
@@ -301,14 +340,6 @@ impl Request {
                 | Type::Other(_),
             ) => Ok(first.then_some(Event::Skipped { header })),
         }
-    }
-
-    fn on_params_end<'a>(&mut self) -> Result<Event<'a>, ProtocolError> {
-        if matches!(&self.phase, Phase::Params(scanner) if !scanner.at_border()) {
-            return Err(ProtocolError::CutParams(self.id));
-        }
-        self.phase = if self.role == Role::Authorizer { Phase::Complete } else { Phase::Stdin };
-        Ok(Event::ParamsEnd { id: self.id })
     }
 }
 
