@@ -1,6 +1,6 @@
 //! From a plan made once to a process that executes the program.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -9,31 +9,81 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
 use crate::error::{Quoted, Reason};
-use crate::sys::{self, Argv, Exec, Pid, Step};
-use crate::{Config, Error};
+use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Step};
+use crate::{Config, Error, Program, privileges};
 
 /// Everything the start of a worker needs, made before the first fork.
 pub(crate) struct Plan {
-    argv: Argv,
+    program: CString,
+    arguments: CStrings,
+    environment: CStrings,
     /// `/dev/null` for a worker's stdout and stderr, if it may not have ours.
     output: Option<File>,
+    /// What each worker gives up itself.
+    privileges: Option<Privileges>,
+    signals: CallerSignals,
+    dies_with_us: bool,
 }
 
 impl Plan {
-    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let output = if config.foreground { None } else { Some(dev_null()?) };
-        Ok(Plan { argv: Argv::new(config.program.clone()), output })
+    /// The plan for workers of a supervisor, which give up `privileges` each for itself.
+    pub(crate) fn supervised(config: &Config, privileges: Privileges, signals: CallerSignals) -> Result<Self, Error> {
+        let plan = Plan::new(config, signals.without(libc::SIGTERM).without(libc::SIGCHLD))?;
+        Ok(Plan { privileges: Some(privileges), dies_with_us: true, ..plan })
+    }
+
+    /// The plan for workers that are on their own, of a launcher that has given up its privileges.
+    pub(crate) fn new(config: &Config, signals: CallerSignals) -> Result<Self, Error> {
+        let (program, arguments) = match &config.program {
+            Program::File(words) => match words.first() {
+                Some(file) => (file.clone(), words.clone()),
+                None => return Err(Error::new("no FastCGI application given")),
+            },
+            Program::Shell(command) => {
+                let line = [c"exec ".to_bytes(), command.to_bytes()].concat();
+                let line = CString::new(line).expect("two strings without a NUL");
+                (c"/bin/sh".into(), vec![c"sh".into(), c"-c".into(), line])
+            }
+        };
+        let mut environment = sys::environment();
+        if let Some(children) = config.php_children {
+            let name = b"PHP_FCGI_CHILDREN=";
+            environment.retain(|variable| !variable.to_bytes().starts_with(name));
+            let variable = [&name[..], children.to_string().as_bytes()].concat();
+            environment.push(CString::new(variable).expect("letters and digits"));
+        }
+        Ok(Plan {
+            program,
+            arguments: CStrings::new(arguments),
+            environment: CStrings::new(environment),
+            output: if config.foreground { None } else { Some(dev_null()?) },
+            privileges: None,
+            signals,
+            dies_with_us: false,
+        })
+    }
+
+    fn exec_on<'a>(&'a self, listener: BorrowedFd<'a>) -> Exec<'a> {
+        Exec {
+            program: &self.program,
+            arguments: &self.arguments,
+            environment: &self.environment,
+            listener,
+            output: self.output.as_ref().map(AsFd::as_fd),
+            privileges: self.privileges.as_ref(),
+            signals: &self.signals,
+            dies_with_us: self.dies_with_us,
+        }
     }
 
     /// Starts a worker and waits until it executes the program, or until it is known why it does not.
     pub(crate) fn start(&self, listener: BorrowedFd<'_>) -> Result<Pid, StartError<'_>> {
-        let failed = |step, errno| StartError { program: &self.argv, step, errno };
+        let failed = |step, errno| StartError { plan: self, step, errno };
 
         // An exec closes `report`: its end of file is the news that the program runs.
         let (mut reports, report) = UnixStream::pair().map_err(|errno| failed(Step::Fork, errno))?;
-        let output = self.output.as_ref().map(AsFd::as_fd);
-        let exec = Exec { argv: &self.argv, listener, output, report: report.as_fd() };
-        let pid = sys::fork_exec(&exec).map_err(|errno| failed(Step::Fork, errno))?;
+        let exec = self.exec_on(listener);
+        let pid = sys::fork_exec(&exec, report.as_fd()).map_err(|errno| failed(Step::Fork, errno))?;
         drop(report);
 
         let mut bytes = [0; sys::REPORT_LEN];
@@ -44,6 +94,14 @@ impl Plan {
         let _ = sys::reap_pid(pid);
         let (step, errno) = sys::read_report(bytes);
         Err(failed(step, errno))
+    }
+
+    /// Executes the program in this very process; returns only if that fails.
+    ///
+    /// Our stdin is the listener then, and a broken pipe may end us.
+    pub(crate) fn exec(&self, listener: BorrowedFd<'_>) -> StartError<'_> {
+        let (step, errno) = sys::exec(&self.exec_on(listener));
+        StartError { plan: self, step, errno }
     }
 }
 
@@ -56,22 +114,43 @@ pub(crate) fn dev_null() -> Result<File, Error> {
 
 /// Why a worker does not run.
 pub(crate) struct StartError<'a> {
-    program: &'a Argv,
+    plan: &'a Plan,
     step: Step,
     errno: io::Error,
 }
 
+impl StartError<'_> {
+    /// The `errno` of a program that was not executed, which is the exit status of spawn-fcgi then.
+    pub(crate) fn exec_errno(&self) -> Option<u8> {
+        let errno = self.errno.raw_os_error().filter(|_| self.step == Step::Exec)?;
+        u8::try_from(errno).ok()
+    }
+}
+
 impl fmt::Display for StartError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = Quoted(OsStr::from_bytes(self.program.program().as_bytes()));
+        let program = Quoted(OsStr::from_bytes(self.plan.program.to_bytes()));
         let reason = Reason(&self.errno);
         let call = match self.step {
-            Step::Exec => return write!(f, "cannot execute {program}: {reason}"),
+            Step::Exec => {
+                write!(f, "cannot execute {program}: {reason}")?;
+                if self.errno.kind() == io::ErrorKind::PermissionDenied {
+                    let (uid, gid) = privileges::ids(self.plan.privileges.as_ref());
+                    write!(f, " for uid {uid}, gid {gid}")?;
+                }
+                return Ok(());
+            }
             Step::Fork => "fork",
             Step::Listener => "dup2 of the socket",
             Step::Session => "setsid",
             Step::Output => "dup2 of /dev/null",
             Step::ParentDeathSignal => "prctl(PR_SET_PDEATHSIG)",
+            Step::Gid | Step::Groups | Step::Root | Step::Uid | Step::Final | Step::Directory => {
+                return match &self.plan.privileges {
+                    Some(privileges) => privileges::failed(privileges, self.step, &self.errno).fmt(f),
+                    None => reason.fmt(f),
+                };
+            }
         };
         write!(f, "cannot start {program}: {call}: {reason}")
     }
@@ -80,25 +159,23 @@ impl fmt::Display for StartError<'_> {
 impl From<StartError<'_>> for Error {
     /// A program that cannot be executed has its `errno` for an exit status, as with spawn-fcgi.
     fn from(error: StartError<'_>) -> Self {
-        let status = match (error.step, error.errno.raw_os_error()) {
-            (Step::Exec, Some(errno)) => u8::try_from(errno).unwrap_or(Error::SET_UP),
-            _ => Error::SET_UP,
-        };
-        Error::new(error.to_string()).with_exit_status(status)
+        Error::new(error.to_string()).with_exit_status(error.exec_errno().unwrap_or(Error::SET_UP))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::CString;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
 
     use super::*;
+    use crate::Address;
 
     fn plan(words: &[&str]) -> Plan {
         let words = words.iter().map(|word| CString::new(*word).expect("no NUL in a test"));
-        Plan { argv: Argv::new(words.collect()), output: None }
+        let mut config = Config::new(Address::Unix("unused".into()), words.collect());
+        config.foreground = true;
+        Plan::new(&config, CallerSignals::look()).expect("it opens nothing")
     }
 
     /// Runs the program to its end; its fd 0 is `/dev/null` in place of a listener.
@@ -127,7 +204,9 @@ mod tests {
         let gone = "/nonexistent/app";
         let message = "cannot execute '/nonexistent/app': No such file or directory";
         check_refused(&[gone], message, libc::ENOENT);
-        check_refused(&["/"], "cannot execute '/': Permission denied", libc::EACCES);
+        let (uid, gid) = sys::ids();
+        let message = format!("cannot execute '/': Permission denied for uid {uid}, gid {gid}");
+        check_refused(&["/"], &message, libc::EACCES);
         check_refused(&[""], "cannot execute '': No such file or directory", libc::ENOENT);
         // Not found although it is in PATH: only a path is executed.
         check_refused(&["sh"], "cannot execute 'sh': No such file or directory", libc::ENOENT);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::error::Quoted;
-use crate::{Error, Options};
+use crate::{Error, Options, sys};
 
 /// What the launcher is to do.
 ///
@@ -19,21 +19,55 @@ use crate::{Error, Options};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
+    /// Whether the workers are watched. Only [`main`](crate::main) looks at it.
+    pub mode: Mode,
     /// Where clients connect to.
     pub address: Address,
-    /// How many workers are kept running.
+    /// How many connections may wait to be accepted. The kernel caps it at `net.core.somaxconn`;
+    /// `None` is 1024, or that.
+    pub backlog: Option<u32>,
+    /// The permissions of a unix socket; `None` is 0660 less the umask.
+    pub socket_mode: Option<u32>,
+    /// The owner of a unix socket, by name or number; `None` is `user`.
+    pub socket_user: Option<OsString>,
+    /// The group of a unix socket, by name or number; `None` is the primary group of `socket_user`, or `group`.
+    pub socket_group: Option<OsString>,
+    /// Make the folders of the unix socket and the pid file, if they do not exist.
+    pub mkdir: bool,
+    /// Whom the workers run as, by name or number; not root.
+    pub user: Option<OsString>,
+    /// Their group, by name or number; `None` is the primary group of `user`. Not root's.
+    pub group: Option<OsString>,
+    /// Their root directory.
+    pub chroot: Option<PathBuf>,
+    /// Whether the path of a unix socket does not begin at `chroot`.
+    pub socket_outside: bool,
+    /// Their working directory, inside `chroot`; `None` is the launcher's, or the root directory.
+    pub directory: Option<PathBuf>,
+    /// `PHP_FCGI_CHILDREN` in their environment; `None` leaves it as it is.
+    pub php_children: Option<u32>,
+    /// How many workers are started.
     pub workers: u16,
     /// Stay in the foreground and let the workers keep stdout and stderr; otherwise go to the
     /// background, where all of them have `/dev/null`. Only [`main`](crate::main) goes there.
     pub foreground: bool,
-    /// Where to write the supervisor's pid, once all workers are up.
+    /// Where to write the supervisor's pid, once all workers are up; or theirs, if there is no supervisor.
     pub pid_file: Option<PathBuf>,
     /// The pause between a worker's end and its next start.
     pub restart_delay: Duration,
     /// How long a worker may take to end after SIGTERM before it is killed.
     pub stop_timeout: Duration,
-    /// The program, executed without a shell or a search in `PATH`, and its arguments.
-    pub program: Vec<CString>,
+    /// What they execute.
+    pub program: Program,
+}
+
+/// What becomes of the workers once they are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing: the launcher ends, as spawn-fcgi does.
+    Once,
+    /// A [`Supervisor`](crate::Supervisor) keeps them running.
+    Supervise,
 }
 
 /// Where clients connect to.
@@ -41,12 +75,14 @@ pub struct Config {
 pub enum Address {
     /// The path of a unix stream socket.
     Unix(PathBuf),
+    /// A unix stream socket without a file: a name in the network namespace.
+    Abstract(OsString),
     /// A TCP address.
     Tcp(SocketAddr),
 }
 
 impl Address {
-    /// The longest path a unix socket may have, in bytes.
+    /// The longest path or abstract name a unix socket may have, in bytes.
     pub const MAX_PATH: usize = 107;
 }
 
@@ -54,25 +90,51 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Unix(path) => write!(f, "{}", Quoted(path.as_os_str())),
+            Address::Abstract(name) => {
+                let mut shown = OsString::from("@");
+                shown.push(name);
+                write!(f, "{}", Quoted(&shown))
+            }
             Address::Tcp(address) => write!(f, "{address}"),
         }
     }
+}
+
+/// What a worker executes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A file, without a search in `PATH`, and its arguments.
+    File(Vec<CString>),
+    /// A line for `/bin/sh`, which becomes its last command.
+    Shell(CString),
 }
 
 impl Config {
     /// The most workers one launcher keeps.
     pub const MAX_WORKERS: u16 = 1024;
 
-    /// One worker behind `address`, everything else as the command line has it by default.
+    /// One supervised worker behind `address`, everything else as the command line has it by default.
     pub fn new(address: Address, program: Vec<CString>) -> Self {
         Config {
+            mode: Mode::Supervise,
             address,
+            backlog: None,
+            socket_mode: None,
+            socket_user: None,
+            socket_group: None,
+            mkdir: false,
+            user: None,
+            group: None,
+            chroot: None,
+            socket_outside: false,
+            directory: None,
+            php_children: None,
             workers: 1,
             foreground: false,
             pid_file: None,
             restart_delay: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(10),
-            program,
+            program: Program::File(program),
         }
     }
 }
@@ -86,28 +148,101 @@ impl TryFrom<Options> for Config {
     ///
     /// One line that names the option and its value. What is merely ignored is logged.
     fn try_from(options: Options) -> Result<Self, Error> {
-        let address = address(&options)?;
-        let mut config = Config::new(address, program(options.program)?);
-        if let Some(value) = options.workers {
-            config.workers = number("-F", &value, 1..=Config::MAX_WORKERS)?;
+        let (config, ignored) = meant(options, sys::is_root())?;
+        for line in ignored {
+            log::warn!("{line}");
         }
-        if let Some(value) = options.restart_delay {
-            config.restart_delay = time("--restart-delay", &value)?;
-        }
-        config.foreground = options.foreground;
-        config.pid_file = options.pid_file.map(PathBuf::from);
         Ok(config)
     }
 }
 
+/// What was meant, by root or somebody else, and a line on each thing that is ignored.
+fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Error> {
+    let mut ignored = Vec::new();
+    let mut ignore = |option: &str, value: Option<&OsStr>, why: &str| {
+        let value = value.map(|value| format!(" {}", Quoted(value))).unwrap_or_default();
+        ignored.push(format!("{option}{value} is ignored {why}"));
+    };
+    // An option that has a value loses it; a flag is put down.
+    macro_rules! ignore {
+        ($option:literal $field:ident $why:literal) => {
+            if let Some(value) = options.$field.take() {
+                ignore($option, Some(&value), $why);
+            }
+        };
+        ($option:literal flag $field:ident $why:literal) => {
+            if std::mem::take(&mut options.$field) {
+                ignore($option, None, $why);
+            }
+        };
+    }
+
+    let mode = options.mode.unwrap_or(Mode::Supervise);
+    if !root {
+        ignore!("-c" chroot "unless root runs this");
+        ignore!("-u" user "unless root runs this");
+        ignore!("-g" group "unless root runs this");
+        ignore!("-U" socket_user "unless root runs this");
+        ignore!("-G" socket_group "unless root runs this");
+        ignore!("-S" flag socket_outside "unless root runs this");
+    }
+    if options.chroot.is_none() {
+        ignore!("-S" flag socket_outside "without -c");
+    }
+    if options.socket.is_some() {
+        ignore!("-a" address "with -s");
+    }
+    if !options.program.is_empty() {
+        ignore!("-f" command "with a program");
+    }
+    if mode == Mode::Once {
+        ignore!("--restart-delay" restart_delay "with --once");
+        if options.foreground {
+            ignore!("-F" workers "with -n");
+            ignore!("-P" pid_file "with -n");
+        }
+    }
+    let address = address(&options)?;
+    if !matches!(address, Address::Unix(_)) {
+        ignore!("-M" socket_mode "without the path of a unix socket");
+        ignore!("-U" socket_user "without the path of a unix socket");
+        ignore!("-G" socket_group "without the path of a unix socket");
+        if options.pid_file.is_none() {
+            ignore!("--mkdir" flag mkdir "without the path of a unix socket or a pid file");
+        }
+    }
+
+    let mut config = Config::new(address, Vec::new());
+    config.mode = mode;
+    config.program = match options.command {
+        Some(command) => shell(command)?,
+        None => program(options.program)?,
+    };
+    if let Some(value) = options.workers {
+        config.workers = number("-F", &value, 1..=Config::MAX_WORKERS)?;
+    }
+    config.backlog = options.backlog.map(|value| number("-b", &value, 0..=i32::MAX as u32)).transpose()?;
+    config.php_children = options.php_children.map(|value| number("-C", &value, 0..=i32::MAX as u32)).transpose()?;
+    config.socket_mode = options.socket_mode.map(|value| permissions("-M", &value)).transpose()?;
+    if let Some(value) = options.restart_delay {
+        config.restart_delay = time("--restart-delay", &value)?;
+    }
+    config.socket_user = options.socket_user;
+    config.socket_group = options.socket_group;
+    config.mkdir = options.mkdir;
+    config.user = options.user;
+    config.group = options.group;
+    config.chroot = options.chroot.map(PathBuf::from);
+    config.socket_outside = options.socket_outside;
+    config.directory = options.directory.map(PathBuf::from);
+    config.foreground = options.foreground;
+    config.pid_file = options.pid_file.map(PathBuf::from);
+    Ok((config, ignored))
+}
+
 fn address(options: &Options) -> Result<Address, Error> {
     match (&options.socket, &options.port) {
-        (Some(path), None) => {
-            if let Some(value) = &options.address {
-                log::warn!("-a {} is ignored with -s", Quoted(value));
-            }
-            unix_address(path)
-        }
+        (Some(path), None) => unix_address(path),
         (None, Some(port)) => {
             let ip = match &options.address {
                 Some(value) => ip_address(value)?,
@@ -120,12 +255,16 @@ fn address(options: &Options) -> Result<Address, Error> {
     }
 }
 
-fn unix_address(path: &OsStr) -> Result<Address, Error> {
-    match path.len() {
+fn unix_address(typed: &OsStr) -> Result<Address, Error> {
+    let name = typed.as_bytes().strip_prefix(b"@");
+    match name.unwrap_or(typed.as_bytes()).len() {
         // The kernel would take it for "any free abstract name".
-        0 => Err(invalid("-s", path, "the path is empty")),
-        1..=Address::MAX_PATH => Ok(Address::Unix(path.into())),
-        _ => Err(invalid("-s", path, format_args!("too long, {} bytes fit", Address::MAX_PATH))),
+        0 => Err(invalid("-s", typed, "the path is empty")),
+        1..=Address::MAX_PATH => Ok(match name {
+            Some(name) => Address::Abstract(OsStr::from_bytes(name).into()),
+            None => Address::Unix(typed.into()),
+        }),
+        _ => Err(invalid("-s", typed, format_args!("too long, {} bytes fit", Address::MAX_PATH))),
     }
 }
 
@@ -133,23 +272,41 @@ fn ip_address(value: &OsStr) -> Result<IpAddr, Error> {
     whole(value).ok_or_else(|| invalid("-a", value, "not an IPv4 or IPv6 address"))
 }
 
-fn program(words: Vec<OsString>) -> Result<Vec<CString>, Error> {
+fn program(words: Vec<OsString>) -> Result<Program, Error> {
     if words.is_empty() {
         return Err(Error::new("no FastCGI application given"));
     }
-    let c_string = |word: OsString| {
-        CString::new(word.into_vec())
-            .map_err(|error| invalid("--", OsStr::from_bytes(&error.into_vec()), "has a NUL inside"))
-    };
-    words.into_iter().map(c_string).collect()
+    words.into_iter().map(|word| c_string("--", word)).collect::<Result<_, _>>().map(Program::File)
 }
 
-fn number(option: &str, value: &OsStr, range: RangeInclusive<u16>) -> Result<u16, Error> {
+fn shell(command: OsString) -> Result<Program, Error> {
+    if command.as_bytes().trim_ascii().is_empty() {
+        return Err(invalid("-f", &command, "no command"));
+    }
+    c_string("-f", command).map(Program::Shell)
+}
+
+/// `option` is where the string comes from, for the error.
+pub(crate) fn c_string(option: &str, string: impl Into<OsString>) -> Result<CString, Error> {
+    CString::new(string.into().into_vec())
+        .map_err(|error| invalid(option, OsStr::from_bytes(&error.into_vec()), "has a NUL inside"))
+}
+
+fn number<T>(option: &str, value: &OsStr, range: RangeInclusive<T>) -> Result<T, Error>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
     let number = whole(value).filter(|number| range.contains(number));
     number.ok_or_else(|| {
         let (min, max) = range.into_inner();
         invalid(option, value, format_args!("not a number from {min} to {max}"))
     })
+}
+
+fn permissions(option: &str, value: &OsStr) -> Result<u32, Error> {
+    let mode = value.to_str().and_then(|digits| u32::from_str_radix(digits, 8).ok());
+    let mode = mode.filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| invalid(option, value, "not an octal number from 0 to 0777"))
 }
 
 fn time(option: &str, value: &OsStr) -> Result<Duration, Error> {
@@ -162,7 +319,7 @@ fn whole<T: FromStr>(value: &OsStr) -> Option<T> {
     value.to_str()?.parse().ok()
 }
 
-fn invalid(option: &str, value: &OsStr, why: impl fmt::Display) -> Error {
+pub(crate) fn invalid(option: &str, value: &OsStr, why: impl fmt::Display) -> Error {
     Error::new(format!("{option} {}: {why}", Quoted(value)))
 }
 
@@ -243,6 +400,6 @@ mod tests {
     fn a_program_is_needed() {
         assert_eq!(config("-p 1"), Err("no FastCGI application given".into()));
         let program = config("-p 1 -- /bin/app -x ''").map(|config| config.program);
-        assert_eq!(program, Ok(vec![c"/bin/app".into(), c"-x".into(), c"".into()]));
+        assert_eq!(program, Ok(Program::File(vec![c"/bin/app".into(), c"-x".into(), c"".into()])));
     }
 }

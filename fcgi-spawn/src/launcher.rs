@@ -8,7 +8,8 @@ use std::process::{self, ExitCode};
 use log::LevelFilter;
 
 use crate::daemon::{self, Daemon, Outcome};
-use crate::{Config, Error, Options, Supervisor, logger};
+use crate::sys::{self, Pid};
+use crate::{Config, Error, Mode, Options, Supervisor, completions, logger, once};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///
@@ -44,7 +45,7 @@ fn launch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
         say(&Options::help(name));
         return Ok(Error::SET_UP);
     }
-    let options = Options::parse(args)?;
+    let mut options = Options::parse(args)?;
     if options.help {
         say(&Options::help(name));
         return Ok(0);
@@ -54,30 +55,57 @@ fn launch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
         return Ok(0);
     }
 
-    // In the background there is soon nobody to read what is merely going on.
-    let level = if options.foreground { LevelFilter::Info } else { LevelFilter::Warn };
-    logger::install(name, level);
-    let config = Config::try_from(options)?;
-    if config.foreground {
-        return Supervisor::start(&config)?.run();
+    if let Some(shell) = options.completions {
+        say(&completions::of(&shell)?);
+        return Ok(0);
     }
+    if sys::is_set_uid() && !sys::is_root() {
+        return Err(Error::new("this program is not made to be installed set-uid or set-gid"));
+    }
+
+    let mode = *options.mode.get_or_insert(if name == "spawn-fcgi" { Mode::Once } else { Mode::Supervise });
+    // In the background there is soon nobody to read what is merely going on.
+    let supervises_in_foreground = mode == Mode::Supervise && options.foreground;
+    logger::install(name, if supervises_in_foreground { LevelFilter::Info } else { LevelFilter::Warn });
+    let config = Config::try_from(options)?;
+    match mode {
+        Mode::Once => once(name, &config),
+        Mode::Supervise if config.foreground => Supervisor::start(&config)?.run(),
+        Mode::Supervise => supervise(name, &config),
+    }
+}
+
+fn once(name: &str, config: &Config) -> Result<u8, Error> {
+    let started = once::run(config)?;
+    for pid in started.pids {
+        say(&success(name, pid));
+    }
+    Ok(started.status)
+}
+
+/// In the background.
+fn supervise(name: &str, config: &Config) -> Result<u8, Error> {
     match daemon::fork()? {
         Daemon::Starter(starter) => match starter.wait()? {
             Outcome::Up(pid) => {
-                say(&format!("{name}: child spawned successfully: PID: {pid}\n"));
+                say(&success(name, pid));
                 Ok(0)
             }
             Outcome::Failed(status) => Ok(status),
         },
         Daemon::Background(background) => {
             let supervised = || {
-                let supervisor = Supervisor::start(&config)?;
+                let supervisor = Supervisor::start(config)?;
                 background.up()?;
                 supervisor.run()
             };
             process::exit(or_say(name, supervised()).into());
         }
     }
+}
+
+fn success(name: &str, pid: Pid) -> String {
+    format!("{name}: child spawned successfully: PID: {pid}\n")
 }
 
 /// To stdout. That nobody listens is no reason to fail.

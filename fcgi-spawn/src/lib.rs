@@ -33,22 +33,31 @@
 compile_error!("fcgi-spawn is for Linux only: it needs the parent-death signal and /proc");
 
 mod child;
+mod completions;
 mod config;
 mod daemon;
 mod duration;
 mod error;
+mod folders;
+mod identity;
 mod launcher;
 mod listener;
+mod lock;
 mod logger;
+mod made;
+mod once;
 mod options;
 mod pid_file;
+mod privileges;
 mod restart;
+mod root;
 mod signals;
+mod socket_file;
 mod supervisor;
 mod sys;
 mod worker;
 
-pub use config::{Address, Config};
+pub use config::{Address, Config, Mode, Program};
 pub use error::Error;
 pub use launcher::main;
 pub use options::Options;

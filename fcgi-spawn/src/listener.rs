@@ -1,41 +1,60 @@
-//! The listening socket: bound with its final mode, and gone again when we are.
+//! The listening socket: unix, abstract or TCP.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket, Type};
 
 use crate::error::Reason;
-use crate::{Address, Error, sys};
+use crate::socket_file::{Access, SocketFile};
+use crate::sys::{self, Owner};
+use crate::{Address, Config, Error};
 
-/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 1024;
+/// How many connections may wait to be accepted, if nothing else is said.
+const BACKLOG: u32 = 1024;
 
-/// What a unix socket's mode lacks besides what the caller's umask takes away: it is 0660 at most.
-const UMASK: libc::mode_t = 0o117;
+/// The permissions of a unix socket, if nothing else is said, less the umask.
+const MODE: u32 = 0o660;
 
 /// A listening stream socket.
 pub(crate) struct Listener {
-    socket: Socket,
+    pub(crate) socket: Socket,
     /// A unix socket's file, removed when this is dropped.
-    _file: Option<SocketFile>,
+    pub(crate) file: Option<SocketFile>,
 }
 
 impl Listener {
-    pub(crate) fn bind(address: &Address) -> Result<Self, Error> {
-        let bound = match address {
-            Address::Unix(path) => bind_unix(path),
-            Address::Tcp(tcp) => bind_tcp(&(*tcp).into()),
+    /// Binds the socket that is meant. A unix socket's file belongs to `owner` from its first moment.
+    ///
+    /// # Errors
+    ///
+    /// Whatever was made is undone.
+    pub(crate) fn bind(config: &Config, owner: Owner) -> Result<Self, Error> {
+        if let Some(backlog) = config.backlog {
+            report_cap(backlog);
+        }
+        let backlog = config.backlog.unwrap_or(BACKLOG);
+        let bound = match &config.address {
+            Address::Tcp(address) => bind(&SockAddr::from(*address), backlog),
+            Address::Abstract(name) => {
+                let mut path = OsString::from("\0");
+                path.push(name);
+                SockAddr::unix(path).map_err(Refused::from).and_then(|address| bind(&address, backlog))
+            }
+            Address::Unix(path) => {
+                let mode = config.socket_mode.unwrap_or_else(|| MODE & !sys::umask());
+                let root = config.chroot.as_deref().filter(|_| !config.socket_outside);
+                let bound = SocketFile::bind(path, root, config.mkdir, Access { owner, mode }, backlog);
+                bound.map(|(socket, file)| Listener { socket, file: Some(file) })
+            }
         };
-        let listening = bound.and_then(|listener| {
-            listener.socket.listen(BACKLOG)?;
-            Ok(listener)
-        });
-        listening.map_err(|refused| Error::new(format!("cannot bind {address}: {refused}")))
+        bound.map_err(|refused| match refused {
+            Refused::Root(error) => error,
+            refused => Error::new(format!("cannot bind {}: {refused}", config.address)),
+        })
     }
 }
 
@@ -45,16 +64,47 @@ impl AsFd for Listener {
     }
 }
 
+fn bind(address: &SockAddr, backlog: u32) -> Result<Listener, Refused> {
+    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+    if !address.is_unix() {
+        // Connections of the last run that linger in TIME_WAIT must not keep us from starting.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(address)?;
+    listen(&socket, backlog)?;
+    Ok(Listener { socket, file: None })
+}
+
+pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// Says so if the kernel will make do with less than was asked for.
+fn report_cap(backlog: u32) {
+    let cap = fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|cap| cap.trim().parse().ok());
+    if let Some(cap) = cap.filter(|cap: &u32| backlog > *cap) {
+        log::warn!("-b {backlog}: the kernel allows {cap} (net.core.somaxconn)");
+    }
+}
+
 /// Why we do not listen.
-enum Refused {
+pub(crate) enum Refused {
     InUse,
+    /// By another launcher.
+    BeingBound,
     NotASocket,
+    NoFolder,
+    /// Not bound, because the root directory could not be changed.
+    Root(Error),
     Io(io::Error),
 }
 
 impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
-        Refused::Io(error)
+        match error.kind() {
+            ErrorKind::AddrInUse => Refused::InUse,
+            _ => Refused::Io(error),
+        }
     }
 }
 
@@ -62,92 +112,30 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::InUse => f.write_str("already in use"),
+            Refused::BeingBound => f.write_str("already in use by another launcher that is just starting"),
             Refused::NotASocket => f.write_str("exists and is not a socket"),
+            Refused::NoFolder => f.write_str("there is no such folder; --mkdir makes it"),
+            Refused::Root(error) => error.fmt(f),
             Refused::Io(error) => Reason(error).fmt(f),
         }
     }
 }
 
-fn bind_tcp(address: &SockAddr) -> Result<Listener, Refused> {
-    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
-    // Connections of the last run that linger in TIME_WAIT must not keep us from starting.
-    socket.set_reuse_address(true)?;
-    socket.bind(address)?;
-    Ok(Listener { socket, _file: None })
-}
-
-fn bind_unix(path: &Path) -> Result<Listener, Refused> {
-    let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A chmod afterwards would leave a moment in which others may connect.
-    let bind = || sys::with_umask(UMASK, || socket.bind(&address));
-    match bind() {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            remove_stale(path)?;
-            bind()?;
-        }
-        bound => bound?,
-    }
-    let file = SocketFile::at(path)?;
-    Ok(Listener { socket, _file: Some(file) })
-}
-
-/// Removes the socket that a dead process left at `path`. Anything else there stays untouched.
-fn remove_stale(path: &Path) -> Result<(), Refused> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(Refused::NotASocket);
-    }
-    match connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
-        // Its queue is full, so there is somebody.
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Refused::InUse),
-        // Not ours to connect to, or no stream socket: we cannot know that it is stale.
-        Err(error) => Err(Refused::Io(error)),
-        Ok(()) => Err(Refused::InUse),
-    }
-}
-
-/// Tries whether somebody listens, without waiting for a place in a full queue.
-fn connect(path: &Path) -> io::Result<()> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(&SockAddr::unix(path)?)
-}
-
-/// The file of a bound unix socket, removed when this is dropped, unless another took its place.
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode. The kernel gives the number to nobody else while the socket is open.
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn at(path: &Path) -> io::Result<Self> {
-        Ok(SocketFile { path: path.into(), identity: identity(path)? })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|now| now == self.identity) {
-            if let Err(error) = fs::remove_file(&self.path) {
-                log::warn!("{}", Error::io("remove", &self.path, &error));
-            }
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+    use std::path::{Path, PathBuf};
 
     use super::*;
+
+    fn listener(address: Address) -> Result<Listener, Error> {
+        Listener::bind(&Config::new(address, Vec::new()), Owner::default())
+    }
+
+    fn identity(path: &Path) -> io::Result<(u64, u64)> {
+        fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+    }
 
     /// A folder of its own for each test, removed at its end.
     struct Folder(PathBuf);
@@ -168,7 +156,7 @@ mod tests {
         fn check_refused(&self, why: &str) {
             let path = self.socket();
             let before = identity(&path).expect("something is there");
-            let refused = Listener::bind(&Address::Unix(path.clone()));
+            let refused = listener(Address::Unix(path.clone()));
             let message = refused.err().expect("refused").to_string();
             assert_eq!(message, format!("cannot bind '{}': {why}", path.display()));
             assert_eq!(identity(&path).expect("it is still there"), before);
@@ -185,7 +173,7 @@ mod tests {
     fn a_unix_socket_accepts_and_is_removed() {
         let folder = Folder::new("accepts");
         let path = folder.socket();
-        let listener = Listener::bind(&Address::Unix(path.clone())).expect("bound");
+        let listener = listener(Address::Unix(path.clone())).expect("bound");
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o117, 0, "{mode:o}");
         UnixStream::connect(&path).expect("it listens");
@@ -198,7 +186,7 @@ mod tests {
         let folder = Folder::new("stale");
         let path = folder.socket();
         drop(UnixListener::bind(&path).expect("bound"));
-        let _listener = Listener::bind(&Address::Unix(path.clone())).expect("bound again");
+        let _listener = listener(Address::Unix(path.clone())).expect("bound again");
         UnixStream::connect(&path).expect("it listens");
     }
 
@@ -229,7 +217,7 @@ mod tests {
     fn a_socket_that_took_our_place_is_left_alone() {
         let folder = Folder::new("replaced");
         let path = folder.socket();
-        let listener = Listener::bind(&Address::Unix(path.clone())).expect("bound");
+        let listener = listener(Address::Unix(path.clone())).expect("bound");
         fs::remove_file(&path).expect("removed");
         let _other = UnixListener::bind(&path).expect("bound");
         drop(listener);
@@ -240,9 +228,7 @@ mod tests {
     fn tcp_says_why_not() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = Address::Tcp(taken.local_addr().expect("it has one"));
-        let message = Listener::bind(&address).err().expect("refused").to_string();
-        // musl has other words for it than glibc.
-        let in_use = io::Error::from_raw_os_error(libc::EADDRINUSE);
-        assert_eq!(message, format!("cannot bind {address}: {}", Reason(&in_use)));
+        let message = listener(address.clone()).err().expect("refused").to_string();
+        assert_eq!(message, format!("cannot bind {address}: already in use"));
     }
 }

@@ -1,29 +1,57 @@
-//! The command line as it was typed. One table says which options there are; parsing and help read it.
+//! The command line as it was typed. One table says which options there are; parsing, help and completions read it.
 
 use std::ffi::OsString;
 use std::fmt::Write;
 
 use lexopt::Arg;
 
-use crate::Error;
+use crate::{Error, Mode};
 
 /// What was typed: nothing is checked yet, and of an option that was repeated the last value stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `-s PATH`: the unix socket.
+    /// `-s PATH`: the unix socket, or with `@` in front an abstract one.
     pub socket: Option<OsString>,
     /// `-a ADDR`: the IP address.
     pub address: Option<OsString>,
     /// `-p PORT`: the TCP port.
     pub port: Option<OsString>,
+    /// `-b N`: how many connections may wait.
+    pub backlog: Option<OsString>,
+    /// `-M MODE`: the unix socket's permissions.
+    pub socket_mode: Option<OsString>,
+    /// `-U USER`: the unix socket's owner.
+    pub socket_user: Option<OsString>,
+    /// `-G GROUP`: the unix socket's group.
+    pub socket_group: Option<OsString>,
+    /// `--mkdir`: make the folders of the unix socket and the pid file.
+    pub mkdir: bool,
+    /// `-f CMD`: the program as a line for the shell.
+    pub command: Option<OsString>,
+    /// `-d DIR`: the working directory of the program.
+    pub directory: Option<OsString>,
+    /// `-C N`: how many children PHP is to start.
+    pub php_children: Option<OsString>,
+    /// `-u USER`: whom the program runs as.
+    pub user: Option<OsString>,
+    /// `-g GROUP`: its group.
+    pub group: Option<OsString>,
+    /// `-c DIR`: its root directory.
+    pub chroot: Option<OsString>,
+    /// `-S`: the socket is outside of that.
+    pub socket_outside: bool,
+    /// `--once` or `--supervise`.
+    pub mode: Option<Mode>,
     /// `-F N`: how many workers.
     pub workers: Option<OsString>,
     /// `-n`: stay in the foreground.
     pub foreground: bool,
-    /// `-P FILE`: where to write the supervisor's pid.
+    /// `-P FILE`: where to write the pid.
     pub pid_file: Option<OsString>,
     /// `--restart-delay TIME`: the pause between a worker's end and its next start.
     pub restart_delay: Option<OsString>,
+    /// `--completions SHELL`: print them; nothing behind it was read.
+    pub completions: Option<OsString>,
     /// `-v`: print the version; nothing behind it was read.
     pub version: bool,
     /// `-h`, `-?`: print the help; nothing behind it was read.
@@ -33,77 +61,127 @@ pub struct Options {
 }
 
 /// One row of the table.
-struct Row {
+pub(crate) struct Row {
     /// The letters it answers to.
-    letters: &'static str,
-    long: &'static str,
+    pub(crate) letters: &'static str,
+    pub(crate) long: &'static str,
     set: Set,
-    help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 /// What an option does to [`Options`].
 enum Set {
     Flag(fn(&mut Options)),
-    /// The placeholder is for the help.
+    /// The placeholder says what kind of value it is.
     Value(&'static str, fn(&mut Options, OsString)),
 }
 
-const TABLE: &[Row] = &[
-    Row {
-        letters: "s",
-        long: "socket",
-        set: Set::Value("PATH", |options, value| options.socket = Some(value)),
-        help: "bind to a unix socket",
-    },
-    Row {
-        letters: "a",
-        long: "address",
-        set: Set::Value("ADDR", |options, value| options.address = Some(value)),
-        help: "bind to this IPv4 or IPv6 address (default 0.0.0.0)",
-    },
-    Row {
-        letters: "p",
-        long: "port",
-        set: Set::Value("PORT", |options, value| options.port = Some(value)),
-        help: "bind to this TCP port",
-    },
-    Row {
-        letters: "F",
-        long: "workers",
-        set: Set::Value("N", |options, value| options.workers = Some(value)),
-        help: "number of workers (default 1)",
-    },
-    Row {
-        letters: "n",
-        long: "foreground",
-        set: Set::Flag(|options| options.foreground = true),
-        help: "stay in the foreground (for runit, systemd, a terminal)",
-    },
-    Row {
-        letters: "P",
-        long: "pid-file",
-        set: Set::Value("FILE", |options, value| options.pid_file = Some(value)),
-        help: "write the supervisor's pid to this file",
-    },
-    Row {
-        letters: "",
-        long: "restart-delay",
-        set: Set::Value("TIME", |options, value| options.restart_delay = Some(value)),
-        help: "wait so long before starting a dead worker again (default 5s)",
-    },
-    Row {
-        letters: "v",
-        long: "version",
-        set: Set::Flag(|options| options.version = true),
-        help: "print the version and exit",
-    },
-    Row {
-        letters: "h?",
-        long: "help",
-        set: Set::Flag(|options| options.help = true),
-        help: "print this help and exit",
-    },
+impl Row {
+    /// What its value is, in the help's word, if it has one.
+    pub(crate) fn placeholder(&self) -> Option<&'static str> {
+        match self.set {
+            Set::Flag(_) => None,
+            Set::Value(placeholder, _) => Some(placeholder),
+        }
+    }
+}
+
+const fn flag(letters: &'static str, long: &'static str, set: fn(&mut Options), help: &'static str) -> Row {
+    Row { letters, long, set: Set::Flag(set), help }
+}
+
+const fn value(
+    letters: &'static str,
+    long: &'static str,
+    placeholder: &'static str,
+    set: fn(&mut Options, OsString),
+    help: &'static str,
+) -> Row {
+    Row { letters, long, set: Set::Value(placeholder, set), help }
+}
+
+/// The sections of the help, and the options in them.
+const TABLE: &[(&str, &[Row])] = &[
+    (
+        "The socket",
+        &[
+            value(
+                "s",
+                "socket",
+                "PATH",
+                |o, v| o.socket = Some(v),
+                "listen on this unix socket (@NAME: an abstract one)",
+            ),
+            value("p", "port", "PORT", |o, v| o.port = Some(v), "listen on this TCP port"),
+            value("a", "address", "ADDR", |o, v| o.address = Some(v), "of this IPv4 or IPv6 address (default 0.0.0.0)"),
+            value("b", "backlog", "N", |o, v| o.backlog = Some(v), "connections that may wait (default 1024)"),
+            value("M", "mode", "MODE", |o, v| o.socket_mode = Some(v), "permissions (default 0660 less the umask)"),
+            value("U", "socket-user", "USER", |o, v| o.socket_user = Some(v), "owner (default the one of -u) [root]"),
+            value(
+                "G",
+                "socket-group",
+                "GROUP",
+                |o, v| o.socket_group = Some(v),
+                "group (default the one of -g) [root]",
+            ),
+            flag("", "mkdir", |o| o.mkdir = true, "make the folders of the socket and the pid file"),
+        ],
+    ),
+    (
+        "The program",
+        &[
+            value(
+                "f",
+                "command",
+                "CMD",
+                |o, v| o.command = Some(v),
+                "run this line by /bin/sh, if no program is given",
+            ),
+            value("d", "directory", "DIR", |o, v| o.directory = Some(v), "in this working directory"),
+            value("C", "php-children", "N", |o, v| o.php_children = Some(v), "set PHP_FCGI_CHILDREN"),
+            value("u", "user", "USER", |o, v| o.user = Some(v), "as this user, by name or number [root]"),
+            value("g", "group", "GROUP", |o, v| o.group = Some(v), "in this group (default the user's) [root]"),
+            value("c", "chroot", "DIR", |o, v| o.chroot = Some(v), "with this root directory [root]"),
+            flag("S", "socket-outside", |o| o.socket_outside = true, "make the socket before the chroot [root]"),
+        ],
+    ),
+    (
+        "Workers",
+        &[
+            value("F", "workers", "N", |o, v| o.workers = Some(v), "start so many of them (default 1)"),
+            value("P", "pid-file", "FILE", |o, v| o.pid_file = Some(v), "write the supervisor's pid, or each worker's"),
+            flag("n", "foreground", |o| o.foreground = true, "stay in the foreground; with --once, become the program"),
+            flag("", "once", |o| o.mode = Some(Mode::Once), "start them and end (default as spawn-fcgi)"),
+            flag("", "supervise", |o| o.mode = Some(Mode::Supervise), "keep them running (default otherwise)"),
+            value(
+                "",
+                "restart-delay",
+                "TIME",
+                |o, v| o.restart_delay = Some(v),
+                "pause before a new start (default 5s)",
+            ),
+        ],
+    ),
+    (
+        "This program",
+        &[
+            value(
+                "",
+                "completions",
+                "SHELL",
+                |o, v| o.completions = Some(v),
+                "print completions for bash, zsh or fish",
+            ),
+            flag("v", "version", |o| o.version = true, "print the version"),
+            flag("h?", "help", |o| o.help = true, "print this help"),
+        ],
+    ),
 ];
+
+/// The table without its sections.
+pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
+    TABLE.iter().flat_map(|(_, rows)| rows.iter())
+}
 
 impl Options {
     /// Reads the arguments behind the program's own name, as getopt does: options before and behind
@@ -120,8 +198,8 @@ impl Options {
         let mut options = Options::default();
         while let Some(arg) = parser.next().map_err(refused)? {
             let row = match &arg {
-                Arg::Short(letter) => TABLE.iter().find(|row| row.letters.contains(*letter)),
-                Arg::Long(name) => TABLE.iter().find(|row| row.long == *name),
+                Arg::Short(letter) => rows().find(|row| row.letters.contains(*letter)),
+                Arg::Long(name) => rows().find(|row| row.long == *name),
                 Arg::Value(word) => {
                     options.program.push(word.clone());
                     continue;
@@ -132,7 +210,7 @@ impl Options {
                 Some(Set::Value(_, set)) => set(&mut options, parser.value().map_err(refused)?),
                 None => return Err(refused(arg.unexpected())),
             }
-            if options.help || options.version {
+            if options.help || options.version || options.completions.is_some() {
                 break;
             }
         }
@@ -142,23 +220,27 @@ impl Options {
     /// The help text, for a program called `name`.
     pub fn help(name: &str) -> String {
         let mut help = format!(
-            "Usage: {name} [options] -- program [arguments]\n\n\
-             Binds a socket, starts workers that find it as file descriptor 0, and keeps them running.\n\n"
+            "Usage: {name} [options] [--] program [arguments]\n\n\
+             Binds a socket and starts a FastCGI program that finds it as file descriptor 0.\n"
         );
-        for row in TABLE {
-            let mut spelling = String::from(" ");
-            for letter in row.letters.chars() {
-                let _ = write!(spelling, " -{letter},");
+        for (section, rows) in TABLE {
+            let _ = writeln!(help, "\n{section}:");
+            for row in *rows {
+                let mut spelling = String::from(" ");
+                for letter in row.letters.chars() {
+                    let _ = write!(spelling, " -{letter},");
+                }
+                if row.letters.is_empty() {
+                    spelling.push_str("    ");
+                }
+                let _ = write!(spelling, " --{}", row.long);
+                if let Some(placeholder) = row.placeholder() {
+                    let _ = write!(spelling, " {placeholder}");
+                }
+                let _ = writeln!(help, "{spelling:<28} {}", row.help);
             }
-            if row.letters.is_empty() {
-                spelling.push_str("    ");
-            }
-            let _ = write!(spelling, " --{}", row.long);
-            if let Set::Value(placeholder, _) = row.set {
-                let _ = write!(spelling, " {placeholder}");
-            }
-            let _ = writeln!(help, "{spelling:<28} {}", row.help);
         }
+        help.push_str("\n[root]: ignored, and said so, unless root runs it.\n");
         help
     }
 }
@@ -256,7 +338,7 @@ mod tests {
     #[test]
     fn the_help_names_every_option() {
         let help = Options::help("fcgi-spawn");
-        for row in TABLE {
+        for row in rows() {
             assert!(help.contains(&format!(" --{}", row.long)), "{}", row.long);
             assert!(row.letters.chars().all(|letter| help.contains(&format!(" -{letter}, "))));
         }
@@ -265,12 +347,12 @@ mod tests {
 
     #[test]
     fn no_letter_or_name_is_given_twice() {
-        let letters: String = TABLE.iter().map(|row| row.letters).collect();
+        let letters: String = rows().map(|row| row.letters).collect();
         for (at, letter) in letters.char_indices() {
             assert_eq!(letters.find(letter), Some(at), "-{letter}");
         }
-        for (at, row) in TABLE.iter().enumerate() {
-            assert_eq!(TABLE.iter().position(|other| other.long == row.long), Some(at));
+        for (at, row) in rows().enumerate() {
+            assert_eq!(rows().position(|other| other.long == row.long), Some(at));
         }
     }
 }

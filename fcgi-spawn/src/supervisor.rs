@@ -4,19 +4,20 @@
 use std::fmt;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{self, ExitStatus};
 use std::time::Instant;
 
 use crate::child::Plan;
 use crate::duration::Human;
 use crate::error::Reason;
+use crate::identity::Identity;
 use crate::listener::Listener;
 use crate::pid_file::PidFile;
 use crate::restart::Restart;
 use crate::signals::{self, Signals};
-use crate::sys;
+use crate::sys::{self, CallerSignals};
 use crate::worker::{Action, Event, State, Worker};
-use crate::{Config, Error};
+use crate::{Config, Error, privileges};
 
 /// The listening socket, the workers behind it, and what keeps them running.
 ///
@@ -39,12 +40,15 @@ impl Supervisor {
     ///
     /// The first thing that went wrong; what was made before it is undone, workers included.
     pub fn start(config: &Config) -> Result<Self, Error> {
-        let pid_file = config.pid_file.as_deref().map(PidFile::new).transpose()?;
+        let caller = CallerSignals::look();
+        let pid_file = config.pid_file.as_deref().map(|path| PidFile::new(path, config.mkdir)).transpose()?;
         sys::close_inherited_on_exec();
+        let identity = Identity::of_workers(config)?;
+        let owner = Identity::of_socket(config, &identity)?;
         let signals =
             Signals::install().map_err(|error| Error::new(format!("cannot handle signals: {}", Reason(&error))))?;
-        let plan = Plan::new(config)?;
-        let listener = Listener::bind(&config.address)?;
+        let plan = Plan::supervised(config, privileges::of_workers(config, identity)?, caller)?;
+        let listener = Listener::bind(config, owner)?;
 
         let now = Instant::now();
         let worker = || Worker::new(Restart::fixed(config.restart_delay), config.stop_timeout, now);
@@ -95,7 +99,10 @@ impl Supervisor {
         for slot in 0..self.workers.len() {
             self.start_worker(slot)?;
         }
-        self.pid_file.as_ref().map_or(Ok(()), PidFile::write)
+        match &mut self.pid_file {
+            Some(pid_file) => pid_file.write(&process::id().to_string()),
+            None => Ok(()),
+        }
     }
 
     fn stop(&mut self) {

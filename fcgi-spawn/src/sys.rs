@@ -5,16 +5,26 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int};
+mod accounts;
+mod exec;
+mod files;
+mod privileges;
+mod signals;
+
+use std::ffi::c_int;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::ptr;
 use std::time::Duration;
+
+pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
+pub(crate) use exec::{CStrings, Exec, REPORT_LEN, Step, environment, exec, fork_exec, read_report};
+pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
+pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
+pub(crate) use signals::{CallerSignals, expect_children, unblock_signals, wait_for_child};
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +73,41 @@ pub(crate) fn fork_daemon(keep: &[BorrowedFd<'_>]) -> io::Result<Fork> {
     }
 }
 
+/// Forks a process that is not our child: whoever we become does not have to reap it.
+pub(crate) fn fork_orphan() -> io::Result<Fork> {
+    // SAFETY: no arguments, and no other thread whose locks the child could find taken.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: as above.
+        0 => match unsafe { libc::fork() } {
+            0 => Ok(Fork::Child),
+            -1 => {
+                let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN);
+                // SAFETY: it ends the process, which has nothing to clean up.
+                unsafe { libc::_exit(errno) }
+            }
+            // SAFETY: as above.
+            _ => unsafe { libc::_exit(0) },
+        },
+        pid => match reap_pid(Pid(pid))?.code() {
+            Some(0) => Ok(Fork::Parent(Pid(pid))),
+            errno => Err(io::Error::from_raw_os_error(errno.unwrap_or(libc::EAGAIN))),
+        },
+    }
+}
+
+/// Closes the descriptor 0, which nobody reads any more.
+pub(crate) fn close_stdin() {
+    // SAFETY: std takes it for granted that 0 is open, but does not own it; we do not read.
+    unsafe { libc::close(libc::STDIN_FILENO) };
+}
+
+/// Ends the process at once.
+pub(crate) fn exit_now() -> ! {
+    // SAFETY: nothing is run on the way out.
+    unsafe { libc::_exit(0) }
+}
+
 /// Sees to it that no descriptor but stdin, stdout and stderr survives an exec. All that we open
 /// ourselves is marked as it is made; this is for what we were started with.
 pub(crate) fn close_inherited_on_exec() {
@@ -95,19 +140,6 @@ pub(crate) fn redirect(file: impl AsFd, stream: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Runs `make` while files are made without the permissions in `without`, beyond those the caller's
-/// umask takes away.
-pub(crate) fn with_umask<T>(without: libc::mode_t, make: impl FnOnce() -> T) -> T {
-    // SAFETY: any mode is valid, the call cannot fail.
-    let caller = unsafe { libc::umask(0o777) };
-    // SAFETY: as above.
-    unsafe { libc::umask(caller | without) };
-    let made = make();
-    // SAFETY: as above.
-    unsafe { libc::umask(caller) };
-    made
-}
-
 /// Sleeps until `fd` is readable, the time is over or a signal arrives.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
     // Rounded up: woken before the deadline we would only ask again.
@@ -129,6 +161,11 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io
 /// The next child that ended, if there is one, reaped.
 pub(crate) fn reap() -> Option<(Pid, ExitStatus)> {
     wait(-1, libc::WNOHANG).ok().filter(|(pid, _)| pid.0 != 0)
+}
+
+/// How this child ended, if it has, reaped.
+pub(crate) fn reap_if_ended(pid: Pid) -> Option<ExitStatus> {
+    wait(pid.0, libc::WNOHANG).ok().filter(|(pid, _)| pid.0 != 0).map(|(_, status)| status)
 }
 
 /// Waits until this child has ended.
@@ -154,155 +191,4 @@ fn wait(pid: libc::pid_t, options: c_int) -> io::Result<(Pid, ExitStatus)> {
 pub(crate) fn signal_group(pid: Pid, signal: c_int) {
     // SAFETY: numbers only; a child not yet reaped keeps its number from being given to another group.
     unsafe { libc::kill(-pid.0, signal) };
-}
-
-/// Blocks no signal, whatever whoever started us had blocked.
-pub(crate) fn unblock_signals() {
-    set_mask(&signal_set(libc::sigemptyset));
-}
-
-fn signal_set(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: `fill` is sigemptyset or sigfillset: they write the whole set and cannot fail.
-    unsafe { fill(set.as_mut_ptr()) };
-    // SAFETY: written just now.
-    unsafe { set.assume_init() }
-}
-
-/// Sets the signal mask and returns what it was.
-fn set_mask(mask: &libc::sigset_t) -> libc::sigset_t {
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: `mask` is initialised, and `before` is the size the call writes.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, before.as_mut_ptr()) };
-    // SAFETY: written just now: with SIG_SETMASK and valid pointers the call cannot fail.
-    unsafe { before.assume_init() }
-}
-
-/// A program and its arguments in the form `execv` wants.
-pub(crate) struct Argv {
-    /// One for each word and a null pointer; they point into `words`.
-    pointers: Vec<*const c_char>,
-    /// Never changed or moved out of: a CString's bytes stay where they are when the `Vec` moves.
-    words: Vec<CString>,
-}
-
-impl Argv {
-    /// # Panics
-    ///
-    /// If there is no word, not even the program's.
-    pub(crate) fn new(words: Vec<CString>) -> Self {
-        assert!(!words.is_empty(), "Config has a program");
-        let pointers = words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
-        Argv { pointers, words }
-    }
-
-    pub(crate) fn program(&self) -> &CString {
-        &self.words[0]
-    }
-}
-
-/// What a forked child needs to become a worker; nothing is left to be looked up, built or opened.
-pub(crate) struct Exec<'a> {
-    pub(crate) argv: &'a Argv,
-    /// Becomes the child's fd 0. It is not fd 0 here: that is our own stdin.
-    pub(crate) listener: BorrowedFd<'a>,
-    /// Becomes its stdout and stderr; otherwise it keeps ours.
-    pub(crate) output: Option<BorrowedFd<'a>>,
-    /// Hears of a step that failed, as [`REPORT_LEN`] bytes, and is closed by a successful exec.
-    pub(crate) report: BorrowedFd<'a>,
-}
-
-/// The steps on the way from a plan to a running program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Step {
-    Fork,
-    Listener,
-    Session,
-    Output,
-    ParentDeathSignal,
-    Exec,
-}
-
-/// A [`Step`] and the `errno` it failed with, in our own byte order.
-pub(crate) const REPORT_LEN: usize = 1 + size_of::<c_int>();
-
-/// What a child wrote to its `report`.
-pub(crate) fn read_report([step, errno @ ..]: [u8; REPORT_LEN]) -> (Step, io::Error) {
-    use Step::{Exec, Fork, Listener, Output, ParentDeathSignal, Session};
-    let steps = [Fork, Listener, Session, Output, ParentDeathSignal, Exec];
-    let step = steps.into_iter().find(|known| *known as u8 == step);
-    let errno = io::Error::from_raw_os_error(c_int::from_ne_bytes(errno));
-    (step.expect("a child reports nothing but a Step"), errno)
-}
-
-/// Forks a child that becomes a worker. All signals are blocked meanwhile: until the child has
-/// undone them, our handlers would write into the pipe it shares with us.
-pub(crate) fn fork_exec(exec: &Exec<'_>) -> io::Result<Pid> {
-    // SAFETY: no arguments, cannot fail.
-    let parent = unsafe { libc::getpid() };
-    let caller = set_mask(&signal_set(libc::sigfillset));
-    // SAFETY: no arguments, and no other thread whose locks the child could find taken.
-    let forked = match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: this is the just-forked child.
-        0 => unsafe { run_child(exec, parent) },
-        pid => Ok(Pid(pid)),
-    };
-    set_mask(&caller);
-    forked
-}
-
-/// # Safety
-///
-/// Only in a just-forked child. From here to the program or `_exit` there are system calls and
-/// nothing else: no allocation, lock, log line or panic. The descriptors and pointers in `exec`
-/// are the parent's, copied by fork and borrowed by the caller, so all of them are valid.
-#[allow(unsafe_op_in_unsafe_fn)]
-unsafe fn run_child(exec: &Exec<'_>, parent: libc::pid_t) -> ! {
-    let failed = become_worker(exec, parent);
-    let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
-    let report: [u8; REPORT_LEN] = [failed as u8, a, b, c, d];
-    libc::write(exec.report.as_raw_fd(), report.as_ptr().cast(), report.len());
-    libc::_exit(127)
-}
-
-/// Returns only if a step failed; `errno` says why.
-///
-/// # Safety
-///
-/// As for [`run_child`].
-#[allow(unsafe_op_in_unsafe_fn)]
-unsafe fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
-    if libc::dup2(exec.listener.as_raw_fd(), libc::STDIN_FILENO) == -1 {
-        return Step::Listener;
-    }
-    if libc::setsid() == -1 {
-        return Step::Session;
-    }
-    if let Some(output) = exec.output {
-        for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-            if libc::dup2(output.as_raw_fd(), stream) == -1 {
-                return Step::Output;
-            }
-        }
-    }
-    if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) == -1 {
-        return Step::ParentDeathSignal;
-    }
-    // The parent may have died before it was to be signalled, and then nobody reads the report.
-    if libc::getppid() != parent {
-        libc::_exit(127);
-    }
-    // An exec takes handlers away but leaves ignored what is ignored, and Rust ignores SIGPIPE.
-    // SIGKILL, SIGSTOP and those libc keeps for itself refuse, and need nothing.
-    for signal in 1..=libc::SIGRTMAX() {
-        libc::signal(signal, libc::SIG_DFL);
-    }
-    let mut none = MaybeUninit::uninit();
-    libc::sigemptyset(none.as_mut_ptr());
-    libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
-
-    libc::execv(exec.argv.program().as_ptr(), exec.argv.pointers.as_ptr());
-    Step::Exec
 }

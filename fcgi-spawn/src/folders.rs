@@ -1,0 +1,43 @@
+//! Folders that did not exist.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The folders we made, removed when this is dropped if nothing is in them.
+#[derive(Default)]
+pub(crate) struct Folders(Vec<PathBuf>);
+
+impl Folders {
+    /// Makes all folders above `path` that do not exist; everybody may enter them, but for the umask.
+    pub(crate) fn above(path: &Path) -> io::Result<Self> {
+        let mut made = Folders::default();
+        let all: Vec<_> = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()).collect();
+        for folder in all.into_iter().rev() {
+            match DirBuilder::new().mode(0o755).create(folder) {
+                Ok(()) => made.0.push(folder.into()),
+                // There is something. If it is no folder the next step says so.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                // Not ours to make one in, or a file system that may not be written to: it may exist.
+                Err(_) if folder.is_dir() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(made)
+    }
+
+    /// Removes those that are empty.
+    pub(crate) fn remove(&mut self) {
+        for folder in mem::take(&mut self.0).iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}

@@ -1,0 +1,146 @@
+//! What spawn-fcgi does: bind, give up root's rights, start the workers, look after them for a moment, and end.
+
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::child::{Plan, StartError};
+use crate::identity::Identity;
+use crate::listener::Listener;
+use crate::made::{Files, Made};
+use crate::pid_file::PidFile;
+use crate::sys::{self, CallerSignals, Pid};
+use crate::{Config, Error, privileges};
+
+/// How long a worker has to live to have been started successfully, as with spawn-fcgi.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// What became of the workers.
+pub(crate) struct Started {
+    /// Those that run.
+    pub(crate) pids: Vec<Pid>,
+    /// The exit status: 0, or the last one by which a worker has failed.
+    pub(crate) status: u8,
+}
+
+/// Starts the workers and leaves them to themselves. In the foreground it becomes the one worker itself
+/// and returns only an error.
+///
+/// # Errors
+///
+/// Whatever keeps a worker from being started; what was made is undone then. That a worker did not live is said
+/// here, and counts for the status.
+pub(crate) fn run(config: &Config) -> Result<Started, Error> {
+    let signals = CallerSignals::look();
+    let pid_file = config.pid_file.as_deref().filter(|_| !config.foreground);
+    let pid_file = pid_file.map(|path| PidFile::new(path, config.mkdir)).transpose()?;
+    sys::close_inherited_on_exec();
+    let identity = Identity::of_workers(config)?;
+    let owner = Identity::of_socket(config, &identity)?;
+    let privileges = privileges::of_workers(config, identity)?;
+    let plan = Plan::new(config, signals)?;
+    let Listener { socket, file } = Listener::bind(config, owner)?;
+
+    let files = Files { socket: file, pid_file };
+    let (made, socket) = match privileges.are_less() {
+        true => Made::with_keeper(files, socket)?,
+        false => (Made::Us(files), socket),
+    };
+    let started = privileges::take_on(&privileges).and_then(|()| {
+        if config.foreground {
+            return Err(become_worker(&plan, &socket));
+        }
+        Ok(start(&plan, config.workers, &socket))
+    });
+    // The file of a socket is removed only if nobody has the socket.
+    drop(socket);
+    match started {
+        Ok(started) if !started.pids.is_empty() => {
+            let pids: Vec<_> = started.pids.iter().map(Pid::to_string).collect();
+            if let Err(error) = made.keep(&pids.join("\n")) {
+                started.pids.iter().for_each(|pid| sys::signal_group(*pid, libc::SIGTERM));
+                return Err(error);
+            }
+            Ok(started)
+        }
+        started => {
+            made.undo();
+            started
+        }
+    }
+}
+
+fn become_worker(plan: &Plan, socket: &Socket) -> Error {
+    let failed = plan.exec(socket.as_fd());
+    sys::close_stdin();
+    let status = failed.exec_errno().unwrap_or(Error::SET_UP);
+    Error::new(format!("exec failed: {failed}")).with_exit_status(status)
+}
+
+fn start(plan: &Plan, workers: u16, socket: &Socket) -> Started {
+    sys::expect_children();
+    let children: Vec<_> = (0..workers).map(|_| plan.start(socket.as_fd())).collect();
+    let mut ended: Vec<Option<ExitStatus>> = vec![None; children.len()];
+
+    let end = Instant::now() + WINDOW;
+    loop {
+        let mut alive = false;
+        for (child, ended) in children.iter().zip(&mut ended) {
+            if let (Ok(pid), None) = (child, *ended) {
+                *ended = sys::reap_if_ended(*pid);
+                alive |= ended.is_none();
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if !alive || left.is_zero() {
+            break;
+        }
+        sys::wait_for_child(left);
+    }
+
+    let mut started = Started { pids: Vec::new(), status: 0 };
+    for (child, ended) in children.into_iter().zip(ended) {
+        let failed = match (child, ended) {
+            (Ok(pid), None) => {
+                started.pids.push(pid);
+                continue;
+            }
+            (Ok(_), Some(status)) => report_end(status),
+            (Err(error), _) => report_error(&error),
+        };
+        if failed != 0 {
+            started.status = failed;
+        }
+    }
+    started
+}
+
+/// In spawn-fcgi's words, as the lines after it.
+fn report_end(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => {
+            log::error!("child exited with: {code}");
+            u8::try_from(code).unwrap_or(Error::SET_UP)
+        }
+        (None, signal) => {
+            log::error!("child signaled: {}", signal.unwrap_or_default());
+            1
+        }
+    }
+}
+
+fn report_error(error: &StartError<'_>) -> u8 {
+    match error.exec_errno() {
+        Some(errno) => {
+            log::error!("child exited with: {errno}: {error}");
+            errno
+        }
+        None => {
+            log::error!("{error}");
+            Error::SET_UP
+        }
+    }
+}

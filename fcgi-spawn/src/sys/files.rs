@@ -1,0 +1,199 @@
+//! Files that are born with the owner and the mode they are meant to have.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use libc::c_long;
+
+/// Whom a file belongs to; `None` leaves it to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+}
+
+/// The umask.
+pub(crate) fn umask() -> u32 {
+    // SAFETY: any mode is valid, the call cannot fail. It can be looked at only by setting it.
+    let umask = unsafe { libc::umask(0o777) };
+    // SAFETY: as above.
+    unsafe { libc::umask(umask) };
+    umask
+}
+
+/// Runs `make` under this umask.
+pub(crate) fn with_umask<T>(umask: u32, make: impl FnOnce() -> T) -> T {
+    // SAFETY: any mode is valid, the call cannot fail.
+    let caller = unsafe { libc::umask(umask) };
+    let made = make();
+    // SAFETY: as above.
+    unsafe { libc::umask(caller) };
+    made
+}
+
+/// Runs `make` while the files it makes belong to `owner`. We still make them with all our rights:
+/// without root's, in a folder of root's, nobody else could.
+///
+/// Where this is not allowed nothing is changed, and the files have to be [given](Handle::give) afterwards.
+pub(crate) fn with_owner<T>(owner: Owner, make: impl FnOnce() -> T) -> T {
+    if owner == Owner::default() {
+        return make();
+    }
+    let Some(rights) = Capabilities::ours() else { return make() };
+    let gid = owner.gid.map(set_file_gid);
+    let uid = owner.uid.map(|uid| {
+        let before = set_file_uid(uid);
+        // Another uid than root's for files takes root's rights over files.
+        rights.set();
+        before
+    });
+    let made = make();
+    if let Some(before) = uid {
+        set_file_uid(before);
+        rights.set();
+    }
+    if let Some(before) = gid {
+        set_file_gid(before);
+    }
+    made
+}
+
+fn set_file_uid(uid: u32) -> u32 {
+    // SAFETY: a number goes in, the former one comes out.
+    unsafe { libc::setfsuid(uid) as u32 }
+}
+
+fn set_file_gid(gid: u32) -> u32 {
+    // SAFETY: a number goes in, the former one comes out.
+    unsafe { libc::setfsgid(gid) as u32 }
+}
+
+/// What capset(2) takes, in its version 3.
+struct Capabilities([CapabilityData; 2]);
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Ourselves, in `_LINUX_CAPABILITY_VERSION_3`, which Linux 2.6.26 brought.
+const OURSELVES: CapabilityHeader = CapabilityHeader { version: 0x2008_0522, pid: 0 };
+
+impl Capabilities {
+    fn ours() -> Option<Self> {
+        let (mut header, mut data) = (OURSELVES, [CapabilityData::default(); 2]);
+        // SAFETY: a header, and the two elements which that version writes; both outlive the call.
+        let done: c_long = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+        (done == 0).then_some(Capabilities(data))
+    }
+
+    /// It only can fail where giving up and taking back one's rights is forbidden altogether.
+    fn set(&self) {
+        let mut header = OURSELVES;
+        // SAFETY: a header, and the two elements which that version reads; both outlive the call.
+        unsafe { libc::syscall(libc::SYS_capset, &raw mut header, self.0.as_ptr()) };
+    }
+}
+
+/// A handle on whatever is at `path`, a symlink itself included, whatever happens to the path meanwhile.
+pub(crate) fn open_path(path: &Path) -> io::Result<Handle> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags).open(path).map(Handle)
+}
+
+/// A file that can be neither read nor written, but looked at and given away.
+pub(crate) struct Handle(File);
+
+impl Handle {
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        self.status().map(|status| status.identity)
+    }
+
+    /// Says what it is, on a kernel before 3.6 too, whose fstat refuses such a handle.
+    pub(crate) fn status(&self) -> io::Result<Status> {
+        let mut status = MaybeUninit::<libc::stat64>::uninit();
+        // SAFETY: an open descriptor, a string, and a place of the size the call writes.
+        match unsafe { libc::fstatat64(self.0.as_raw_fd(), c"".as_ptr(), status.as_mut_ptr(), libc::AT_EMPTY_PATH) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => {
+                // SAFETY: written just now.
+                let status = unsafe { status.assume_init() };
+                Ok(Status {
+                    identity: (status.st_dev, status.st_ino),
+                    mode: status.st_mode,
+                    has_one_name: status.st_nlink == 1,
+                    uid: status.st_uid,
+                    gid: status.st_gid,
+                })
+            }
+        }
+    }
+
+    /// Changes whom it belongs to.
+    pub(crate) fn give(&self, owner: Owner) -> io::Result<()> {
+        let unchanged = u32::MAX;
+        let (uid, gid) = (owner.uid.unwrap_or(unchanged), owner.gid.unwrap_or(unchanged));
+        // SAFETY: an open descriptor, and a string.
+        match unsafe { libc::fchownat(self.0.as_raw_fd(), c"".as_ptr(), uid, gid, libc::AT_EMPTY_PATH) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes its permissions. It needs `/proc`: there is no such system call for a handle.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    }
+}
+
+/// What a [`Handle`] is on.
+pub(crate) struct Status {
+    pub(crate) identity: (u64, u64),
+    pub(crate) mode: u32,
+    /// No hard link leads to it.
+    pub(crate) has_one_name: bool,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Status {
+    pub(crate) fn is_socket(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFSOCK
+    }
+}
+
+/// flock(2) without waiting: whether the lock is ours now.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    // SAFETY: an open descriptor.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        -1 => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            error => Err(error),
+        },
+        _ => Ok(true),
+    }
+}
+
+/// fchdir(2), which std lacks.
+pub(crate) fn change_directory(directory: impl AsFd) -> io::Result<()> {
+    // SAFETY: an open descriptor.
+    match unsafe { libc::fchdir(directory.as_fd().as_raw_fd()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,132 @@
+//! Signals: what the caller had set, and what we set ourselves.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Whether the caller ignored SIGPIPE. Rust ignores it before `main`, so `main` is too late to look.
+static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// The C library runs this before Rust's own start-up code.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn look() {
+        SIGPIPE_WAS_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
+    }
+    look
+};
+
+/// What the caller had ignored and blocked: the way a program that replaces us expects to find it.
+pub(crate) struct CallerSignals {
+    ignored: libc::sigset_t,
+    mask: libc::sigset_t,
+}
+
+impl CallerSignals {
+    /// To be called before any signal is handled or blocked.
+    pub(crate) fn look() -> Self {
+        let mut ignored = signal_set(libc::sigemptyset);
+        for signal in 1..=libc::SIGRTMAX() {
+            let was_ignored = match signal {
+                libc::SIGPIPE => SIGPIPE_WAS_IGNORED.load(Ordering::Relaxed),
+                _ => is_ignored(signal),
+            };
+            if was_ignored {
+                // SAFETY: an initialised set, and a number between the bounds.
+                unsafe { libc::sigaddset(&mut ignored, signal) };
+            }
+        }
+        let mask = set_mask(&signal_set(libc::sigfillset));
+        set_mask(&mask);
+        CallerSignals { ignored, mask }
+    }
+
+    /// The same, but with the default action and no block for `signal`.
+    pub(crate) fn without(mut self, signal: c_int) -> Self {
+        // SAFETY: an initialised set, and a signal's number.
+        unsafe { libc::sigdelset(&mut self.ignored, signal) };
+        // SAFETY: as above.
+        unsafe { libc::sigdelset(&mut self.mask, signal) };
+        self
+    }
+
+    /// Makes it so again. It allocates nothing.
+    pub(crate) fn restore(&self) {
+        for signal in 1..=libc::SIGRTMAX() {
+            // SAFETY: an initialised set, and a number between the bounds.
+            let ignored = unsafe { libc::sigismember(&self.ignored, signal) } == 1;
+            let action = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
+            // SAFETY: no handler is installed. SIGKILL, SIGSTOP and those libc keeps for itself refuse,
+            // and need nothing.
+            unsafe { libc::signal(signal, action) };
+        }
+        set_mask(&self.mask);
+    }
+}
+
+fn is_ignored(signal: c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is changed, and `action` is the size the call writes.
+    if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } == -1 {
+        return false;
+    }
+    // SAFETY: written just now.
+    let action = unsafe { action.assume_init() };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Blocks no signal, whatever whoever started us had blocked.
+pub(crate) fn unblock_signals() {
+    set_mask(&signal_set(libc::sigemptyset));
+}
+
+/// Sees to it that children that end stay to be reaped, and can be waited for with [`wait_for_child`].
+pub(crate) fn expect_children() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    set_mask(&sigchld());
+}
+
+/// Sleeps until a child ends or the time is over, whichever comes first, or a little less.
+pub(crate) fn wait_for_child(timeout: Duration) {
+    // At most a second, which fits in whatever the two fields are here.
+    let timeout = timeout.min(Duration::from_secs(1));
+    let timeout = libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
+    // SAFETY: both pointers are to initialised values that outlive the call; nobody wants the details.
+    unsafe { libc::sigtimedwait(&sigchld(), ptr::null_mut(), &timeout) };
+}
+
+fn sigchld() -> libc::sigset_t {
+    let mut set = signal_set(libc::sigemptyset);
+    // SAFETY: an initialised set, and a signal's number.
+    unsafe { libc::sigaddset(&mut set, libc::SIGCHLD) };
+    set
+}
+
+/// Blocks all signals while `run` runs.
+pub(super) fn blocked<T>(run: impl FnOnce() -> T) -> T {
+    let before = set_mask(&signal_set(libc::sigfillset));
+    let done = run();
+    set_mask(&before);
+    done
+}
+
+fn signal_set(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: `fill` is sigemptyset or sigfillset: they write the whole set and cannot fail.
+    unsafe { fill(set.as_mut_ptr()) };
+    // SAFETY: written just now.
+    unsafe { set.assume_init() }
+}
+
+/// Sets the signal mask and returns what it was.
+fn set_mask(mask: &libc::sigset_t) -> libc::sigset_t {
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: `mask` is initialised, and `before` is the size the call writes.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, before.as_mut_ptr()) };
+    // SAFETY: written just now: with SIG_SETMASK and valid pointers the call cannot fail.
+    unsafe { before.assume_init() }
+}
