@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use crate::Error;
 use crate::config::invalid;
-use crate::options::{Row, rows};
+use crate::options::{Options, rows};
+use crate::table::Row;
 
 /// The names we are called by.
 const NAMES: [&str; 2] = ["fcgi-spawn", "spawn-fcgi"];
@@ -34,7 +35,7 @@ fn kind(placeholder: &str) -> [&'static str; 3] {
 }
 
 /// `-s`, `--socket`: all ways to write an option.
-fn spellings(row: &Row) -> Vec<String> {
+fn spellings(row: &Row<Options>) -> Vec<String> {
     let short = row.letters.chars().map(|letter| format!("-{letter}"));
     short.chain([format!("--{}", row.long)]).collect()
 }

@@ -250,8 +250,8 @@ fn address(options: &Options) -> Result<Address, Error> {
             };
             Ok(Address::Tcp(SocketAddr::new(ip, number("-p", port, 1..=u16::MAX)?)))
         }
-        (Some(_), Some(_)) => Err(Error::new("either a unix socket (-s) or a TCP port (-p), not both")),
-        (None, None) => Err(Error::new("no socket given (use either -s or -p)")),
+        (Some(_), Some(_)) => Err(Error::new("either a Unix domain socket or a TCP-port, but not both (-s or -p)")),
+        (None, None) => Err(Error::new("no socket given (use either -p or -s)")),
     }
 }
 
@@ -356,8 +356,8 @@ mod tests {
         check("-a ::1 -p 65535", tcp("[::1]:65535"), |_| ());
         check("-s /run/a", Address::Unix("/run/a".into()), |_| ());
         check("-s /run/a -a 127.0.0.1", Address::Unix("/run/a".into()), |_| ());
-        refuses("-n", "no socket given (use either -s or -p)");
-        refuses("-s a -p 1", "either a unix socket (-s) or a TCP port (-p), not both");
+        refuses("-n", "no socket given (use either -p or -s)");
+        refuses("-s a -p 1", "either a Unix domain socket or a TCP-port, but not both (-s or -p)");
         for name in ["localhost", "[::1]", "127.0.0.1:80", "127.1", "fe80::1%lo"] {
             let message = format!("-a '{name}': not an IPv4 or IPv6 address");
             refuses(&format!("-p 1 -a {name}"), &message);

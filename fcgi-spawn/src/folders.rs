@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 /// The folders we made, removed when this is dropped if nothing is in them.
 #[derive(Default)]
@@ -14,7 +14,9 @@ impl Folders {
     /// Makes all folders above `path` that do not exist; everybody may enter them, but for the umask.
     pub(crate) fn above(path: &Path) -> io::Result<Self> {
         let mut made = Folders::default();
-        let all: Vec<_> = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()).collect();
+        // The working directory may be another when they are removed.
+        let path = path::absolute(path)?;
+        let all: Vec<_> = path.ancestors().skip(1).collect();
         for folder in all.into_iter().rev() {
             match DirBuilder::new().mode(0o755).create(folder) {
                 Ok(()) => made.0.push(folder.into()),

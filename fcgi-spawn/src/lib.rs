@@ -55,6 +55,7 @@ mod signals;
 mod socket_file;
 mod supervisor;
 mod sys;
+mod table;
 mod worker;
 
 pub use config::{Address, Config, Mode, Program};

@@ -114,7 +114,7 @@ impl fmt::Display for Refused {
             Refused::InUse => f.write_str("already in use"),
             Refused::BeingBound => f.write_str("already in use by another launcher that is just starting"),
             Refused::NotASocket => f.write_str("exists and is not a socket"),
-            Refused::NoFolder => f.write_str("there is no such folder; --mkdir makes it"),
+            Refused::NoFolder => f.write_str("No such file or directory (--mkdir makes its folder)"),
             Refused::Root(error) => error.fmt(f),
             Refused::Io(error) => Reason(error).fmt(f),
         }

@@ -1,10 +1,8 @@
 //! The command line as it was typed. One table says which options there are; parsing, help and completions read it.
 
 use std::ffi::OsString;
-use std::fmt::Write;
 
-use lexopt::Arg;
-
+use crate::table::{Row, Table, flag, value};
 use crate::{Error, Mode};
 
 /// What was typed: nothing is checked yet, and of an option that was repeated the last value stays.
@@ -60,48 +58,8 @@ pub struct Options {
     pub program: Vec<OsString>,
 }
 
-/// One row of the table.
-pub(crate) struct Row {
-    /// The letters it answers to.
-    pub(crate) letters: &'static str,
-    pub(crate) long: &'static str,
-    set: Set,
-    pub(crate) help: &'static str,
-}
-
-/// What an option does to [`Options`].
-enum Set {
-    Flag(fn(&mut Options)),
-    /// The placeholder says what kind of value it is.
-    Value(&'static str, fn(&mut Options, OsString)),
-}
-
-impl Row {
-    /// What its value is, in the help's word, if it has one.
-    pub(crate) fn placeholder(&self) -> Option<&'static str> {
-        match self.set {
-            Set::Flag(_) => None,
-            Set::Value(placeholder, _) => Some(placeholder),
-        }
-    }
-}
-
-const fn flag(letters: &'static str, long: &'static str, set: fn(&mut Options), help: &'static str) -> Row {
-    Row { letters, long, set: Set::Flag(set), help }
-}
-
-const fn value(
-    letters: &'static str,
-    long: &'static str,
-    placeholder: &'static str,
-    set: fn(&mut Options, OsString),
-    help: &'static str,
-) -> Row {
-    Row { letters, long, set: Set::Value(placeholder, set), help }
-}
-
 /// The sections of the help, and the options in them.
-const TABLE: &[(&str, &[Row])] = &[
+const TABLE: Table<Options> = Table(&[
     (
         "The socket",
         &[
@@ -176,11 +134,11 @@ const TABLE: &[(&str, &[Row])] = &[
             flag("h?", "help", |o| o.help = true, "print this help"),
         ],
     ),
-];
+]);
 
-/// The table without its sections.
-pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
-    TABLE.iter().flat_map(|(_, rows)| rows.iter())
+/// All options in order.
+pub(crate) fn rows() -> impl Iterator<Item = &'static Row<Options>> {
+    TABLE.rows()
 }
 
 impl Options {
@@ -191,62 +149,22 @@ impl Options {
     ///
     /// An option that does not exist, or one whose value is missing or must not be there.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
-        let mut parser = lexopt::Parser::from_args(args.into_iter().collect::<Vec<_>>());
-        // To getopt the value of `-s=x` is "=x".
-        parser.set_short_equals(false);
-
         let mut options = Options::default();
-        while let Some(arg) = parser.next().map_err(refused)? {
-            let row = match &arg {
-                Arg::Short(letter) => rows().find(|row| row.letters.contains(*letter)),
-                Arg::Long(name) => rows().find(|row| row.long == *name),
-                Arg::Value(word) => {
-                    options.program.push(word.clone());
-                    continue;
-                }
-            };
-            match row.map(|row| &row.set) {
-                Some(Set::Flag(set)) => set(&mut options),
-                Some(Set::Value(_, set)) => set(&mut options, parser.value().map_err(refused)?),
-                None => return Err(refused(arg.unexpected())),
-            }
-            if options.help || options.version || options.completions.is_some() {
-                break;
-            }
-        }
+        let enough = |o: &Options| o.help || o.version || o.completions.is_some();
+        TABLE.parse(args, &mut options, |o, word| o.program.push(word), enough)?;
         Ok(options)
     }
 
     /// The help text, for a program called `name`.
     pub fn help(name: &str) -> String {
-        let mut help = format!(
+        format!(
             "Usage: {name} [options] [--] program [arguments]\n\n\
-             Binds a socket and starts a FastCGI program that finds it as file descriptor 0.\n"
-        );
-        for (section, rows) in TABLE {
-            let _ = writeln!(help, "\n{section}:");
-            for row in *rows {
-                let mut spelling = String::from(" ");
-                for letter in row.letters.chars() {
-                    let _ = write!(spelling, " -{letter},");
-                }
-                if row.letters.is_empty() {
-                    spelling.push_str("    ");
-                }
-                let _ = write!(spelling, " --{}", row.long);
-                if let Some(placeholder) = row.placeholder() {
-                    let _ = write!(spelling, " {placeholder}");
-                }
-                let _ = writeln!(help, "{spelling:<28} {}", row.help);
-            }
-        }
-        help.push_str("\n[root]: ignored, and said so, unless root runs it.\n");
-        help
+             Binds a socket and starts a FastCGI program that finds it as file descriptor 0.\n\
+             {}\n\
+             [root]: ignored, and said so, unless root runs it.\n",
+            TABLE.help()
+        )
     }
-}
-
-fn refused(error: lexopt::Error) -> Error {
-    Error::new(error.to_string())
 }
 
 #[cfg(test)]

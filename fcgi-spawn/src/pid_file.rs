@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process;
 
 use crate::Error;
@@ -33,8 +33,10 @@ impl PidFile {
             Ok(_) | Err(_) => {}
         }
         let folders = if mkdir { Folders::above(path).map_err(failed)? } else { Folders::default() };
-        let beside = create_beside(path).map_err(failed)?;
-        Ok(PidFile { path: path.into(), beside: Some(beside), pids: String::new(), _folders: folders })
+        // The working directory may be another when it is written.
+        let path = path::absolute(path).map_err(failed)?;
+        let beside = create_beside(&path).map_err(failed)?;
+        Ok(PidFile { path, beside: Some(beside), pids: String::new(), _folders: folders })
     }
 
     /// Writes the pids, one a line, as spawn-fcgi without a final newline.

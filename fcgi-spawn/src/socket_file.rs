@@ -1,11 +1,12 @@
 //! The file of a unix socket: it comes into being with its final owner and mode, takes the place of a dead one at
 //! most, and is gone again when we are.
 
+use std::env;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -57,8 +58,8 @@ impl SocketFile {
             sys::with_umask(!access.mode & 0o777, || sys::with_owner(access.owner, || socket.bind(&address)))?;
             let file = sys::open_path(path)?;
             let identity = file.identity()?;
-            // From here on it is ours to remove.
-            let ours = SocketFile { root: None, path: path.into(), identity, folders };
+            // From here on it is ours to remove, wherever we go.
+            let ours = SocketFile { root: None, path: path::absolute(path)?, identity, folders };
             settle(&file, access)?;
             listen(&socket, backlog)?;
             Ok((socket, ours))
@@ -73,10 +74,18 @@ impl SocketFile {
         mem::forget(self);
     }
 
-    /// Removes the file, unless somebody listens on it who has got the socket from us.
+    /// Removes the file, unless somebody listens on it who has got the socket from us. The working
+    /// directory may be another one afterwards.
     pub(crate) fn remove_if_dead(self) {
-        let dead = root::within(self.root.as_deref(), || is_dead(&self.path));
-        match dead {
+        let probe = || match (self.path.parent(), self.path.file_name()) {
+            (Some(folder), Some(name)) => {
+                // From there it is short enough for an address, even if what was typed was relative.
+                env::set_current_dir(folder)?;
+                is_dead(Path::new(name))
+            }
+            _ => is_dead(&self.path),
+        };
+        match root::within(self.root.as_deref(), probe) {
             Ok(Ok(true)) => drop(self),
             _ => self.keep(),
         }
