@@ -77,7 +77,7 @@ fn zsh() -> String {
         let spellings = spellings(row);
         for spelling in &spellings {
             let others = spellings.join(" ");
-            let help = row.help.replace('[', "(").replace(']', ")").replace(':', "\\:");
+            let help = row.help.replace('[', "(").replace(']', ")").replace(':', "\\:").replace('\'', r"'\''");
             let _ = match row.placeholder() {
                 None => writeln!(text, "        '({others}){spelling}[{help}]' \\"),
                 Some(placeholder) => {

@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -158,57 +159,41 @@ impl TryFrom<Options> for Config {
 
 /// What was meant, by root or somebody else, and a line on each thing that is ignored.
 fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Error> {
-    let mut ignored = Vec::new();
-    let mut ignore = |option: &str, value: Option<&OsStr>, why: &str| {
-        let value = value.map(|value| format!(" {}", Quoted(value))).unwrap_or_default();
-        ignored.push(format!("{option}{value} is ignored {why}"));
-    };
-    // An option that has a value loses it; a flag is put down.
-    macro_rules! ignore {
-        ($option:literal $field:ident $why:literal) => {
-            if let Some(value) = options.$field.take() {
-                ignore($option, Some(&value), $why);
-            }
-        };
-        ($option:literal flag $field:ident $why:literal) => {
-            if std::mem::take(&mut options.$field) {
-                ignore($option, None, $why);
-            }
-        };
-    }
-
-    let mode = options.mode.unwrap_or(Mode::Supervise);
+    let mut ignored = Ignored::default();
     if !root {
-        ignore!("-c" chroot "unless root runs this");
-        ignore!("-u" user "unless root runs this");
-        ignore!("-g" group "unless root runs this");
-        ignore!("-U" socket_user "unless root runs this");
-        ignore!("-G" socket_group "unless root runs this");
-        ignore!("-S" flag socket_outside "unless root runs this");
+        let why = "unless root runs this";
+        ignored.value("-c", &mut options.chroot, why);
+        ignored.flag("-S", &mut options.socket_outside, why);
+        ignored.value("-u", &mut options.user, why);
+        ignored.value("-g", &mut options.group, why);
+        ignored.value("-U", &mut options.socket_user, why);
+        ignored.value("-G", &mut options.socket_group, why);
     }
     if options.chroot.is_none() {
-        ignore!("-S" flag socket_outside "without -c");
+        ignored.flag("-S", &mut options.socket_outside, "without -c");
     }
     if options.socket.is_some() {
-        ignore!("-a" address "with -s");
+        ignored.value("-a", &mut options.address, "with -s");
     }
     if !options.program.is_empty() {
-        ignore!("-f" command "with a program");
+        ignored.value("-f", &mut options.command, "with a program");
     }
+    let mode = options.mode.unwrap_or(Mode::Supervise);
     if mode == Mode::Once {
-        ignore!("--restart-delay" restart_delay "with --once");
+        ignored.value("--restart-delay", &mut options.restart_delay, "with --once");
         if options.foreground {
-            ignore!("-F" workers "with -n");
-            ignore!("-P" pid_file "with -n");
+            ignored.value("-F", &mut options.workers, "with -n");
+            ignored.value("-P", &mut options.pid_file, "with -n");
         }
     }
     let address = address(&options)?;
     if !matches!(address, Address::Unix(_)) {
-        ignore!("-M" socket_mode "without the path of a unix socket");
-        ignore!("-U" socket_user "without the path of a unix socket");
-        ignore!("-G" socket_group "without the path of a unix socket");
+        let why = "without the path of a unix socket";
+        ignored.value("-M", &mut options.socket_mode, why);
+        ignored.value("-U", &mut options.socket_user, why);
+        ignored.value("-G", &mut options.socket_group, why);
         if options.pid_file.is_none() {
-            ignore!("--mkdir" flag mkdir "without the path of a unix socket or a pid file");
+            ignored.flag("--mkdir", &mut options.mkdir, why);
         }
     }
 
@@ -237,7 +222,25 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
     config.directory = options.directory.map(PathBuf::from);
     config.foreground = options.foreground;
     config.pid_file = options.pid_file.map(PathBuf::from);
-    Ok((config, ignored))
+    Ok((config, ignored.0))
+}
+
+/// A line on each thing that was typed for nothing, and is forgotten.
+#[derive(Default)]
+struct Ignored(Vec<String>);
+
+impl Ignored {
+    fn value(&mut self, option: &str, typed: &mut Option<OsString>, why: &str) {
+        if let Some(value) = typed.take() {
+            self.0.push(format!("{option} {} is ignored {why}", Quoted(&value)));
+        }
+    }
+
+    fn flag(&mut self, option: &str, typed: &mut bool, why: &str) {
+        if mem::take(typed) {
+            self.0.push(format!("{option} is ignored {why}"));
+        }
+    }
 }
 
 fn address(options: &Options) -> Result<Address, Error> {
@@ -330,7 +333,16 @@ mod tests {
     fn config(line: &str) -> Result<Config, String> {
         let words = line.split(' ').map(|word| if word == "''" { "" } else { word });
         let options = Options::parse(words.map(OsString::from)).expect("only values are wrong");
-        Config::try_from(options).map_err(|error| error.to_string())
+        meant(options, true).map(|(config, _)| config).map_err(|error| error.to_string())
+    }
+
+    /// What is said to be ignored, and nothing else in the way.
+    #[track_caller]
+    fn ignores(line: &str, root: bool, want: &[&str]) {
+        let words = format!("{line} -- app");
+        let options = Options::parse(words.split(' ').map(OsString::from)).expect("a command line");
+        let (_, ignored) = meant(options, root).expect("it makes sense");
+        assert_eq!(ignored, want, "{line:?}");
     }
 
     #[track_caller]
@@ -394,6 +406,75 @@ mod tests {
         });
         let message = "--restart-delay 'soon': not a time like 200ms, 5s or 10m";
         refuses("-p 1 --restart-delay soon", message);
+    }
+
+    #[test]
+    fn numbers_that_may_be_0() {
+        for option in ["-b", "-C"] {
+            for value in ["-1", "x", "4x", "2147483648"] {
+                let message = format!("{option} '{value}': not a number from 0 to 2147483647");
+                refuses(&format!("-p 1 {option} {value}"), &message);
+            }
+        }
+        check("-p 1 -b 0 -C 2147483647", tcp("0.0.0.0:1"), |want| {
+            want.backlog = Some(0);
+            want.php_children = Some(i32::MAX as u32);
+        });
+    }
+
+    #[test]
+    fn a_mode_is_octal() {
+        let check = |digits: &str, mode| {
+            check(&format!("-s a -M {digits}"), Address::Unix("a".into()), |want| want.socket_mode = Some(mode));
+        };
+        check("0660", 0o660);
+        check("777", 0o777);
+        check("0", 0);
+        for mode in ["1000", "888", "0x1ff", "rw", "-1"] {
+            refuses(&format!("-s a -M {mode}"), &format!("-M '{mode}': not an octal number from 0 to 0777"));
+        }
+    }
+
+    #[test]
+    fn an_at_sign_makes_an_abstract_name() {
+        let longest = "x".repeat(107);
+        check("-s @/a", Address::Abstract("/a".into()), |_| ());
+        check(&format!("-s @{longest}"), Address::Abstract(longest.clone().into()), |_| ());
+        refuses(&format!("-s @{longest}x"), &format!("-s '@{longest}x': too long, 107 bytes fit"));
+        refuses("-s @", "-s '@': the path is empty");
+        check("-s ./@a", Address::Unix("./@a".into()), |_| ());
+    }
+
+    #[test]
+    fn a_line_for_the_shell() {
+        let program = |line| config(line).map(|config| config.program);
+        assert_eq!(program("-p 1 -f ./app"), Ok(Program::Shell(c"./app".into())));
+        assert_eq!(program("-p 1 -f ''"), Err("-f '': no command".into()));
+        assert_eq!(program("-p 1 -f x -- app"), Ok(Program::File(vec![c"app".into()])));
+    }
+
+    #[test]
+    fn what_is_ignored_is_said() {
+        ignores("-s a -a ::1 -f x", true, &["-a '::1' is ignored with -s", "-f 'x' is ignored with a program"]);
+        ignores("-s a -S", true, &["-S is ignored without -c"]);
+        ignores("-s a --once -F 2 -P p", true, &[]);
+        let once = ["--restart-delay '1s'", "-F '2'", "-P 'p'"];
+        let why = ["with --once", "with -n", "with -n"];
+        let lines: Vec<_> = once.iter().zip(why).map(|(what, why)| format!("{what} is ignored {why}")).collect();
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        ignores("-s a --once -n -F 2 -P p --restart-delay 1s", true, &lines);
+        ignores("-s a --supervise -n -F 2 -P p --restart-delay 1s", true, &[]);
+        for socket in ["-p 1", "-s @a"] {
+            let why = "is ignored without the path of a unix socket";
+            let lines = ["-M '600'", "-U 'u'", "-G 'g'", "--mkdir"].map(|option| format!("{option} {why}"));
+            ignores(&format!("{socket} -M 600 -U u -G g --mkdir"), true, &lines.each_ref().map(String::as_str));
+            ignores(&format!("{socket} --mkdir -P p"), true, &[]);
+        }
+        let why = "is ignored unless root runs this";
+        let options = ["-c 'c'", "-S", "-u 'u'", "-g 'g'", "-U 'v'", "-G 'h'"];
+        let lines = options.map(|option| format!("{option} {why}"));
+        ignores("-s a -u u -g g -U v -G h -c c -S", false, &lines.each_ref().map(String::as_str));
+        ignores("-s a -u u -g g -U v -G h -c c -S", true, &[]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(crate) enum Daemon {
 /// stdin and stdout; it keeps stderr until it is up, so that it can say itself why it is not.
 pub(crate) fn fork() -> Result<Daemon, Error> {
     let failed = |error| Error::new(format!("cannot go to the background: {}", Reason(&error)));
+    sys::expect_children();
     let null = child::dev_null()?;
     let (starter, background) = UnixStream::pair().map_err(failed)?;
     let keep = [null.as_fd(), starter.as_fd(), background.as_fd()];

@@ -43,3 +43,27 @@ impl Drop for Folders {
         self.remove();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_removed() {
+        let there = std::env::temp_dir().join(format!("fcgi-spawn-folders-{}", std::process::id()));
+        fs::create_dir(&there).expect("a new folder");
+        let made = Folders::above(&there.join("a/b/c")).expect("made");
+        assert!(there.join("a/b").is_dir() && !there.join("a/b/c").exists());
+        drop(made);
+        assert!(there.is_dir() && !there.join("a").exists());
+
+        let made = Folders::above(&there.join("a/b/c")).expect("made");
+        fs::write(there.join("a/kept"), "").expect("written");
+        drop(made);
+        assert!(there.join("a/kept").exists() && !there.join("a/b").exists());
+
+        let error = Folders::above(&there.join("a/kept/b/c")).err().expect("refused");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR));
+        fs::remove_dir_all(&there).expect("removed");
+    }
+}

@@ -107,3 +107,70 @@ fn id(value: &OsStr) -> Option<u32> {
 fn cannot_look_up(option: &str, value: &OsStr, why: &io::Error) -> Error {
     invalid(option, value, format_args!("cannot be looked up: {}", Reason(why)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Address;
+
+    fn config(user: Option<&str>, group: Option<&str>) -> Config {
+        let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+        config.user = user.map(Into::into);
+        config.group = group.map(Into::into);
+        config
+    }
+
+    fn workers(user: Option<&str>, group: Option<&str>) -> Result<Identity, String> {
+        Identity::of_workers(&config(user, group)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_is_looked_up_for_nothing() {
+        assert_eq!(workers(None, None), Ok(Identity::default()));
+    }
+
+    #[test]
+    fn a_number_needs_no_entry() {
+        let numbers = |uid, gid| Identity { uid, gid, groups: Vec::new() };
+        assert_eq!(workers(Some("54321"), Some("54322")), Ok(numbers(Some(54321), Some(54322))));
+        assert_eq!(workers(None, Some("54322")), Ok(numbers(None, Some(54322))));
+        let message = "-u '54321': no such user, so its group has to be named with -g";
+        assert_eq!(workers(Some("54321"), None), Err(message.into()));
+    }
+
+    #[test]
+    fn a_name_needs_one() {
+        let nobody = workers(Some("nobody"), None).expect("every system has nobody");
+        assert!(nobody.uid.is_some() && nobody.gid.is_some_and(|gid| nobody.groups.contains(&gid)));
+        for name in ["no-such-name", "", "-5", "4294967295", "4294967296", "0x21", " 33"] {
+            assert_eq!(workers(Some(name), Some("1")), Err(format!("-u '{name}': no such user")));
+            assert_eq!(workers(None, Some(name)), Err(format!("-g '{name}': no such group")));
+        }
+    }
+
+    #[test]
+    fn root_is_refused() {
+        for root in ["root", "0", "00"] {
+            assert_eq!(workers(Some(root), Some("1")), Err(format!("-u '{root}': root is refused")));
+            assert_eq!(workers(None, Some(root)), Err(format!("-g '{root}': root's group is refused")));
+        }
+    }
+
+    #[test]
+    fn the_socket_is_the_workers_unless_said_otherwise() {
+        let check = |user: Option<&str>, group: Option<&str>, want: Result<(Option<u32>, Option<u32>), &str>| {
+            let workers = Identity { uid: Some(10), gid: Some(20), groups: vec![20, 30] };
+            let mut config = config(None, None);
+            config.socket_user = user.map(Into::into);
+            config.socket_group = group.map(Into::into);
+            let owner = Identity::of_socket(&config, &workers).map_err(|error| error.to_string());
+            assert_eq!(owner.map(|owner| (owner.uid, owner.gid)), want.map_err(String::from));
+        };
+        check(None, None, Ok((Some(10), Some(20))));
+        check(Some("54321"), None, Ok((Some(54321), Some(20))));
+        check(None, Some("54322"), Ok((Some(10), Some(54322))));
+        check(Some("54321"), Some("54322"), Ok((Some(54321), Some(54322))));
+        check(Some("root"), None, Err("-U 'root': root is refused"));
+        check(None, Some("root"), Err("-G 'root': root's group is refused"));
+    }
+}

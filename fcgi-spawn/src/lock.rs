@@ -51,3 +51,40 @@ fn is_at(file: &File, path: &Path) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beside(test: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("fcgi-spawn-lock-{test}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn there_is_one_at_a_time() {
+        let (path, lock_path) = (beside("one"), beside("one").with_extension("lock"));
+        let lock = Lock::take(&path).expect("taken").expect("nobody else has it");
+        assert!(lock_path.exists());
+        assert!(Lock::take(&path).expect("tried").is_none());
+        drop(lock);
+        assert!(!lock_path.exists());
+        assert!(Lock::take(&path).expect("tried").is_some());
+    }
+
+    #[test]
+    fn what_was_left_or_is_not_ours_does_no_harm() {
+        let (path, lock_path) = (beside("left"), beside("left").with_extension("lock"));
+        fs::write(&lock_path, "").expect("written");
+        assert!(Lock::take(&path).expect("tried").is_some());
+        assert!(!lock_path.exists());
+
+        fs::write(&lock_path, "precious").expect("written");
+        assert!(Lock::take(&path).expect("tried").is_some());
+        assert_eq!(fs::read_to_string(&lock_path).expect("read"), "precious");
+        fs::remove_file(&lock_path).expect("removed");
+
+        std::os::unix::fs::symlink("/nonexistent", &lock_path).expect("linked");
+        assert!(Lock::take(&path).is_err());
+        fs::remove_file(&lock_path).expect("removed");
+    }
+}

@@ -35,6 +35,7 @@ pub(crate) struct Started {
 /// here, and counts for the status.
 pub(crate) fn run(config: &Config) -> Result<Started, Error> {
     let signals = CallerSignals::look();
+    sys::expect_children();
     let pid_file = config.pid_file.as_deref().filter(|_| !config.foreground);
     let pid_file = pid_file.map(|path| PidFile::new(path, config.mkdir)).transpose()?;
     sys::close_inherited_on_exec();
@@ -81,7 +82,6 @@ fn become_worker(plan: &Plan, socket: &Socket) -> Error {
 }
 
 fn start(plan: &Plan, workers: u16, socket: &Socket) -> Started {
-    sys::expect_children();
     let children: Vec<_> = (0..workers).map(|_| plan.start(socket.as_fd())).collect();
     let mut ended: Vec<Option<ExitStatus>> = vec![None; children.len()];
 

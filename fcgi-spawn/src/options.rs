@@ -215,6 +215,27 @@ mod tests {
     }
 
     #[test]
+    fn every_letter_of_spawn_fcgi() {
+        check("-f f -d d -a a -p p -s s -M m -C c -F n -b b -P P -n -c r -S -u u -g g -U U -G G", |want| {
+            let value = |value: &str| Some(value.into());
+            (want.command, want.directory) = (value("f"), value("d"));
+            (want.address, want.port, want.socket) = (value("a"), value("p"), value("s"));
+            (want.socket_mode, want.php_children) = (value("m"), value("c"));
+            (want.workers, want.backlog, want.pid_file) = (value("n"), value("b"), value("P"));
+            (want.chroot, want.user, want.group) = (value("r"), value("u"), value("g"));
+            (want.socket_user, want.socket_group) = (value("U"), value("G"));
+            (want.foreground, want.socket_outside) = (true, true);
+        });
+        assert!(rows().flat_map(|row| row.letters.chars()).all(|letter| "fdapsMCFbPncSugUGvh?".contains(letter)));
+    }
+
+    #[test]
+    fn the_last_mode_counts() {
+        check("--once --supervise", |want| want.mode = Some(Mode::Supervise));
+        check("--supervise --once", |want| want.mode = Some(Mode::Once));
+    }
+
+    #[test]
     fn the_last_of_repeated_options_counts() {
         check("-p 1 -F 2 -p 3", |want| {
             want.port = Some("3".into());
@@ -238,6 +259,7 @@ mod tests {
     fn help_and_version_end_the_reading() {
         check("-h --bogus", |want| want.help = true);
         check("-? -p", |want| want.help = true);
+        check("--completions zsh -p", |want| want.completions = Some("zsh".into()));
         check("-nv -x", |want| {
             want.foreground = true;
             want.version = true;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 struct Stat {
     state: char,
     parent: u32,
+    session: u32,
+    terminal: i32,
     start_time: u64,
 }
 
@@ -22,6 +24,8 @@ impl Stat {
         Some(Stat {
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
+            terminal: fields.get(4)?.parse().ok()?,
             start_time: fields.get(19)?.parse().ok()?,
         })
     }
@@ -45,6 +49,38 @@ pub fn start_time(pid: u32) -> Option<u64> {
 pub fn name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end_matches('\n').to_owned())
+}
+
+/// Its session's id: its own pid when it leads one.
+pub fn session(pid: u32) -> Option<u32> {
+    Stat::of(pid).map(|stat| stat.session)
+}
+
+/// The device number of its controlling terminal, 0 without one.
+pub fn terminal(pid: u32) -> Option<i32> {
+    Stat::of(pid).map(|stat| stat.terminal)
+}
+
+/// Its arguments, its name in front. Empty for a zombie.
+pub fn command_line(pid: u32) -> Vec<String> {
+    strings_in(pid, "cmdline")
+}
+
+/// The environment it was started with, as `NAME=VALUE`.
+pub fn environment(pid: u32) -> Vec<String> {
+    strings_in(pid, "environ")
+}
+
+/// What one of its links says: `exe`, `cwd` or `root`.
+pub fn link(pid: u32, name: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/{name}")).ok()
+}
+
+/// The line `NAME:` of /proc/PID/status, in words; empty when there is none.
+pub fn status(pid: u32, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect()
 }
 
 /// What its descriptor `fd` refers to, such as `socket:[4711]`. Two processes with the same answer share it.
@@ -87,6 +123,14 @@ pub fn descendants_named(pid: u32, wanted: &str) -> Vec<u32> {
     descendants(pid).into_iter().filter(|&pid| name(pid).as_deref() == Some(wanted)).collect()
 }
 
+/// The strings of a file in /proc/PID, each of which ends in a NUL.
+fn strings_in(pid: u32, file: &str) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let mut strings: Vec<String> = bytes.split(|&byte| byte == 0).map(|s| String::from_utf8_lossy(s).into()).collect();
+    strings.pop();
+    strings
+}
+
 fn numbers_in(folder: &str) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
@@ -101,8 +145,8 @@ mod tests {
 
     #[test]
     fn a_name_may_contain_anything() {
-        let line = "42 (a) b (c)) S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
-        assert_eq!(Stat::parse(line), Some(Stat { state: 'S', parent: 7, start_time: 4711 }));
+        let line = "42 (a) b (c)) S 7 8 9 -1 0 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
+        assert_eq!(Stat::parse(line), Some(Stat { state: 'S', parent: 7, session: 9, terminal: -1, start_time: 4711 }));
         assert_eq!(Stat::parse("42 (cut"), None);
     }
 

@@ -12,38 +12,46 @@ use fcgi_tests::{Address, Process, Program, Signal, Stray, TempDir, eventually, 
 use crate::app::{expect_hello, fails_with_one_line, wait_until_it_listens};
 
 /// The launcher in the foreground, supervising workers.
-struct Launcher {
-    process: Process,
+pub(crate) struct Launcher {
+    pub(crate) process: Process,
     dir: TempDir,
 }
 
 impl Launcher {
     /// Starts `fcgi-spawn OPTIONS -n -- hello`. `@` in an option stands for the private folder.
     #[track_caller]
-    fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         Self::start_program(options, &[path_of("hello").to_str().expect("a plain path")])
     }
 
     #[track_caller]
-    fn start_program(options: &[&str], program: &[&str]) -> Self {
+    pub(crate) fn start_program(options: &[&str], program: &[&str]) -> Self {
+        Self::start_with(options, program, |_| ())
+    }
+
+    /// [`start_program`](Self::start_program) with a private folder that was prepared; `@` stands for it in the
+    /// program's words, too.
+    #[track_caller]
+    pub(crate) fn start_with(options: &[&str], program: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = temp_dir();
+        prepare(dir.path());
         let mut command = launcher();
-        command.args(in_folder(options, dir.path())).args(["-n", "--"]).args(program);
+        command.args(in_folder(options, dir.path())).args(["-n", "--"]).args(in_folder(program, dir.path()));
         Launcher { process: Process::start(&mut command), dir }
     }
 
     /// A file in the private folder.
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn socket(&self) -> Address {
+    pub(crate) fn socket(&self) -> Address {
         Address::Unix(self.path("app.sock"))
     }
 
     /// Waits until there are exactly `count` workers called `hello` and gives their pids, oldest first.
     #[track_caller]
-    fn workers(&self, count: usize) -> Vec<u32> {
+    pub(crate) fn workers(&self, count: usize) -> Vec<u32> {
         eventually(&format!("{count} workers"), || {
             let found = proc::descendants_named(self.process.pid(), "hello");
             (found.len() == count).then_some(found)
@@ -51,21 +59,21 @@ impl Launcher {
     }
 }
 
-fn launcher() -> Command {
+pub(crate) fn launcher() -> Command {
     Program::ours("fcgi-spawn").command()
 }
 
-fn path_of(program: &str) -> PathBuf {
+pub(crate) fn path_of(program: &str) -> PathBuf {
     Program::ours(program).path().to_owned()
 }
 
-fn in_folder(options: &[&str], dir: &Path) -> Vec<String> {
+pub(crate) fn in_folder(options: &[&str], dir: &Path) -> Vec<String> {
     let dir = dir.to_str().expect("a plain path");
     options.iter().map(|option| option.replace('@', dir)).collect()
 }
 
 /// A shell script that can be executed.
-fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
+pub(crate) fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script can be written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script can be made executable");

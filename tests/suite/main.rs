@@ -9,5 +9,7 @@ mod demo;
 mod dump;
 mod hello;
 mod launcher;
+mod once;
 mod readme;
 mod servers;
+mod supervised;
