@@ -239,19 +239,21 @@ impl<'c> Connection<'c> {
             let (method, path) = (request.method().escape_debug(), request.path());
             let line = format!("{method} {}: {}", path.escape_debug(), why.escape_debug());
             if is_wanted {
-                // If it cannot be sent, nor can the answer.
+                // Fails only when neither the web server nor stderr takes it.
                 let _ = writeln!(response.error_log(), "{line}");
             }
             response.app_status(app_status).replace(status);
             line
         });
+        self.input.rejoin(input.extent);
+        self.input_complete = input.complete && !input.refused;
+        // Before its peer knows that it is answered, what it took of the budget is there again.
+        self.input.clear_params();
         let sent = response.finish();
         // When the request is over, since the web server has the line already.
         if let Some(line) = failure {
             log::log!(if is_wanted { Level::Error } else { Level::Debug }, "{line}");
         }
-        self.input.rejoin(input.extent);
-        self.input_complete = input.complete && !input.refused;
         match input.broken {
             Some(error) => Err(error.into()),
             None => Ok(sent?),

@@ -10,6 +10,9 @@ use fcgi_proto::{Header, RecordType};
 /// The largest content of a record: mod_fcgid logs no more of one than fits its buffer.
 const MAX_CONTENT: usize = 8184;
 
+/// Text kept for a request until it is sent, in bytes.
+const MAX_PENDING: usize = 256 << 10;
+
 thread_local! {
     /// What the request under way on this thread has said and not sent; `None` while there is no request.
     static PENDING: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
@@ -27,9 +30,8 @@ thread_local! {
 /// env_logger::Builder::from_default_env().target(logger).init();
 /// ```
 ///
-/// Lines are sent with the answer of the request, by the rules of [`Response::error_log`](crate::Response::error_log).
-/// Up to 64 KiB wait for that; lines over it, and those of a request whose web server is gone, go to stderr. Threads that
-/// a handler starts have no request.
+/// Lines are sent with the end of the answer, as [`Response::error_log`](crate::Response::error_log) says; up to 256 KiB
+/// wait for that, and what is more goes to stderr. Threads that a handler starts have no request.
 ///
 /// # Errors
 /// Those of writing to stderr.
@@ -56,7 +58,7 @@ fn append(bytes: &[u8]) -> bool {
         // Borrowed only if an allocator logs; and then what it says cannot wait.
         let Ok(mut pending) = pending.try_borrow_mut() else { return false };
         match &mut *pending {
-            Some(text) if text.len() + bytes.len() <= Scope::MAX_PENDING => {
+            Some(text) if text.len() + bytes.len() <= MAX_PENDING => {
                 text.extend_from_slice(bytes);
                 true
             }
@@ -75,9 +77,6 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Text kept until it is sent, in bytes.
-    pub(crate) const MAX_PENDING: usize = 64 << 10;
-
     pub(crate) fn enter() -> Self {
         let outer = PENDING.with_borrow_mut(|pending| pending.replace(Vec::new()));
         Self { outer, is_open: false, _of_this_thread: PhantomData }
@@ -93,11 +92,6 @@ impl Scope {
             }
         }
         Lines(text)
-    }
-
-    /// Adds to what is to be sent; `false` if there is no room.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
-        append(bytes)
     }
 
     /// Whether something was taken, so that the stream has to be ended.
@@ -197,9 +191,9 @@ mod tests {
     #[test]
     fn what_waits_is_limited() {
         let mut scope = Scope::enter();
-        assert!(append(&[b'x'; Scope::MAX_PENDING]));
+        assert!(append(&[b'x'; MAX_PENDING]));
         assert!(!append(b"y"));
-        assert_eq!(scope.take().0.len(), Scope::MAX_PENDING + 1);
+        assert_eq!(scope.take().0.len(), MAX_PENDING + 1);
         assert!(append(b"y"));
         scope.take();
     }

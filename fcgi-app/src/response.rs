@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType, records};
 
 use crate::Cookie;
-use crate::error_log::{Lines, Scope};
+use crate::error_log::{ErrorLog, Lines, Scope};
 use crate::wire::{Wire, aborted};
 
 /// The answer to a request: status and headers first, then the body by [`Write`].
@@ -28,8 +28,6 @@ pub struct Response<'c> {
     is_head: bool,
     /// Bytes of the body written so far.
     body_len: u64,
-    /// Whether some of the body was sent.
-    body_sent: bool,
     log: Scope,
     /// A misuse to be reported by the next write.
     misuse: Option<&'static str>,
@@ -68,7 +66,6 @@ impl<'c> Response<'c> {
             has_length: false,
             is_head,
             body_len: 0,
-            body_sent: false,
             log: Scope::enter(),
             misuse: None,
         }
@@ -148,9 +145,10 @@ impl<'c> Response<'c> {
 
     /// Where to write lines for the error log of the web server, `FCGI_STDERR`.
     ///
-    /// They leave in front of the header section or behind the body, never between the two, and in the same write as the
-    /// end of the answer, unless it is flushed or more than 64 KiB have come. Every line gets its end, a NUL becomes `?`,
-    /// and a record holds at most 8,184 bytes, since web servers log no more of one.
+    /// They leave in the write that ends the answer: ahead of it, or behind its body if some of it was sent before. Sooner
+    /// they would kill HAProxy 2.6. Every line gets its end, a NUL becomes `?`, and a record holds at most 8,184 bytes,
+    /// since web servers log no more of one. More than 256 KiB, and what is said of a request that is aborted, goes to
+    /// the process's stderr.
     ///
     /// ```
     /// # use fcgi_app::{Body, Request, Response};
@@ -160,11 +158,8 @@ impl<'c> Response<'c> {
     /// out.status(403).text("who are you?")
     /// # }
     /// ```
-    ///
-    /// # Errors
-    /// Those of sending what is too much to wait. After an abort, lines go to the process's stderr.
-    pub fn error_log(&mut self) -> impl Write + use<'_, 'c> {
-        Stderr(self)
+    pub fn error_log(&mut self) -> ErrorLog {
+        ErrorLog
     }
 
     /// Sets what a CGI program would give to `exit`, the appStatus; 0 if this is never called.
@@ -238,21 +233,10 @@ impl<'c> Response<'c> {
         let length = (self.head != Head::Sent && !self.has_length && has_body(self.status)).then_some(self.body_len);
         let sent = match lines.is_empty() {
             true => self.send(length, &[], &[], tail),
-            // Not between header section and body: HAProxy 2.6 dies of that.
             false if self.head == Head::Sent => self.send(None, &[], &[], &[&lines.records(self.id), tail].concat()),
             false => self.send(length, &lines.records(self.id), &[], tail),
         };
         sent.inspect_err(|_| lines.spill())
-    }
-
-    /// Sends what the error log has, unless header section and body would come apart.
-    fn send_log(&mut self) -> io::Result<()> {
-        let comes_between = self.head == Head::Sent && !self.body_sent;
-        if comes_between || !self.wire.is_wanted() || !self.wire.may_answer() {
-            return Ok(());
-        }
-        let lines = self.log.take();
-        self.wire.write(&lines.records(self.id)).inspect_err(|_| lines.spill())
     }
 
     /// Sends the records `ahead`, then the buffer and `body` as STDOUT records, then the records `tail`.
@@ -268,7 +252,6 @@ impl<'c> Response<'c> {
             start = self.put_front(start, length);
             self.head = Head::Sent;
         }
-        self.body_sent = self.body_len > 0;
         let content = self.buffer.len() - start;
         let joined = u16::try_from(content + body.len()).ok().filter(|&len| len <= MAX_CONTENT);
         let sent = match joined {
@@ -359,35 +342,14 @@ impl Write for Response<'_> {
         Ok(bytes.len())
     }
 
-    /// Sends what was written so far, headers included, to the web server; then what the error log has.
+    /// Sends what was written so far, headers included, to the web server.
     fn flush(&mut self) -> io::Result<()> {
         if self.head == Head::Open && self.misuse.is_none() {
             self.buffer.extend_from_slice(b"\r\n");
             self.head = Head::Complete;
         }
         self.write(&[])?;
-        self.send(None, &[], &[], &[])?;
-        self.send_log()
-    }
-}
-
-/// The error log of a request whose answer is at hand, so that what is too much to wait can be sent.
-struct Stderr<'a, 'c>(&'a mut Response<'c>);
-
-impl Write for Stderr<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let bytes = &bytes[..bytes.len().min(Scope::MAX_PENDING)];
-        if !self.0.log.append(bytes) {
-            self.0.send_log()?;
-            if !self.0.log.append(bytes) {
-                io::stderr().write_all(bytes)?;
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.send_log()
+        self.send(None, &[], &[], &[])
     }
 }
 

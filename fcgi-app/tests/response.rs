@@ -231,47 +231,39 @@ fn log_lines_leave_behind_a_body_that_was_sent() {
     assert!(records[last - 5].1.ends_with(b"end"));
 }
 
+/// HAProxy 2.6.12 dies of lines that come alone, whether before the header section, behind it or among body records.
 #[test]
-fn log_lines_never_come_between_header_section_and_body() {
+fn log_lines_leave_only_with_the_end_of_the_answer() {
     let records = records_of(|out| {
-        out.flush()?;
-        let mut log = out.error_log();
-        writeln!(log, "not yet")?;
-        log.flush()?;
-        drop(log);
-        out.write_all(b"body")?;
+        writeln!(out.error_log(), "early")?;
         out.error_log().flush()?;
+        out.write_all(b"body")?;
         out.flush()?;
-        out.write_all(b" end")
+        writeln!(out.error_log(), "late")?;
+        out.error_log().flush()?;
+        out.write_all(b" end")?;
+        out.flush()
     });
     let kinds: Vec<u8> = records.iter().map(|&(kind, _)| kind).collect();
-    assert_eq!(kinds, [STDOUT, STDOUT, STDERR, STDOUT, STDERR, STDOUT, 3]);
-    assert_eq!((&records[0].1[..], &records[1].1[..]), (&b"Status: 200 OK\r\n\r\n"[..], &b"body"[..]));
+    assert_eq!(kinds, [STDOUT, STDOUT, STDERR, STDERR, STDOUT, 3]);
+    let contents: Vec<&[u8]> = records.iter().map(|(_, content)| &content[..]).collect();
+    let head = &b"Status: 200 OK\r\n\r\nbody"[..];
+    assert_eq!(contents[..5], [head, b" end", b"early\nlate\n", b"", b""]);
 }
 
 #[test]
 fn a_long_log_is_cut_at_lines_into_records_that_web_servers_take() {
-    let line = |number: usize| format!("{number} {}\n", "x".repeat(number % 1000));
+    let line = |number: usize| format!("{number} {}\n", "x".repeat(number % 500));
     let records =
-        records_of(move |out| (0..2000).try_for_each(|number| out.error_log().write_all(line(number).as_bytes())));
+        records_of(move |out| (0..1000).try_for_each(|number| out.error_log().write_all(line(number).as_bytes())));
+    let (lines, end) = records.split_at(records.len() - 4);
     let mut logged: Vec<u8> = Vec::new();
-    for (_, content) in records.iter().filter(|&&(kind, ref content)| kind == STDERR && !content.is_empty()) {
-        assert!(content.len() <= 8184 && content.ends_with(b"\n"));
+    for (kind, content) in lines {
+        assert!(*kind == STDERR && content.len() <= 8184 && content.ends_with(b"\n"));
         logged.extend(content);
     }
-    assert!(logged == (0..2000).map(line).collect::<String>().into_bytes());
-    assert_eq!(records[records.len() - 3..].iter().map(|&(kind, _)| kind).collect::<Vec<_>>(), [STDERR, STDOUT, 3]);
-}
-
-#[test]
-fn one_huge_line_is_logged_whole() {
-    let records = records_of(|out| out.error_log().write_all(&[b'x'; 1 << 20]));
-    let logged: usize = records
-        .iter()
-        .filter(|&&(kind, _)| kind == STDERR)
-        .map(|(_, content)| content.iter().filter(|&&byte| byte == b'x').count())
-        .sum();
-    assert_eq!(logged, 1 << 20);
+    assert!(logged == (0..1000).map(line).collect::<String>().into_bytes());
+    assert_eq!(end.iter().map(|&(kind, _)| kind).collect::<Vec<_>>(), [STDOUT, STDERR, STDOUT, 3]);
 }
 
 #[test]
