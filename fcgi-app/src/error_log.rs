@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::mem;
 
-use fcgi_proto::{Header, RecordType};
+use fcgi_proto::{RecordType, records};
 
 /// The largest content of a record: mod_fcgid logs no more of one than fits its buffer.
-const MAX_CONTENT: usize = 8184;
+const MAX_CONTENT: u16 = 8184;
 
 /// Text kept for a request until it is sent, in bytes.
 const MAX_PENDING: usize = 256 << 10;
@@ -117,20 +117,17 @@ impl Lines {
         self.0.is_empty()
     }
 
-    /// The records that say them, as many lines in one as it holds. Web servers take them for C strings: NUL becomes `?`.
+    /// The records that say them, one for each, as web servers log them: nginx no more than 2 KiB of a record, and several
+    /// as C strings, so NUL becomes `?`.
     pub(crate) fn records(&self, id: u16) -> Vec<u8> {
-        let mut records = Vec::new();
-        let mut rest = &self.0[..];
-        while !rest.is_empty() {
-            let most = &rest[..rest.len().min(MAX_CONTENT)];
-            let lines = most.iter().rposition(|&byte| byte == b'\n').map_or(most.len(), |at| at + 1);
-            let (content, others) = rest.split_at(lines);
-            // No more than MAX_CONTENT, so it fits.
-            records.extend(Header::new(RecordType::Stderr, id, content.len() as u16).encode());
-            records.extend(content.iter().map(|&byte| if byte == 0 { b'?' } else { byte }));
-            rest = others;
+        let mut bytes = Vec::new();
+        for line in self.0.split_inclusive(|&byte| byte == b'\n') {
+            for (header, content) in records(RecordType::Stderr, id, line, MAX_CONTENT) {
+                bytes.extend(header.encode());
+                bytes.extend(content.iter().map(|&byte| if byte == 0 { b'?' } else { byte }));
+            }
         }
-        records
+        bytes
     }
 
     /// Says them on the process's stderr, since the web server does not hear them.
@@ -147,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_fill_records() {
+    fn lines_are_records() {
         #[track_caller]
         fn check(text: &[u8], want: &[&[u8]]) {
             let mut records = &Lines(text.to_vec()).records(0x102)[..];
@@ -160,13 +157,11 @@ mod tests {
             assert_eq!((records, &got[..]), (&b""[..], want));
         }
         check(b"", &[]);
-        check(b"one\ntwo\n", &[b"one\ntwo\n"]);
+        check(b"one\n\ntwo\n", &[b"one\n", b"\n", b"two\n"]);
         check(b"a\0b\0\n", &[b"a?b?\n"]);
-        let (long, short) = ([&[b'x'; 5000][..], b"\n"].concat(), b"y\n");
-        check(&[&long[..], &long, short].concat(), &[&long, &[&long[..], short].concat()]);
-        let longer = [&[b'x'; MAX_CONTENT][..], b"\n"].concat();
-        check(&longer, &[&longer[..MAX_CONTENT], b"\n"]);
-        check(&longer[1..], &[&longer[1..]]);
+        let long = [&[b'x'; 8184][..], b"\n"].concat();
+        check(&long[1..], &[&long[1..]]);
+        check(&long, &[&long[..8184], b"\n"]);
     }
 
     #[test]

@@ -145,10 +145,10 @@ impl<'c> Response<'c> {
 
     /// Where to write lines for the error log of the web server, `FCGI_STDERR`.
     ///
-    /// They leave in the write that ends the answer: ahead of it, or behind its body if some of it was sent before. Sooner
-    /// they would kill HAProxy 2.6. Every line gets its end, a NUL becomes `?`, and a record holds at most 8,184 bytes,
-    /// since web servers log no more of one. More than 256 KiB, and what is said of a request that is aborted, goes to
-    /// the process's stderr.
+    /// Lines leave behind the body, in the write that ends the answer. Sooner, nginx would refuse the answer if they are
+    /// more than its header buffer holds, and HAProxy 2.6 would die of them. Each is a record of its own, of which nginx
+    /// logs 2 KiB and mod_fcgid 8; it gets its end, should it lack it, and a NUL in it becomes `?`. More than 256 KiB, and
+    /// what is said of a request that is aborted, goes to the process's stderr.
     ///
     /// ```
     /// # use fcgi_app::{Body, Request, Response};
@@ -232,15 +232,14 @@ impl<'c> Response<'c> {
         }
         let length = (self.head != Head::Sent && !self.has_length && has_body(self.status)).then_some(self.body_len);
         let sent = match lines.is_empty() {
-            true => self.send(length, &[], &[], tail),
-            false if self.head == Head::Sent => self.send(None, &[], &[], &[&lines.records(self.id), tail].concat()),
-            false => self.send(length, &lines.records(self.id), &[], tail),
+            true => self.send(length, &[], tail),
+            false => self.send(length, &[], &[&lines.records(self.id), tail].concat()),
         };
         sent.inspect_err(|_| lines.spill())
     }
 
-    /// Sends the records `ahead`, then the buffer and `body` as STDOUT records, then the records `tail`.
-    fn send(&mut self, length: Option<u64>, ahead: &[u8], body: &[u8], tail: &[u8]) -> io::Result<()> {
+    /// Sends the buffer, then `body`, as STDOUT records, then the records `tail`.
+    fn send(&mut self, length: Option<u64>, body: &[u8], tail: &[u8]) -> io::Result<()> {
         if !self.wire.may_answer() {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
@@ -259,10 +258,9 @@ impl<'c> Response<'c> {
             Some(len) => {
                 self.put_header(start, len);
                 let record = IoSlice::new(&self.buffer[start - Header::LEN..]);
-                let slices = &mut [IoSlice::new(ahead), record, IoSlice::new(body), IoSlice::new(tail)];
-                self.wire.write_vectored(slices)
+                self.wire.write_vectored(&mut [record, IoSlice::new(body), IoSlice::new(tail)])
             }
-            None => self.wire.write(ahead).and_then(|()| self.send_records(start, body, tail)),
+            None => self.send_records(start, body, tail),
         };
         self.buffer.truncate(FRONT);
         sent
@@ -340,10 +338,10 @@ impl Write for Response<'_> {
         if self.buffer.len() + bytes.len() <= FRONT + BUFFER {
             self.buffer.extend_from_slice(bytes);
         } else if bytes.len() < BUFFER {
-            self.send(None, &[], &[], &[])?;
+            self.send(None, &[], &[])?;
             self.buffer.extend_from_slice(bytes);
         } else {
-            self.send(None, &[], bytes, &[])?;
+            self.send(None, bytes, &[])?;
         }
         Ok(bytes.len())
     }
@@ -355,7 +353,7 @@ impl Write for Response<'_> {
             self.head = Head::Complete;
         }
         self.write(&[])?;
-        self.send(None, &[], &[], &[])
+        self.send(None, &[], &[])
     }
 }
 

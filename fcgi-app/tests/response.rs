@@ -203,7 +203,7 @@ fn records_of(handler: impl Fn(&mut Response<'_>) -> io::Result<()> + Send + Syn
 }
 
 #[test]
-fn log_lines_leave_ahead_of_the_header_section() {
+fn log_lines_leave_behind_the_body() {
     let records = records_of(|out| {
         out.content_type("text/plain");
         writeln!(out.error_log(), "one\0")?;
@@ -211,27 +211,13 @@ fn log_lines_leave_ahead_of_the_header_section() {
         write!(out.error_log(), "two")
     });
     let head = &b"Status: 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi"[..];
-    let want: [(u8, &[u8]); 5] = [(STDERR, b"one?\ntwo\n"), (STDOUT, head), (STDERR, b""), (STDOUT, b""), (3, &[0; 8])];
+    let lines: [(u8, &[u8]); 3] = [(STDERR, b"one?\n"), (STDERR, b"two\n"), (STDERR, b"")];
+    let want = [(STDOUT, head), lines[0], lines[1], lines[2], (STDOUT, b""), (3, &[0; 8])];
     assert_eq!(records, want.map(|(kind, content)| (kind, content.to_vec())));
 }
 
-#[test]
-fn log_lines_leave_behind_a_body_that_was_sent() {
-    let records = records_of(|out| {
-        writeln!(out.error_log(), "early")?;
-        out.write_all(&[b'x'; 100_000])?;
-        writeln!(out.error_log(), "late")?;
-        out.write_all(b"end")
-    });
-    let last = records.len();
-    let kinds: Vec<u8> = records.iter().map(|&(kind, _)| kind).collect();
-    assert!(kinds[..last - 4].iter().all(|&kind| kind == STDOUT), "{kinds:?}");
-    assert_eq!(kinds[last - 4..], [STDERR, STDERR, STDOUT, 3]);
-    assert_eq!(records[last - 4].1, b"early\nlate\n");
-    assert!(records[last - 5].1.ends_with(b"end"));
-}
-
-/// HAProxy 2.6.12 dies of lines that come alone, whether before the header section, behind it or among body records.
+/// HAProxy 2.6.12 dies of lines in a write of their own, ahead of the header section or among body records; nginx takes
+/// more lines ahead of it than its header buffer holds for too large a header.
 #[test]
 fn log_lines_leave_only_with_the_end_of_the_answer() {
     let records = records_of(|out| {
@@ -245,25 +231,22 @@ fn log_lines_leave_only_with_the_end_of_the_answer() {
         out.flush()
     });
     let kinds: Vec<u8> = records.iter().map(|&(kind, _)| kind).collect();
-    assert_eq!(kinds, [STDOUT, STDOUT, STDERR, STDERR, STDOUT, 3]);
+    assert_eq!(kinds, [STDOUT, STDOUT, STDERR, STDERR, STDERR, STDOUT, 3]);
     let contents: Vec<&[u8]> = records.iter().map(|(_, content)| &content[..]).collect();
     let head = &b"Status: 200 OK\r\n\r\nbody"[..];
-    assert_eq!(contents[..5], [head, b" end", b"early\nlate\n", b"", b""]);
+    assert_eq!(contents[..6], [head, b" end", b"early\n", b"late\n", b"", b""]);
 }
 
 #[test]
-fn a_long_log_is_cut_at_lines_into_records_that_web_servers_take() {
-    let line = |number: usize| format!("{number} {}\n", "x".repeat(number % 500));
+fn a_long_log_arrives_whole_in_records_that_web_servers_take() {
+    let line = |number: usize| format!("{number} {}\n", "x".repeat(number * 500));
     let records =
-        records_of(move |out| (0..1000).try_for_each(|number| out.error_log().write_all(line(number).as_bytes())));
-    let (lines, end) = records.split_at(records.len() - 4);
-    let mut logged: Vec<u8> = Vec::new();
-    for (kind, content) in lines {
-        assert!(*kind == STDERR && content.len() <= 8184 && content.ends_with(b"\n"));
-        logged.extend(content);
-    }
-    assert!(logged == (0..1000).map(line).collect::<String>().into_bytes());
-    assert_eq!(end.iter().map(|&(kind, _)| kind).collect::<Vec<_>>(), [STDOUT, STDERR, STDOUT, 3]);
+        records_of(move |out| (0..20).try_for_each(|number| out.error_log().write_all(line(number).as_bytes())));
+    let (lines, end) = records[1..].split_at(records.len() - 4);
+    assert!(lines.iter().all(|(kind, content)| *kind == STDERR && content.len() <= 8184));
+    let logged = lines.iter().flat_map(|(_, content)| content).copied().collect::<Vec<u8>>();
+    assert!(logged == (0..20).map(line).collect::<String>().into_bytes());
+    assert_eq!(end.iter().map(|&(kind, _)| kind).collect::<Vec<_>>(), [STDERR, STDOUT, 3]);
 }
 
 #[test]
@@ -275,7 +258,7 @@ fn what_a_logger_writes_goes_to_the_request_under_way() {
         out.write_all(b"hi")
     });
     let mut client = ask(&server, &get(KEEP, &[("LOG", "mine")]));
-    assert_eq!(client.receive_records()[0], (STDERR, b"mine\n".to_vec()));
+    assert_eq!(client.receive_records()[1], (STDERR, b"mine\n".to_vec()));
     client.send(&get(CLOSE, &[]));
     let records = client.receive_records();
     assert!(records.iter().all(|&(kind, _)| kind != STDERR), "nothing is left over for the next: {records:?}");
@@ -314,9 +297,8 @@ fn what_fails_says_why_in_the_error_log() {
         for late in ["EARLY", "LATE"] {
             client.send(&get(KEEP, &[("WHAT", what), ("SCRIPT_NAME", "/x"), (late, "")]));
             let records = client.receive_records();
-            let (at, _) = records.iter().enumerate().find(|(_, (kind, _))| *kind == STDERR).expect("it is said");
-            assert_eq!(String::from_utf8_lossy(&records[at].1), format!("GET /x: {why}\n"));
-            assert_eq!(at == 0, late == "EARLY", "{records:?}");
+            let (_, line) = records.iter().find(|(kind, _)| *kind == STDERR).expect("it is said");
+            assert_eq!(String::from_utf8_lossy(line), format!("GET /x: {why}\n"));
         }
     }
 }
@@ -330,8 +312,8 @@ fn requests_over_a_limit_say_so_in_the_error_log() {
     let mut client = server.connect();
     client.send(&[&begin_role(3, KEEP)[..], &record(4, b"\x01\xff\xff\xff\xff")].concat());
     let records = client.receive_records();
-    assert_eq!(records[0], (STDERR, b"the request is answered 431: its params are longer than allowed\n".to_vec()));
-    assert!(records[1].1.starts_with(b"Status: 431 "), "{records:?}");
+    assert_eq!(records[1], (STDERR, b"the request is answered 431: its params are longer than allowed\n".to_vec()));
+    assert!(records[0].1.starts_with(b"Status: 431 "), "{records:?}");
 }
 
 #[test]
