@@ -20,8 +20,8 @@ thread_local! {
 
 /// A place to write log lines to: the error log of the request under way on this thread, else the process's stderr.
 ///
-/// Give it to a logger, and the lines that are logged while a request is answered go to its `FCGI_STDERR`, and so into the
-/// error log of its web server, beside what that knows of the request; all other lines go to stderr as ever. nginx,
+/// Give it to a logger, and the lines that are logged while a request is answered go to its `FCGI_STDERR`, and so into
+/// the error log of its web server, beside what that knows of the request; all other lines go to stderr as ever. nginx,
 /// lighttpd, Apache, HAProxy and h2o log them; Caddy throws them away. With `env_logger` it takes this, before
 /// [`run`](crate::run), which installs a logger only if there is none:
 ///
@@ -30,8 +30,8 @@ thread_local! {
 /// env_logger::Builder::from_default_env().target(logger).init();
 /// ```
 ///
-/// Lines are sent with the end of the answer, as [`Response::error_log`](crate::Response::error_log) says; up to 256 KiB
-/// wait for that, and what is more goes to stderr. Threads that a handler starts have no request.
+/// Lines are sent with the end of the answer, as [`Response::error_log`](crate::Response::error_log) says; up to 256
+/// KiB wait for that, and what is more goes to stderr. Threads that a handler starts have no request.
 ///
 /// # Errors
 /// Those of writing to stderr.
@@ -117,8 +117,8 @@ impl Lines {
         self.0.is_empty()
     }
 
-    /// The records that say them, one for each, as web servers log them: nginx no more than 2 KiB of a record, and several
-    /// as C strings, so NUL becomes `?`.
+    /// The records that say them, one for each, as web servers log them: nginx no more than 2 KiB of a record, and
+    /// several as C strings, so NUL becomes `?`.
     pub(crate) fn records(&self, id: u16) -> Vec<u8> {
         let mut bytes = Vec::new();
         for line in self.0.split_inclusive(|&byte| byte == b'\n') {

@@ -12,8 +12,8 @@ const CHUNK: u64 = 56 << 10;
 impl Response<'_> {
     /// Sends a file as the body, from where it stands to its end.
     ///
-    /// A regular file's size becomes the `Content-Length`. It is read in pieces of up to 56 KiB, each of which costs one
-    /// read and one write; for HEAD it is not read at all. Set the `Content-Type` first.
+    /// A regular file's size becomes the `Content-Length`. It is read in pieces of up to 56 KiB, each of which costs
+    /// one read and one write; for HEAD it is not read at all. Set the `Content-Type` first.
     ///
     /// # Errors
     /// Those of reading the file and of sending; `UnexpectedEof` when it became shorter meanwhile. What it grew by
@@ -29,10 +29,10 @@ impl Response<'_> {
 
     /// Sends what `source` gives as the body.
     ///
-    /// With a `length`, that becomes the `Content-Length`, no more than that is read, and nothing for HEAD; without one it
-    /// is read to its end. It is read in pieces of up to 56 KiB, which are the memory this takes; each is sent at once, or
-    /// together with the end of the answer if it is smaller than 8 KiB. If part of the body was sent before, no
-    /// `Content-Length` is added.
+    /// With a `length`, that becomes the `Content-Length`, no more than that is read, and nothing for HEAD; without one
+    /// it is read to its end. It is read in pieces of up to 56 KiB, which are the memory this takes; each is sent at
+    /// once, or together with the end of the answer if it is smaller than 8 KiB. If part of the body was sent before,
+    /// no `Content-Length` is added.
     ///
     /// # Errors
     /// Those of reading `source` and of sending; `UnexpectedEof` when `source` ends before its `length`.
@@ -63,7 +63,8 @@ impl Response<'_> {
 
     /// Has nginx send what it finds at `path` instead of a body: a path in a `location` that is `internal` there.
     ///
-    /// `path` is percent-encoded, so it may be any bytes. nginx keeps the `Content-Type` and the cookies of this answer.
+    /// `path` is percent-encoded, so it may be any bytes. nginx keeps the `Content-Type` and the cookies of this
+    /// answer.
     pub fn x_accel_redirect(&mut self, path: impl AsRef<Path>) -> &mut Self {
         self.send_instead("X-Accel-Redirect", path.as_ref())
     }

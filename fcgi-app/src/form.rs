@@ -40,8 +40,8 @@ pub enum FormError {
 impl Form {
     /// Reads the body of `request` to its end, up to `limit` bytes.
     ///
-    /// Only a body that says it is a form is taken for one, and no more is read of one whose `CONTENT_LENGTH` is over the
-    /// limit already. It takes memory as its bytes come, at most twice `limit`, none of it from
+    /// Only a body that says it is a form is taken for one, and no more is read of one whose `CONTENT_LENGTH` is over
+    /// the limit already. It takes memory as its bytes come, at most twice `limit`, none of it from
     /// [`Limits::budget`](crate::Limits::budget).
     ///
     /// # Errors
@@ -68,8 +68,8 @@ impl Form {
         self.pairs().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// The names and values of all fields in the order in which they came, decoded: `+` is a blank, `%` begins a byte in
-    /// hexadecimal digits, and what is not UTF-8 then becomes U+FFFD. Allocates only for what had to be decoded.
+    /// The names and values of all fields in the order in which they came, decoded: `+` is a blank, `%` begins a byte
+    /// in hexadecimal digits, and what is not UTF-8 then becomes U+FFFD. Allocates only for what had to be decoded.
     pub fn pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(&self.encoded)
     }

@@ -8,8 +8,8 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 /// A handler of the Responder role (specification section 6.2): reads a request, writes its answer.
 ///
 /// Closures and functions `Fn(&Request, &mut Body, &mut Response) -> Result<(), E>` are responders. One responder
-/// serves all connections, from as many threads. An error is logged; if nothing of the answer was sent yet, the web
-/// server gets a `500` instead of it.
+/// serves all connections, from as many threads. An error is logged, here and in the web server's error log; if nothing
+/// of the answer was sent yet, the web server gets a `500` instead of it. So it is with a panic.
 pub trait Responder: Send + Sync {
     /// Answers one request.
     ///

@@ -5,10 +5,11 @@ impl Response<'_> {
     /// method again; 301 and 308 are the lasting forms of 302 and 307. Other statuses are refused.
     ///
     /// `location` is a URL, or the part of one from its path on, in which the client's URL continues: `"/login"`. The
-    /// specification of CGI lets a web server answer a local path by itself, without the client (RFC 3875 section 6.2.2);
-    /// with the status that is always written here nginx, lighttpd, Apache, HAProxy, Caddy and h2o all send it to the
-    /// client. What may not stand in a URL, such as blanks, is percent-encoded, `%` is left alone, and control characters
-    /// are refused. Nothing else is checked: who lets the client choose the location lets it choose the site.
+    /// specification of CGI lets a web server answer a local path by itself, without the client (RFC 3875 section
+    /// 6.2.2); with the status that is always written here nginx, lighttpd, Apache, HAProxy, Caddy and h2o all send it
+    /// to the client. What may not stand in a URL, such as blanks, is percent-encoded, `%` is left alone, and control
+    /// characters are refused. Nothing else is checked: who lets the client choose the location lets it choose the
+    /// site.
     pub fn redirect(&mut self, status: u16, location: &str) -> &mut Self {
         if !matches!(status, 301 | 302 | 303 | 307 | 308) {
             return self.refuse("a redirect has status 301, 302, 303, 307 or 308");

@@ -7,12 +7,13 @@ use fcgi_proto::Params;
 /// What a web server says of a request: its params, as they came (CGI/1.1, RFC 3875 section 4.1).
 ///
 /// Names and values are bytes, which [`param`](Self::param) and [`header`](Self::header) give; what ends in `_str`, and
-/// all that gives `&str`, is for text and takes what is not UTF-8 for missing. Web servers send many params empty: where
-/// there is an `Option`, an empty one is `None`. Nothing is copied or decoded unless an item says so, and nothing panics.
+/// all that gives `&str`, is for text and takes what is not UTF-8 for missing. Web servers send many params empty:
+/// where there is an `Option`, an empty one is `None`. Nothing is copied or decoded unless an item says so, and nothing
+/// panics.
 ///
-/// `HTTP_PROXY` is never handed out, in no spelling, by look-up or iteration: it is a header of the client's choice that
-/// programs mistake for their proxy configuration. Nothing is mixed in from the process's environment or from another
-/// request.
+/// `HTTP_PROXY` is never handed out, in no spelling, by look-up or iteration: it is a header of the client's choice
+/// that programs mistake for their proxy configuration. Nothing is mixed in from the process's environment or from
+/// another request.
 ///
 /// ```
 /// use fcgi_app::{Body, Request, Response};
@@ -92,8 +93,8 @@ impl<'r> Request<'r> {
     /// The path that was asked for: `SCRIPT_NAME` with `PATH_INFO` behind it if one of them has something, else
     /// `DOCUMENT_URI`, else `REQUEST_URI` up to its `?`, else `"/"`.
     ///
-    /// Web servers have decoded the `%` in it, except in `REQUEST_URI`. What is not UTF-8 becomes U+FFFD. Allocates only
-    /// for that and to join two params.
+    /// Web servers have decoded the `%` in it, except in `REQUEST_URI`. What is not UTF-8 becomes U+FFFD. Allocates
+    /// only for that and to join two params.
     pub fn path(&self) -> Cow<'r, str> {
         let bytes = |name| self.param(name).unwrap_or_default();
         let path = match (bytes("SCRIPT_NAME"), bytes("PATH_INFO")) {

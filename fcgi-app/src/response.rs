@@ -135,7 +135,8 @@ impl<'c> Response<'c> {
         write!(self.content_type("text/plain; charset=utf-8"), "{text}")
     }
 
-    /// Writes a body of HTML, with its `Content-Type`. It is not escaped: what clients sent must not be in it as it came.
+    /// Writes a body of HTML, with its `Content-Type`. It is not escaped: what clients sent must not be in it as it
+    /// came.
     ///
     /// # Errors
     /// Those of writing.
@@ -145,10 +146,10 @@ impl<'c> Response<'c> {
 
     /// Where to write lines for the error log of the web server, `FCGI_STDERR`.
     ///
-    /// Lines leave behind the body, in the write that ends the answer. Sooner, nginx would refuse the answer if they are
-    /// more than its header buffer holds, and HAProxy 2.6 would die of them. Each is a record of its own, of which nginx
-    /// logs 2 KiB and mod_fcgid 8; it gets its end, should it lack it, and a NUL in it becomes `?`. More than 256 KiB, and
-    /// what is said of a request that is aborted, goes to the process's stderr.
+    /// Lines leave behind the body, in the write that ends the answer. Sooner, nginx would refuse the answer if they
+    /// are more than its header buffer holds, and HAProxy 2.6 would die of them. Each is a record of its own, of which
+    /// nginx logs 2 KiB and mod_fcgid 8; it gets its end, should it lack it, and a NUL in it becomes `?`. More than 256
+    /// KiB, and what is said of a request that is aborted, goes to the process's stderr.
     ///
     /// ```
     /// # use fcgi_app::{Body, Request, Response};

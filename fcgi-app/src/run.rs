@@ -58,7 +58,8 @@ impl std::error::Error for Error {}
 /// With neither it fails with a short help.
 ///
 /// SIGTERM or SIGUSR1 ends it cleanly, see [`Server::serve`]. If the program has installed no logger, log lines of
-/// level `warn` and above go to stderr; the variable `RUST_LOG` changes the level.
+/// level `warn` and above go to stderr; the variable `RUST_LOG` changes the level, and [`ErrorLog`](crate::ErrorLog) is how
+/// a program has those of a request in the error log of its web server.
 ///
 /// # Errors
 /// [`Error`], which a `main` returns.
