@@ -1,12 +1,11 @@
-use std::fs;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::{env, fs, io, process};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use crate::Address;
+use crate::{Address, sys};
 
 /// The listening socket of an application: one it was started with, or one it bound itself.
 ///
@@ -42,6 +41,40 @@ impl Listener {
             return Ok(None);
         }
         let socket = Socket::from(stdin.as_fd().try_clone_to_owned()?);
+        Self::prepare(socket).map(Some)
+    }
+
+    /// Takes over the listening socket that systemd passes with a `.socket` unit, on descriptor 3: if `LISTEN_PID` names
+    /// this process and `LISTEN_FDS` is at least 1; else `None`.
+    ///
+    /// The socket is not passed on to child processes. Neither are the two variables, unless the program has started
+    /// threads before.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `LISTEN_FDS` is no number, when it is more than one (a server has one socket, whose unit can
+    /// say `BindIPv6Only=both`), or when descriptor 3 is no listening stream socket.
+    pub fn from_systemd() -> io::Result<Option<Self>> {
+        const FIRST: RawFd = 3;
+        let variable = |name| env::var_os(name).unwrap_or_default();
+        let (pid, fds) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
+        if pid.to_str() != Some(&process::id().to_string()) || fds.is_empty() {
+            return Ok(None);
+        }
+        let invalid = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        let Some(count) = fds.to_str().and_then(|fds| fds.parse::<u32>().ok()) else {
+            return invalid(format!("LISTEN_FDS={fds:?} is no number"));
+        };
+        sys::forget_variables(&["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]);
+        match count {
+            0 => return Ok(None),
+            1 => {}
+            more => return invalid(format!("LISTEN_FDS={more}, but one program serves one socket")),
+        }
+        let socket = Socket::from(sys::inherited(FIRST)?);
+        let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+        if !is_stream || !is_listening(&SockRef::from(&socket)) {
+            return invalid(format!("descriptor {FIRST} is no listening stream socket"));
+        }
         Self::prepare(socket).map(Some)
     }
 

@@ -18,6 +18,8 @@ pub enum Error {
     Bind(Address, io::Error),
     /// The listening socket on descriptor 0 cannot be used.
     Stdin(io::Error),
+    /// The socket that systemd passed cannot be used.
+    Systemd(io::Error),
     /// The server cannot start.
     Serve(io::Error),
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Error {
             }
             Self::Bind(address, error) => write!(f, "cannot listen on FCGI_BIND '{address}': {error}"),
             Self::Stdin(error) => write!(f, "cannot use the listening socket on descriptor 0: {error}"),
+            Self::Systemd(error) => write!(f, "cannot use the socket systemd passes: {error}"),
             Self::Serve(error) => write!(f, "cannot serve requests: {error}"),
         }
     }
@@ -54,8 +57,9 @@ impl std::error::Error for Error {}
 /// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), in whatever way the program was started, until SIGTERM.
 ///
 /// It listens on descriptor 0 if that is a listening socket (as web servers, spawn-fcgi and fcgi-spawn leave it
-/// there), else on the address in the environment variable `FCGI_BIND`: `HOST:PORT`, `[V6]:PORT` or `unix:/path`.
-/// With neither it fails with a short help.
+/// there), else on the socket that systemd passes (`LISTEN_FDS`, see [`Listener::from_systemd`]), else on the address in
+/// the environment variable `FCGI_BIND`: `HOST:PORT`, `[V6]:PORT` or `unix:/path`. With none of them it fails with a
+/// short help.
 ///
 /// SIGTERM or SIGUSR1 ends it cleanly, see [`Server::serve`]. If the program has installed no logger, log lines of
 /// level `warn` and above go to stderr; the variable `RUST_LOG` changes the level, and [`ErrorLog`](crate::ErrorLog) is how
@@ -72,6 +76,9 @@ pub fn run(roles: impl Into<Roles>) -> Result {
 
 fn find_listener() -> Result<Listener> {
     if let Some(listener) = Listener::from_stdin().map_err(Error::Stdin)? {
+        return Ok(listener);
+    }
+    if let Some(listener) = Listener::from_systemd().map_err(Error::Systemd)? {
         return Ok(listener);
     }
     let text = env::var_os("FCGI_BIND").ok_or(Error::NotStarted)?;

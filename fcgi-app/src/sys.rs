@@ -1,13 +1,13 @@
 //! The system calls std and socket2 do not offer.
 #![allow(unsafe_code)]
 
-use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::{env, fs, io};
 
 /// The signal that makes a thread return from a system call: one that programs ignore by default and leave alone.
 const INTERRUPT: libc::c_int = libc::SIGURG;
@@ -56,4 +56,28 @@ pub(crate) fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -
 pub(crate) fn interrupt(thread: &JoinHandle<()>) {
     // SAFETY: the id belongs to a thread that was not joined or detached, as its handle exists.
     unsafe { libc::pthread_kill(thread.as_pthread_t(), INTERRUPT) };
+}
+
+/// A descriptor of our own for one that the process was started with, which itself no longer survives an exec.
+pub(crate) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only; one that is no open descriptor is an error.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    match unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel has just made it for us.
+        ours => Ok(unsafe { OwnedFd::from_raw_fd(ours) }),
+    }
+}
+
+/// Takes variables out of the environment, so that no child gets them; not if the program has other threads already,
+/// since those may be reading it.
+pub(crate) fn forget_variables(names: &[&str]) {
+    let alone = fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
+    for name in names.iter().filter(|_| alone) {
+        // SAFETY: this thread is the only one, so nobody reads the environment meanwhile.
+        unsafe { env::remove_var(name) };
+    }
 }

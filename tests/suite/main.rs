@@ -13,5 +13,6 @@ mod launcher;
 mod once;
 mod readme;
 mod servers;
+mod start;
 mod supervised;
 mod upload;
