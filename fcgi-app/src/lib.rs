@@ -22,6 +22,7 @@ mod address;
 mod app;
 mod body;
 mod budget;
+pub mod client;
 mod clock;
 mod connection;
 mod cookie;

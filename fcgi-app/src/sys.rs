@@ -42,14 +42,30 @@ pub(crate) fn unblock_interrupt() {
 pub(crate) fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
     let mut polled: Vec<_> =
         fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
-    // Rounded up: a wait that ends too early would be begun again and again.
-    let timeout = timeout.map_or(-1, |timeout| timeout.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX));
+    let timeout = timeout.map_or(-1, milliseconds);
     // SAFETY: `polled` is a valid array of its length, and all descriptors in it are borrowed, so open.
     let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout) };
     match ready {
         -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
         _ => Ok(polled.iter().map(|fd| fd.revents != 0).collect()),
     }
+}
+
+/// Waits until a socket can be read from or, if that is wanted, written to, at most `timeout`; `false` if it cannot. A
+/// signal may end the wait early.
+pub(crate) fn poll_socket(fd: BorrowedFd<'_>, for_room: bool, timeout: Duration) -> io::Result<bool> {
+    let events = if for_room { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
+    let mut polled = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    // SAFETY: `polled` is one valid entry, and its descriptor is borrowed, so open.
+    match unsafe { libc::poll(&mut polled, 1, milliseconds(timeout)) } {
+        -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
+        ready => Ok(ready != 0),
+    }
+}
+
+/// Rounded up: a wait that ends too early would be begun again and again.
+fn milliseconds(time: Duration) -> libc::c_int {
+    time.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX)
 }
 
 /// Makes a thread of this process return from a blocking system call with EINTR, if it is in one.
