@@ -41,8 +41,8 @@ pub use fcgi_proto::{EndRequest, ProtocolError, ProtocolStatus, Role};
 use crate::Address;
 use connection::Connection;
 pub(crate) use head::{Head, HeadReader};
-pub(crate) use request::Records;
 pub use request::Request;
+pub(crate) use request::{Ending, Records};
 pub use response::{Answer, Response};
 
 /// Sends requests to one application, one after the other.

@@ -12,8 +12,22 @@
 //! }
 //! ```
 //!
-//! The same binary runs under Apache, lighttpd and fcgi-spawn (a listening socket on descriptor 0) and on an address
-//! of its own (`FCGI_BIND=127.0.0.1:9000`); see [`run`]. [`Server`] is for programs that want to say more.
+//! # Starting
+//!
+//! The same binary runs wherever it is put; [`Start::find`] has the details:
+//!
+//! | started | by | it serves |
+//! |---|---|---|
+//! | with a listening socket on descriptor 0 | Apache, lighttpd, spawn-fcgi, fcgi-spawn | that socket |
+//! | with `LISTEN_FDS` | systemd | the socket on descriptor 3 |
+//! | with `FCGI_BIND=127.0.0.1:9000` (or `[::1]:9000`, `unix:/run/app.sock`) | hand, an init script | that address |
+//! | with `REQUEST_METHOD` or `GATEWAY_INTERFACE` | a server that knows only CGI, a shell | one request |
+//! | without any of these | somebody who is new here | a short help, exit status 1 |
+//!
+//! Of the environment and the working directory it needs nothing. Descriptors 0 to 2 that are closed are open on
+//! /dev/null before `main` begins, and SIGPIPE is ignored: the standard library sees to both.
+//!
+//! [`Server`] is for programs that want to say more, [`mod@test`] for their unit tests, [`client`] for those who ask.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("fcgi-app runs on Linux only");
@@ -22,6 +36,7 @@ mod address;
 mod app;
 mod body;
 mod budget;
+mod cgi;
 pub mod client;
 mod clock;
 mod connection;
@@ -34,6 +49,7 @@ mod housekeeper;
 mod input;
 mod limits;
 mod listener;
+mod loopback;
 mod peer;
 mod pool;
 mod redirect;
@@ -45,10 +61,12 @@ mod server;
 mod slot;
 mod source;
 mod sys;
+pub mod test;
 mod wire;
 
 pub use address::{Address, InvalidAddress};
 pub use body::Body;
+pub use cgi::Cgi;
 pub use cookie::{Cookie, SameSite};
 pub use error_log::ErrorLog;
 pub use form::{Form, FormError};
@@ -58,5 +76,5 @@ pub use listener::Listener;
 pub use request::Request;
 pub use response::Response;
 pub use roles::Roles;
-pub use run::{Error, Result, run};
+pub use run::{Error, Result, Start, log_to_stderr, run};
 pub use server::{Server, StopHandle};

@@ -1,8 +1,8 @@
 use std::ffi::OsString;
 use std::path::Path;
-use std::{env, fmt, io};
+use std::{env, fmt, io, process};
 
-use crate::{Address, InvalidAddress, Listener, Roles, Server};
+use crate::{Address, Cgi, InvalidAddress, Listener, Roles, Server};
 
 /// What `main` returns: an error prints itself as one line and ends the program with status 1.
 pub type Result<T = ()> = std::result::Result<T, Error>;
@@ -14,13 +14,13 @@ pub enum Error {
     NotStarted,
     /// The environment variable `FCGI_BIND` holds no address.
     InvalidBind(OsString, InvalidAddress),
-    /// The address in `FCGI_BIND` cannot be listened on.
+    /// This address cannot be listened on.
     Bind(Address, io::Error),
     /// The listening socket on descriptor 0 cannot be used.
     Stdin(io::Error),
     /// The socket that systemd passed cannot be used.
     Systemd(io::Error),
-    /// The server cannot start.
+    /// The server cannot start, or the answer of a CGI program has nowhere to go.
     Serve(io::Error),
 }
 
@@ -32,12 +32,14 @@ impl fmt::Display for Error {
                  - from a web server or fcgi-spawn, with a listening socket on descriptor 0:\n      \
                  fcgi-spawn -n -s /run/app.sock -- /path/to/this-program\n  \
                  - by itself, with an address (HOST:PORT, [V6]:PORT or unix:/path) in FCGI_BIND:\n      \
-                 FCGI_BIND=127.0.0.1:9000 /path/to/this-program",
+                 FCGI_BIND=127.0.0.1:9000 /path/to/this-program\n  \
+                 - as a CGI program, for one request:\n      \
+                 REQUEST_METHOD=GET SCRIPT_NAME=/ /path/to/this-program",
             ),
             Self::InvalidBind(text, error) => {
                 write!(f, "cannot listen on FCGI_BIND '{}': {error}", Path::new(text).display())
             }
-            Self::Bind(address, error) => write!(f, "cannot listen on FCGI_BIND '{address}': {error}"),
+            Self::Bind(address, error) => write!(f, "cannot listen on '{address}': {error}"),
             Self::Stdin(error) => write!(f, "cannot use the listening socket on descriptor 0: {error}"),
             Self::Systemd(error) => write!(f, "cannot use the socket systemd passes: {error}"),
             Self::Serve(error) => write!(f, "cannot serve requests: {error}"),
@@ -54,36 +56,91 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), in whatever way the program was started, until SIGTERM.
+/// What a [`Server`] and a [`Cgi`] fail with.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Serve(error)
+    }
+}
+
+/// How a program was started, and therefore what it serves.
 ///
-/// It listens on descriptor 0 if that is a listening socket (as web servers, spawn-fcgi and fcgi-spawn leave it
-/// there), else on the socket that systemd passes (`LISTEN_FDS`, see [`Listener::from_systemd`]), else on the address in
-/// the environment variable `FCGI_BIND`: `HOST:PORT`, `[V6]:PORT` or `unix:/path`. With none of them it fails with a
-/// short help.
+/// [`run`] is made of it; for programs that want to say more than their handlers:
 ///
-/// SIGTERM or SIGUSR1 ends it cleanly, see [`Server::serve`]. If the program has installed no logger, log lines of
-/// level `warn` and above go to stderr; the variable `RUST_LOG` changes the level, and [`ErrorLog`](crate::ErrorLog) is how
-/// a program has those of a request in the error log of its web server.
+/// ```no_run
+/// use fcgi_app::{Limits, Server, Start};
+/// # fn handler(_: &fcgi_app::Request, _: &mut fcgi_app::Body, _: &mut fcgi_app::Response) -> std::io::Result<()> { Ok(()) }
+///
+/// let limits = Limits { connections: 64, ..Limits::default() };
+/// match Start::find(None)? {
+///     Start::Listening(listener) => Server::new(listener)?.limits(limits).stop_on_signals(true).serve(handler)?,
+///     Start::Cgi(request) => std::process::exit(request.limits(limits).serve(handler)?.into()),
+/// }
+/// # Ok::<(), fcgi_app::Error>(())
+/// ```
+#[derive(Debug)]
+pub enum Start {
+    /// With a listening socket, or an address to listen on.
+    Listening(Listener),
+    /// As a CGI program, for one request.
+    Cgi(Cgi),
+}
+
+impl Start {
+    /// Finds out how the program was started; these ways are looked for in this order:
+    ///
+    /// 1. descriptor 0 is a listening socket: [`Listener::from_stdin`];
+    /// 2. systemd passes one: [`Listener::from_systemd`];
+    /// 3. the program has an `address` of its own, from its configuration or command line;
+    /// 4. the environment variable `FCGI_BIND` has one: `HOST:PORT`, `[V6]:PORT` or `unix:/path`;
+    /// 5. the environment is that of a CGI program: [`Cgi::from_environment`].
+    ///
+    /// # Errors
+    /// [`Error::NotStarted`] when it is none of them; else why the first that it is cannot be used.
+    pub fn find(address: Option<&Address>) -> Result<Self> {
+        if let Some(listener) = Listener::from_stdin().map_err(Error::Stdin)? {
+            return Ok(Self::Listening(listener));
+        }
+        if let Some(listener) = Listener::from_systemd().map_err(Error::Systemd)? {
+            return Ok(Self::Listening(listener));
+        }
+        let variable = match address {
+            None => env::var_os("FCGI_BIND"),
+            Some(_) => None,
+        };
+        let bind = variable.map(|text| Address::parse(&text).map_err(|error| Error::InvalidBind(text, error)));
+        if let Some(address) = bind.transpose()?.as_ref().or(address) {
+            let listener = Listener::bind(address).map_err(|error| Error::Bind(address.clone(), error))?;
+            return Ok(Self::Listening(listener));
+        }
+        Cgi::from_environment().map(Self::Cgi).ok_or(Error::NotStarted)
+    }
+}
+
+/// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), in whatever way the
+/// program was started: over a listening socket until SIGTERM, or as a CGI program for one request.
+///
+/// [`Start::find`] lists the ways; started in none of them it fails with a short help. SIGTERM and SIGUSR1 end it
+/// cleanly, see [`Server::serve`]. A CGI program whose appStatus is not 0 exits with it. Log lines go to stderr:
+/// [`log_to_stderr`]; [`ErrorLog`](crate::ErrorLog) is how a program has those of a request in the error log of its web
+/// server.
 ///
 /// # Errors
 /// [`Error`], which a `main` returns.
 pub fn run(roles: impl Into<Roles>) -> Result {
-    // Fails when the program has a logger: then that one is used.
-    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).try_init();
-    let server = Server::new(find_listener()?).map_err(Error::Serve)?;
-    server.stop_on_signals(true).serve(roles).map_err(Error::Serve)
+    log_to_stderr();
+    match Start::find(None)? {
+        Start::Listening(listener) => Server::new(listener)?.stop_on_signals(true).serve(roles)?,
+        Start::Cgi(request) => match request.serve(roles)? {
+            0 => {}
+            status => process::exit(status.into()),
+        },
+    }
+    Ok(())
 }
 
-fn find_listener() -> Result<Listener> {
-    if let Some(listener) = Listener::from_stdin().map_err(Error::Stdin)? {
-        return Ok(listener);
-    }
-    if let Some(listener) = Listener::from_systemd().map_err(Error::Systemd)? {
-        return Ok(listener);
-    }
-    let text = env::var_os("FCGI_BIND").ok_or(Error::NotStarted)?;
-    match Address::parse(&text) {
-        Ok(address) => Listener::bind(&address).map_err(|error| Error::Bind(address, error)),
-        Err(error) => Err(Error::InvalidBind(text, error)),
-    }
+/// Has log lines of level `warn` and above go to stderr, of the level that the variable `RUST_LOG` says if it is set;
+/// nothing changes when the program has installed a logger already.
+pub fn log_to_stderr() {
+    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).try_init();
 }

@@ -5,11 +5,20 @@ use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi_app::client::{Client, Error, ProtocolStatus, Request, Role};
-use fcgi_app::{Address, Body, Listener, Response, Roles, Server, StopHandle};
+use fcgi_app::{Address, Body, Listener, Response, Roles, Server};
+
+mod common;
+
+use common::Running;
+
+/// A client of a server of ours.
+fn client(server: &Running) -> Client {
+    Client::new(Address::Unix(server.path.clone())).timeout(Duration::from_secs(20))
+}
 
 /// A path that nothing has, and that is removed on drop.
 struct Path(Address);
@@ -17,7 +26,7 @@ struct Path(Address);
 impl Path {
     fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("fcgi-client-{}-{}.sock", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!("fcgi-app-client-{}-{}.sock", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         Self(Address::Unix(std::env::temp_dir().join(name)))
     }
 
@@ -35,32 +44,6 @@ impl Drop for Path {
     fn drop(&mut self) {
         if let Address::Unix(path) = &self.0 {
             let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// A server of ours; stopped and waited for on drop.
-struct Running {
-    path: Path,
-    stop: StopHandle,
-    thread: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl Running {
-    fn start(roles: impl Into<Roles>) -> Self {
-        let (path, roles) = (Path::new(), roles.into());
-        let server = Server::new(Listener::bind(&path.0).expect("bound")).expect("a server");
-        let stop = server.stop_handle();
-        Self { path, stop, thread: Some(thread::spawn(move || server.serve(roles))) }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.stop();
-        let ended = self.thread.take().expect("once").join();
-        if !thread::panicking() {
-            ended.expect("no panic").expect("served");
         }
     }
 }
@@ -120,7 +103,7 @@ fn endless(_: &fcgi_app::Request, _: &mut Body, out: &mut Response) -> io::Resul
 #[test]
 fn params_body_and_answer_are_whole() {
     let server = Running::start(echo);
-    let mut client = server.path.client();
+    let mut client = client(&server);
     for _ in 0..3 {
         let request = Request::new("PUT", "/a/b?c=d").param("REMOTE_USER", "ann").body("Hello");
         let answer = client.send(request).expect("an answer").collect(5).expect("its end");
@@ -146,7 +129,7 @@ fn params_body_and_answer_are_whole() {
 #[test]
 fn an_upload_is_sent_while_its_answer_comes() {
     let server = Running::start(echo);
-    let mut client = server.path.client();
+    let mut client = client(&server);
     let body: Vec<u8> = (0..5_000_000_u32).map(|index| (index % 251) as u8).collect();
     for _ in 0..2 {
         let mut response = client.send(Request::new("POST", "/").body(&body)).expect("an answer");
@@ -162,7 +145,7 @@ fn an_upload_is_sent_while_its_answer_comes() {
 fn an_answer_that_does_not_wait_for_the_upload() {
     let early = |_: &fcgi_app::Request, _: &mut Body, out: &mut Response| out.write_all(b"early");
     let server = Running::start(early);
-    let mut client = server.path.client();
+    let mut client = client(&server);
     for _ in 0..3 {
         let request = Request::new("POST", "/").body_from(io::repeat(b'x').take(20_000_000));
         assert_eq!(client.send(request).expect("an answer").collect(99).expect("its end").text(), "early");
@@ -173,7 +156,7 @@ fn an_answer_that_does_not_wait_for_the_upload() {
 #[test]
 fn a_response_that_is_dropped_aborts_the_request() {
     let server = Running::start(endless);
-    let mut client = server.path.client();
+    let mut client = client(&server);
     for _ in 0..2 {
         drop(client.send(get()).expect("an answer"));
     }
@@ -193,7 +176,7 @@ fn roles_are_asked_for() {
         out.write_all(data.to_uppercase().as_bytes())
     };
     let server = Running::start(Roles::new().authorizer(grant).filter(upper));
-    let mut client = server.path.client();
+    let mut client = client(&server);
     let answer = client.send(get().role(Role::Authorizer)).expect("an answer").collect(9).expect("its end");
     assert_eq!((answer.status(), answer.header("Variable-WHO")), (200, Some("ann")));
     let filtered = client.send(get().role(Role::Filter).body("body").data("data")).expect("an answer");
@@ -319,7 +302,7 @@ fn nobody_there_or_nobody_answers() {
 #[test]
 fn the_total_time_ends_an_endless_answer() {
     let server = Running::start(endless);
-    let mut client = server.path.client().total_time(Duration::from_millis(100));
+    let mut client = client(&server).total_time(Duration::from_millis(100));
     let mut response = client.send(get()).expect("an answer");
     let error = io::copy(&mut response, &mut io::sink()).expect_err("no end");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -334,7 +317,7 @@ fn a_body_that_cannot_be_read() {
         }
     }
     let server = Running::start(echo);
-    let mut client = server.path.client();
+    let mut client = client(&server);
     let error = client.send(Request::new("POST", "/").body_from((&b"some"[..]).chain(Broken))).err();
     assert!(matches!(&error, Some(Error::Body(error)) if error.kind() == ErrorKind::PermissionDenied), "{error:?}");
     assert_eq!(client.send(get()).expect("an answer").collect(0).expect("its end").status(), 200);

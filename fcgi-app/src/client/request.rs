@@ -91,6 +91,12 @@ impl<'b> Request<'b> {
         self
     }
 
+    /// Leaves nothing of the body but its beginning.
+    pub(crate) fn shorten_body(mut self, len: u64) -> Self {
+        self.body = Box::new(self.body.take(len));
+        self
+    }
+
     /// The records of the request, each of up to `size` bytes of a stream.
     pub(crate) fn into_records(self, keep_conn: bool, size: u16) -> Records<'b> {
         let mut params = Vec::new();
@@ -110,8 +116,19 @@ impl<'b> Request<'b> {
             Role::Responder => VecDeque::from([(RecordType::Stdin, self.body)]),
             Role::Filter => VecDeque::from([(RecordType::Stdin, self.body), (RecordType::Data, self.data)]),
         };
-        Records { buffer, sent: 0, size, streams }
+        Records { buffer, sent: 0, size, streams, ending: Ending::Complete }
     }
+}
+
+/// How a request ends, once its first stream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With all of its streams.
+    Complete,
+    /// By `FCGI_ABORT_REQUEST`.
+    Abort,
+    /// In the middle: the web server goes away.
+    Cut,
 }
 
 /// The records of a request, made as they are sent.
@@ -123,11 +140,18 @@ pub(crate) struct Records<'b> {
     size: u16,
     /// The streams that are to come.
     streams: VecDeque<(RecordType, Box<dyn Read + 'b>)>,
+    ending: Ending,
 }
 
 impl Records<'_> {
     /// The id of the one request on its connection.
     pub(crate) const ID: u16 = 1;
+
+    /// Has the request end so, instead of after all of its streams.
+    pub(crate) fn ending(mut self, ending: Ending) -> Self {
+        self.ending = ending;
+        self
+    }
 
     /// What is to be sent next, whole records or the rest of one; empty when everything was.
     ///
@@ -139,16 +163,32 @@ impl Records<'_> {
             self.buffer.clear();
             if let Some((kind, source)) = self.streams.front_mut() {
                 self.buffer.resize(Header::LEN + usize::from(self.size), 0);
-                let (header, content) = self.buffer.split_at_mut(Header::LEN);
-                let read = read(source, content)?;
-                header.copy_from_slice(&Header::new(*kind, Self::ID, read).encode());
+                let read = read(source, &mut self.buffer[Header::LEN..]).inspect_err(|_| self.buffer.clear())?;
                 self.buffer.truncate(Header::LEN + usize::from(read));
-                if read == 0 {
-                    self.streams.pop_front();
+                let header = Header::new(*kind, Self::ID, read);
+                self.buffer[..Header::LEN].copy_from_slice(&header.encode());
+                if header.content == 0 {
+                    self.end_stream();
                 }
             }
         }
         Ok(&self.buffer[self.sent..])
+    }
+
+    /// The empty record is made that ends the first stream.
+    fn end_stream(&mut self) {
+        match self.ending {
+            Ending::Complete => drop(self.streams.pop_front()),
+            Ending::Abort => {
+                self.streams.clear();
+                self.buffer[..Header::LEN]
+                    .copy_from_slice(&Header::new(RecordType::AbortRequest, Self::ID, 0).encode());
+            }
+            Ending::Cut => {
+                self.streams.clear();
+                self.buffer.clear();
+            }
+        }
     }
 
     /// Says how much of it was sent.

@@ -153,10 +153,10 @@ impl Read for Response<'_> {
 /// An answer, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    head: Head,
-    body: Vec<u8>,
-    stderr: Vec<u8>,
-    end: EndRequest,
+    pub(crate) head: Head,
+    pub(crate) body: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) end: EndRequest,
 }
 
 impl Answer {
