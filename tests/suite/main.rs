@@ -5,13 +5,16 @@
 
 mod app;
 mod bench;
+mod cgi;
 mod demo;
 mod dump;
+mod echo;
 mod form;
 mod hello;
 mod launcher;
 mod once;
 mod readme;
+mod roles;
 mod servers;
 mod start;
 mod supervised;
