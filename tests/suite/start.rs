@@ -11,11 +11,14 @@ use crate::app::{App, expect_hello, fails_with_one_line, wait_until_it_listens};
 
 /// `sh -c SCRIPT hello`: `exec "$0"` in the script becomes our program.
 fn shell(script: &str) -> Command {
-    let mut command = Program::ours("hello").command();
+    shell_for("hello", script)
+}
+
+fn shell_for(program: &str, script: &str) -> Command {
+    let command = Program::ours(program).command();
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(script).arg(command.get_program()).env_clear().stdin(Stdio::null());
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env_clear();
     shell
 }
 
@@ -150,4 +153,17 @@ fn what_systemd_must_not_pass_is_one_line() {
     let script = "exec 3<&-; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\"";
     let (status, line) = fails_with_one_line(&mut shell(script));
     assert!(status == 1 && line.contains("Bad file descriptor"), "{status} {line}");
+}
+
+/// What systemd says is for this process, not for those that it starts: as a CGI program it shows its environment.
+#[test]
+fn the_variables_of_systemd_are_taken_out_of_the_environment() {
+    for (pid, kept) in [("$$", false), ("1", true)] {
+        let script = format!("export LISTEN_FDS=0 LISTEN_FDNAMES=x LISTEN_PID={pid} REQUEST_METHOD=GET; exec \"$0\"");
+        let mut process = Process::start(&mut shell_for("echo", &script));
+        assert_eq!(process.wait_exit().code(), Some(0));
+        let environment = process.stdout().to_end();
+        assert!(environment.contains("REQUEST_METHOD=GET\n"), "{environment}");
+        assert_eq!(environment.matches("LISTEN_").count(), if kept { 3 } else { 0 }, "{environment}");
+    }
 }
