@@ -85,7 +85,13 @@ impl<'a> Params<'a> {
 
     /// The last value of `name`, compared byte by byte.
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.iter().filter(|pair| pair.name == name).last().map(|pair| pair.value)
+        let mut last = None;
+        for pair in self.iter() {
+            if pair.name == name {
+                last = Some(pair.value);
+            }
+        }
+        last
     }
 
     /// All pairs in the order in which they came.
