@@ -73,7 +73,7 @@ fn every_option_has_a_long_name() {
 fn a_program_that_goes_to_the_background_keeps_its_socket() {
     let dir = temp_dir();
     let pid = dir.path().join("daemon");
-    let daemon = script(dir.path(), "program", &format!("sleep 1000 0<&0 & echo $! >{}", pid.display()));
+    let daemon = script(dir.path(), "program", &format!("exec 3<&0; sleep 1000 <&3 & echo $! >{}", pid.display()));
     let (status, stdout, stderr) = run(once(dir.path(), &["-s", "@/app.sock", "--"]).arg(daemon));
     assert_eq!((status, &stdout[..], &stderr[..]), (Some(0), "", "fcgi-spawn: child exited with: 0\n"));
     let daemon = fs::read_to_string(pid).expect("a pid").trim().parse().expect("a pid");
