@@ -6,6 +6,7 @@
 mod app;
 mod bench;
 mod cgi;
+mod contract;
 mod demo;
 mod dump;
 mod echo;
