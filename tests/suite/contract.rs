@@ -285,6 +285,11 @@ impl Child {
     }
 }
 
+fn make_fifo(path: &Path) {
+    let status = Command::new("mkfifo").arg(path).status();
+    assert!(status.is_ok_and(|status| status.success()), "mkfifo {}", path.display());
+}
+
 /// A name as a program gets it.
 fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")

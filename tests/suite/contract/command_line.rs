@@ -2,7 +2,7 @@
 
 use fcgi_tests::{eventually, proc};
 
-use super::{Case, SLEEP, text};
+use super::{Case, SLEEP, make_fifo, text};
 
 /// Every option of spawn-fcgi 1.6.
 const LETTERS: &str = "acdfghnpsuvCFGMPSUb";
@@ -112,8 +112,7 @@ fn two_dashes_end_our_options_behind_the_program_too() {
 fn arguments_are_passed_byte_for_byte() {
     let case = Case::new();
     // It waits for somebody to write into a pipe that has no other end.
-    let fifo = case.path("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().is_ok_and(|status| status.success()));
+    make_fifo(&case.path("fifo"));
     let script = case.file("wait", "#!/bin/sh\n: <fifo\n", 0o755);
     let arguments = ["", "a b", "$HOME", "*", "'\"\\", "--", "-s", "\u{e4}\n"];
     let [child] = case.run_words(["-s", "sock", "--", text(&script)].iter().chain(&arguments)).started();
@@ -137,8 +136,9 @@ fn f_has_a_shells_quotes_variables_and_path() {
 
 #[test]
 fn f_is_ignored_with_a_program() {
-    let [child] = Case::new().run(&format!("-s sock -f /missing -- {SLEEP}")).started();
-    child.becomes(&["/bin/sleep", "1000"]);
+    let ended = Case::new().run(&format!("-s sock -f /missing -- {SLEEP}"));
+    assert!(ended.status == 0 && ended.children.len() == 1, "{ended:?}");
+    ended.children[0].becomes(&["/bin/sleep", "1000"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use fcgi_tests::needs_root;
 
-use super::Case;
+use super::{Case, make_fifo};
 
 #[test]
 fn it_has_the_pid_and_no_newline() {
@@ -69,8 +69,7 @@ fn a_device_is_refused() {
 #[test]
 fn a_pipe_is_refused_at_once() {
     let case = Case::new();
-    let made = std::process::Command::new("mkfifo").arg(case.path("fifo")).status();
-    assert!(made.is_ok_and(|status| status.success()));
+    make_fifo(&case.path("fifo"));
     case.refuses("-s sock -P fifo -- /bin/true", "'fifo'");
 }
 

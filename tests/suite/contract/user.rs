@@ -43,7 +43,7 @@ macro_rules! among_users {
 }
 
 /// A folder with just enough in it to run sleep, its /dev/null being a file.
-fn jail(case: &Case) {
+pub(super) fn jail(case: &Case) {
     let copy = "cp --parents -t jail /bin/sleep $(ldd /bin/sleep | grep -o '/[^ ]*')";
     case.folder("jail/dev");
     case.file("jail/dev/null", "", 0o666);
