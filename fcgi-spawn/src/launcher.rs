@@ -9,7 +9,7 @@ use log::LevelFilter;
 
 use crate::daemon::{self, Daemon, Outcome};
 use crate::sys::{self, Pid};
-use crate::{Config, Error, Mode, Options, Supervisor, completions, logger, once};
+use crate::{Config, Error, Mode, Options, Supervisor, completions, get, logger, once};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///
@@ -18,7 +18,11 @@ use crate::{Config, Error, Mode, Options, Supervisor, completions, logger, once}
 /// of the two processes only the one that was started returns from here.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
-    let name = name(args.next());
+    let called = args.next();
+    let name = name(called.clone());
+    if name == get::NAME {
+        return get::main(called.into_iter().chain(args));
+    }
     let status = or_say(&name, launch(&name, args.collect()));
     ExitCode::from(status)
 }

@@ -39,6 +39,7 @@ mod daemon;
 mod duration;
 mod error;
 mod folders;
+pub mod get;
 mod identity;
 mod launcher;
 mod listener;

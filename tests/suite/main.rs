@@ -11,6 +11,7 @@ mod demo;
 mod dump;
 mod echo;
 mod form;
+mod get;
 mod hello;
 mod launcher;
 mod once;

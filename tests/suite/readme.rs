@@ -24,7 +24,7 @@ use crate::app::{ask, expect_hello, wait_until_it_listens};
 use crate::demo::Demo;
 
 /// The names that blocks may have: the tests of this module.
-const NAMES: [&str; 5] = ["demo", "tests", "app", "launcher", "nginx"];
+const NAMES: [&str; 6] = ["demo", "tests", "app", "launcher", "get", "nginx"];
 
 /// How long cargo may build, on a busy machine, perhaps from nothing.
 const BUILD_TIME: Duration = Duration::from_secs(300);
@@ -177,6 +177,21 @@ impl Launched {
 #[test]
 fn launcher() {
     expect_hello(&Launched::start().socket);
+}
+
+/// What the launcher line started is asked.
+#[test]
+fn get() {
+    let launched = Launched::start();
+    let answers = commands(&example_in("get", launched.dir.path())).into_iter().map(|command| {
+        let mut process = Process::start(&mut shell(&command));
+        assert!(process.wait_exit().success(), "{command}: {}", process.stderr().text());
+        process.stdout().to_end()
+    });
+    let [hello, page, echo, values] = &answers.collect::<Vec<_>>()[..] else { panic!("not four commands") };
+    assert_eq!((&hello[..], &echo[..]), ("Hello, World!", "a body"));
+    assert!(page.starts_with("Status: 200") && page.contains("name=value"), "{page}");
+    assert!(values.contains("FCGI_MAX_CONNS="), "{values}");
 }
 
 mod servers {

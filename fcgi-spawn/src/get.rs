@@ -1,0 +1,199 @@
+//! `fcgi-get`: one FastCGI request from the command line, with an exit status for scripts and monitors.
+//!
+//! | status | meaning |
+//! |---|---|
+//! | 0 | answered with a status below 400; the application's values with `--get-values` |
+//! | 1 | the answer was cut or no FastCGI, or the application refused the request |
+//! | 2 | the command line makes no sense, or the body cannot be read |
+//! | 7 | no connection |
+//! | 22 | answered with a status of 400 or more |
+//! | 28 | not answered in time |
+
+mod answer;
+mod options;
+mod request;
+mod target;
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use fcgi_proto::{ResponseDecoder, ResponseEvent, Values};
+use socket2::Socket;
+
+use crate::duration::Human;
+use crate::error::Reason;
+use answer::Answer;
+use options::Options;
+use request::ID;
+use target::Target;
+
+/// The name it is called by.
+pub const NAME: &str = "fcgi-get";
+
+/// Read from the connection at once.
+const BUFFER: usize = 64 * 1024;
+
+/// Why there is no answer to judge by: an exit status, and a line for a person.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    fn usage(message: impl Into<String>) -> Self {
+        Failure { status: 2, message: message.into() }
+    }
+
+    fn connect(target: &Target, why: &io::Error) -> Self {
+        Failure { status: 7, message: format!("cannot connect to {target}: {}", Reason(why)) }
+    }
+
+    fn protocol(message: impl Into<String>) -> Self {
+        Failure { status: 1, message: message.into() }
+    }
+
+    fn timeout(time: Duration) -> Self {
+        Failure { status: 28, message: format!("no complete answer after {}", Human(time)) }
+    }
+
+    fn say(&self) -> u8 {
+        let _ = writeln!(io::stderr(), "{NAME}: {}", self.message);
+        self.status
+    }
+}
+
+/// The whole program `fcgi-get`, given its arguments with the name it was called by in front.
+///
+/// It writes the body of the answer to stdout and what the application logs to stderr, and returns the exit status.
+/// When the time is over it ends the process.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let status = get(args.into_iter().skip(1)).unwrap_or_else(|failure| failure.say());
+    ExitCode::from(status)
+}
+
+fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
+    let options = Options::parse(args)?;
+    if options.help {
+        return print(Options::help().as_bytes());
+    }
+    if options.version {
+        return print(concat!("fcgi-get ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+    }
+    let target = options.target()?;
+    let timeout = options.timeout()?;
+    let include = options.include;
+    let request = if options.get_values { None } else { Some(options.request()?) };
+
+    // Ends the process unless this function ends before.
+    let (_in_time, ended) = mpsc::channel::<()>();
+    if let Some(timeout) = timeout {
+        thread::spawn(move || {
+            if ended.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+                process::exit(Failure::timeout(timeout).say().into());
+            }
+        });
+    }
+
+    let connection = Arc::new(target.connect().map_err(|error| Failure::connect(&target, &error))?);
+    match request {
+        Some(request) => {
+            let sender = request.send(Arc::clone(&connection));
+            let answer = read_answer(&connection, include);
+            // A body that could not be read explains an answer that did not come.
+            match sender.try_recv() {
+                Ok(failure) if answer.is_err() => Err(failure),
+                _ => answer,
+            }
+        }
+        None => get_values(&connection),
+    }
+}
+
+/// Copies the answer while it comes, and judges by its status.
+fn read_answer(connection: &Socket, include: bool) -> Result<u8, Failure> {
+    let mut answer = Answer::new(io::stdout().lock(), include);
+    let end = each_event(connection, |event| match event {
+        ResponseEvent::Stdout { id: ID, content } => answer.stdout(content).map(|()| None),
+        ResponseEvent::StdoutEnd { id: ID } => {
+            answer.stdout_end();
+            Ok(None)
+        }
+        ResponseEvent::Stderr { id: ID, content } => {
+            let _ = io::stderr().write_all(content);
+            Ok(None)
+        }
+        ResponseEvent::StderrEnd { id: ID } => Ok(None),
+        ResponseEvent::End { id: ID, end } => Ok(Some(end)),
+        ResponseEvent::Values(_) | ResponseEvent::UnknownType(_) => Ok(None),
+        _ => Err(Failure::protocol("the application answers a request that it was not sent")),
+    })?;
+    answer.end(end)
+}
+
+/// Asks for the application's capacities and prints them.
+fn get_values(connection: &Socket) -> Result<u8, Failure> {
+    (&mut &*connection).write_all(&Values::QUERY).map_err(|error| lost(&error))?;
+    let values = each_event(connection, |event| match event {
+        ResponseEvent::Values(values) => Ok(Some(values)),
+        ResponseEvent::UnknownType(_) => Err(Failure::protocol("the application does not know FCGI_GET_VALUES")),
+        _ => Err(Failure::protocol("the application answers what was not asked")),
+    })?;
+    let mut text = String::new();
+    for (name, value) in [
+        ("FCGI_MAX_CONNS", values.max_conns),
+        ("FCGI_MAX_REQS", values.max_reqs),
+        ("FCGI_MPXS_CONNS", values.mpxs_conns.map(u32::from)),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!("{name}={value}\n"));
+        }
+    }
+    print(text.as_bytes())
+}
+
+/// Reads until `on_event` has what it looks for.
+fn each_event<T>(
+    mut connection: &Socket,
+    mut on_event: impl FnMut(ResponseEvent<'_>) -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
+    let mut decoder = ResponseDecoder::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = match connection.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            count => count.map_err(|error| lost(&error))?,
+        };
+        if count == 0 {
+            return Err(Failure::protocol("the application closed the connection before the end of its answer"));
+        }
+        let mut input = &buffer[..count];
+        while let Some(event) = decoder.next(&mut input).map_err(|error| Failure::protocol(error.to_string()))? {
+            if let Some(found) = on_event(event)? {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn lost(why: &io::Error) -> Failure {
+    Failure::protocol(format!("the connection was lost before the end of the answer: {}", Reason(why)))
+}
+
+fn print(text: &[u8]) -> Result<u8, Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(|error| not_printed(&error))?;
+    Ok(0)
+}
+
+fn not_printed(why: &io::Error) -> Failure {
+    Failure::protocol(format!("cannot write to stdout: {}", Reason(why)))
+}
+
+/// What the thread that sends has to say, if anything.
+type Sender = Receiver<Failure>;

@@ -1,0 +1,253 @@
+//! The command line, and the request it means.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
+
+use fcgi_proto::Role;
+
+use super::request::{Body, Params, Request};
+use super::{Failure, Target};
+use crate::duration;
+use crate::error::{Quoted, Reason};
+use crate::table::{Table, flag, value};
+
+/// How long the whole of it may take by default.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What was typed.
+#[derive(Debug, Default)]
+pub(super) struct Options {
+    method: Option<OsString>,
+    data: Vec<OsString>,
+    file: Option<OsString>,
+    params: Vec<OsString>,
+    role: Option<OsString>,
+    timeout: Option<OsString>,
+    pub(super) include: bool,
+    pub(super) get_values: bool,
+    pub(super) version: bool,
+    pub(super) help: bool,
+    words: Vec<OsString>,
+}
+
+const TABLE: Table<Options> = Table(&[
+    (
+        "The request",
+        &[
+            value("X", "method", "METHOD", |o, v| o.method = Some(v), "GET, or POST with -d"),
+            value("d", "data", "DATA", |o, v| o.data.push(v), "the body; @FILE reads it from there, @- from stdin"),
+            value("", "param", "NAME=VALUE", |o, v| o.params.push(v), "one more param, or another value of one"),
+            value("", "role", "ROLE", |o, v| o.role = Some(v), "responder (default), authorizer or filter"),
+            value("", "file", "FILE", |o, v| o.file = Some(v), "what a filter is to filter"),
+            flag("", "get-values", |o| o.get_values = true, "ask for the application's capacities instead"),
+        ],
+    ),
+    (
+        "The answer",
+        &[
+            flag("i", "include", |o| o.include = true, "print its header section, too"),
+            value("", "timeout", "TIME", |o, v| o.timeout = Some(v), "when to give up, or off (default 60s)"),
+        ],
+    ),
+    (
+        "This program",
+        &[
+            flag("v", "version", |o| o.version = true, "print the version"),
+            flag("h?", "help", |o| o.help = true, "print this help"),
+        ],
+    ),
+]);
+
+impl Options {
+    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Failure> {
+        let mut options = Options::default();
+        let parsed = TABLE.parse(args, &mut options, |o, word| o.words.push(word), |o| o.help || o.version);
+        parsed.map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(options)
+    }
+
+    pub(super) fn help() -> String {
+        format!(
+            "Usage: fcgi-get [options] TARGET [PATH[?QUERY]]\n\n\
+             Sends one FastCGI request to HOST:PORT, [IPV6]:PORT or unix:PATH, and prints the body of the answer.\n\
+             {}\n\
+             Exit status: 0 below 400, 22 above, 7 no connection, 28 too late, 1 no proper answer, 2 wrong usage.\n",
+            TABLE.help()
+        )
+    }
+
+    pub(super) fn target(&self) -> Result<Target, Failure> {
+        match &self.words[..] {
+            [] => Err(Failure::usage("no target given (HOST:PORT, [IPV6]:PORT or unix:PATH)")),
+            [target] | [target, _] => Target::parse(target),
+            [_, _, more, ..] => Err(Failure::usage(format!("{}: one target and one path are all", Quoted(more)))),
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Result<Option<Duration>, Failure> {
+        let Some(value) = &self.timeout else { return Ok(Some(TIMEOUT)) };
+        if value == "off" {
+            return Ok(None);
+        }
+        let time = value.to_str().and_then(duration::parse).ok_or_else(|| {
+            Failure::usage(format!("--timeout {}: not a time like 200ms, 5s or 10m, or off", Quoted(value)))
+        })?;
+        Ok(Some(time).filter(|time| !time.is_zero()))
+    }
+
+    pub(super) fn request(self) -> Result<Request, Failure> {
+        let role = self.role()?;
+        let method = self.method()?;
+        let (body, file) = (self.body(role, &method)?, self.file(role)?);
+        let path = self.words.get(1).map_or(&b"/"[..], |path| path.as_bytes());
+        let mut params = Params::new(&method, path);
+        if let Some(file) = &file {
+            params.set("FCGI_DATA_LAST_MOD", file.modified.to_string());
+            params.set("FCGI_DATA_LENGTH", file.length.to_string());
+        }
+        Ok(Request { role, params, overrides: self.overrides()?, body, data: file.map(|file| file.body) })
+    }
+
+    fn role(&self) -> Result<Role, Failure> {
+        let Some(value) = &self.role else { return Ok(Role::Responder) };
+        match value.as_bytes() {
+            b"responder" => Ok(Role::Responder),
+            b"authorizer" => Ok(Role::Authorizer),
+            b"filter" => Ok(Role::Filter),
+            _ => Err(Failure::usage(format!("--role {}: not responder, authorizer or filter", Quoted(value)))),
+        }
+    }
+
+    fn method(&self) -> Result<Vec<u8>, Failure> {
+        match &self.method {
+            None if self.data.is_empty() => Ok(b"GET".to_vec()),
+            None => Ok(b"POST".to_vec()),
+            Some(method) if !method.is_empty() && method.as_bytes().iter().all(u8::is_ascii_graphic) => {
+                Ok(method.as_bytes().to_vec())
+            }
+            Some(method) => Err(Failure::usage(format!("-X {}: not a method", Quoted(method)))),
+        }
+    }
+
+    /// Input is read only where it is clearly meant: a health check in a script's loop must not eat the script's.
+    fn body(&self, role: Role, method: &[u8]) -> Result<Option<Body>, Failure> {
+        let from = |data: &OsStr| data.as_bytes().strip_prefix(b"@").map(|name| OsStr::from_bytes(name).to_owned());
+        if role == Role::Authorizer {
+            let given = self.data.first().map(|_| Failure::usage("-d: an authorizer is sent no body"));
+            return given.map_or(Ok(None), Err);
+        }
+        match &self.data[..] {
+            [] if matches!(method, b"POST" | b"PUT" | b"PATCH") && !io::stdin().is_terminal() => {
+                Body::stdin().map(Some)
+            }
+            [] => Ok(None),
+            [data] => match from(data) {
+                Some(name) if name == "-" => Body::stdin().map(Some),
+                Some(name) => open("-d", &name).and_then(Body::file).map(Some),
+                None => Ok(Some(Body::bytes(data.as_bytes().to_vec()))),
+            },
+            several if several.iter().any(|data| from(data).is_some()) => {
+                Err(Failure::usage("-d: only one, if it is a file"))
+            }
+            several => Ok(Some(Body::bytes(several.join(OsStr::new("&")).into_vec()))),
+        }
+    }
+
+    fn file(&self, role: Role) -> Result<Option<FilterFile>, Failure> {
+        match (&self.file, role) {
+            (None, Role::Filter) => Err(Failure::usage("--file: a filter needs something to filter")),
+            (Some(name), Role::Filter) => FilterFile::open(name).map(Some),
+            (Some(_), _) => Err(Failure::usage("--file: only a filter is sent one")),
+            (None, _) => Ok(None),
+        }
+    }
+
+    fn overrides(&self) -> Result<Params, Failure> {
+        let mut params = Params::default();
+        for param in &self.params {
+            let bytes = param.as_bytes();
+            match bytes.iter().position(|&byte| byte == b'=') {
+                None | Some(0) => return Err(Failure::usage(format!("--param {}: not NAME=VALUE", Quoted(param)))),
+                Some(at) => params.set(&bytes[..at], &bytes[at + 1..]),
+            }
+        }
+        Ok(params)
+    }
+}
+
+/// What a filter is to filter.
+struct FilterFile {
+    body: Body,
+    length: u64,
+    modified: u64,
+}
+
+impl FilterFile {
+    fn open(name: &OsStr) -> Result<Self, Failure> {
+        let file = open("--file", name)?;
+        let about = file.metadata().ok().filter(|about| about.is_file());
+        let about = about.ok_or_else(|| Failure::usage(format!("--file {}: not a regular file", Quoted(name))))?;
+        let modified = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(FilterFile {
+            body: Body::file(file)?,
+            length: about.len(),
+            modified: modified.map_or(0, |time| time.as_secs()),
+        })
+    }
+}
+
+fn open(option: &str, name: &OsStr) -> Result<File, Failure> {
+    File::open(name).map_err(|error| Failure::usage(format!("{option} {}: {}", Quoted(name), Reason(&error))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuses(line: &str, message: &str) {
+        let options = Options::parse(line.split(' ').map(OsString::from));
+        let failure = options.and_then(|options| {
+            options.target()?;
+            options.timeout()?;
+            options.request().map(|_| ())
+        });
+        assert_eq!(failure, Err(Failure::usage(message)), "{line}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        refuses("--bogus", "invalid option '--bogus'");
+        refuses("-i", "no target given (HOST:PORT, [IPV6]:PORT or unix:PATH)");
+        refuses("a:1 / more", "'more': one target and one path are all");
+        refuses("a:1 --timeout soon", "--timeout 'soon': not a time like 200ms, 5s or 10m, or off");
+        refuses("a:1 --role judge", "--role 'judge': not responder, authorizer or filter");
+        refuses("a:1 --role authorizer -d x", "-d: an authorizer is sent no body");
+        refuses("a:1 --role filter", "--file: a filter needs something to filter");
+        refuses("a:1 --file /etc/passwd", "--file: only a filter is sent one");
+        refuses("a:1 --role filter --file /dev/null", "--file '/dev/null': not a regular file");
+        refuses("a:1 --param NAME", "--param 'NAME': not NAME=VALUE");
+        refuses("a:1 --param =x", "--param '=x': not NAME=VALUE");
+        refuses("a:1 -d @/missing", "-d '/missing': No such file or directory");
+        refuses("a:1 -d a -d @/etc/passwd", "-d: only one, if it is a file");
+        refuses("a:1 -X ", "-X '': not a method");
+    }
+
+    #[test]
+    fn the_time_may_be_off() {
+        let timeout = |value: &str| Options { timeout: Some(value.into()), ..Options::default() }.timeout();
+        assert_eq!(timeout("off"), Ok(None));
+        assert_eq!(timeout("0"), Ok(None));
+        assert_eq!(timeout("200ms"), Ok(Some(Duration::from_millis(200))));
+        assert_eq!(Options::default().timeout(), Ok(Some(TIMEOUT)));
+    }
+
+    #[test]
+    fn the_help_names_every_option_in_short_lines() {
+        let help = Options::help();
+        assert!(TABLE.rows().all(|row| help.contains(&format!("--{}", row.long))));
+        assert!(help.lines().all(|line| line.len() <= 110), "{help}");
+    }
+}
