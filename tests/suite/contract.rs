@@ -30,7 +30,7 @@ const SLEEP: &str = "/bin/sleep 1000";
 const NOBODY: u32 = 65534;
 
 /// A private folder from which the program under test is started.
-struct Case {
+pub(crate) struct Case {
     dir: TempDir,
     program: PathBuf,
     /// Where the program is, unless it is another's.
@@ -40,7 +40,7 @@ struct Case {
 }
 
 impl Case {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::called_by("exec")
     }
 
@@ -81,16 +81,21 @@ impl Case {
         copy
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The program under test.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         fs::create_dir_all(self.path(name)).expect("a folder");
         self.path(name)
     }
 
-    fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
         fs::write(self.path(name), text).expect("a file");
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).expect("the file is ours");
         self.path(name)
@@ -98,7 +103,7 @@ impl Case {
 
     /// Mode, owner and group of a file.
     #[track_caller]
-    fn owner(&self, name: &str) -> (u32, u32, u32) {
+    pub(crate) fn owner(&self, name: &str) -> (u32, u32, u32) {
         let file = fs::symlink_metadata(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         (file.mode() & 0o7777, file.uid(), file.gid())
     }
@@ -122,7 +127,7 @@ impl Case {
 
     /// Starts the program and waits until it has ended.
     #[track_caller]
-    fn run(&self, line: &str) -> Ended {
+    pub(crate) fn run(&self, line: &str) -> Ended {
         self.run_words(words(line))
     }
 
@@ -186,11 +191,11 @@ fn words(line: &str) -> impl Iterator<Item = &str> + Clone {
 
 /// What one run of the program said and left running.
 #[derive(Debug)]
-struct Ended {
-    status: i32,
+pub(crate) struct Ended {
+    pub(crate) status: i32,
     stdout: String,
     stderr: String,
-    children: Vec<Child>,
+    pub(crate) children: Vec<Child>,
 }
 
 impl Ended {
@@ -215,7 +220,7 @@ impl Ended {
 
 /// A child that was left running, seen through /proc.
 #[derive(Debug)]
-struct Child(Stray);
+pub(crate) struct Child(Stray);
 
 impl Child {
     fn adopt(pid: u32) -> Self {
@@ -291,6 +296,6 @@ fn make_fifo(path: &Path) {
 }
 
 /// A name as a program gets it.
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
