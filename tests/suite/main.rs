@@ -15,6 +15,7 @@ mod get;
 mod hello;
 mod launcher;
 mod once;
+mod man;
 mod readme;
 mod roles;
 mod servers;
