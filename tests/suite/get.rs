@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
@@ -170,6 +171,12 @@ fn answered(bytes: Vec<u8>) -> Ended {
         connection.send(&bytes);
     });
     fake.run(&["/"]).0
+}
+
+/// A pipe that no other test's child holds open.
+fn pipe() -> (OwnedFd, fs::File) {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    (reader, writer.into())
 }
 
 // ------------------------------------------------------------------------------------------- with applications
@@ -379,7 +386,7 @@ fn input_is_not_read_unasked() {
         connection.send(&answer(b"A: b\n\n"));
     });
     let loops = format!("{} {}; cat", Program::ours("fcgi-get").path().display(), fake.address);
-    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let (reader, mut writer) = pipe();
     writer.write_all(b"the script's").expect("room in a pipe");
     drop(writer);
     Ended::of(Command::new("/bin/sh").args(["-c", &loops]).stdin(reader)).is(0, "the script's", "");
@@ -394,7 +401,7 @@ fn a_piped_body_has_a_length_if_it_is_short() {
             connection.send(&answer(b"A: b\n\n"));
             request
         });
-        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let (reader, mut writer) = pipe();
         let body: Vec<u8> = (0..length).map(|index: u32| (index % 251) as u8).collect();
         let request = thread::scope(|scope| {
             scope.spawn(|| {
@@ -684,7 +691,7 @@ fn a_full_queue_is_status_28() {
 #[test]
 fn a_body_that_does_not_come_is_status_28() {
     let fake = Fake::start(|mut connection| connection.expect_closed());
-    let (reader, _writer) = std::io::pipe().expect("a pipe");
+    let (reader, _writer) = pipe();
     late(&Ended::of(fake.get().args(["--timeout", "300ms", "-d", "@-"]).stdin(reader)), "");
     fake.thread.join().expect("the connection was closed");
 }
