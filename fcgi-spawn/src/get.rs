@@ -20,13 +20,14 @@ use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
 
 use fcgi_proto::{ResponseDecoder, ResponseEvent, Values};
 use socket2::Socket;
 
+use crate::Error;
 use crate::duration::Human;
 use crate::error::Reason;
+use crate::launcher::or_say;
 use answer::Answer;
 use options::Options;
 use request::ID;
@@ -38,34 +39,14 @@ pub const NAME: &str = "fcgi-get";
 /// Read from the connection at once.
 const BUFFER: usize = 64 * 1024;
 
-/// Why there is no answer to judge by: an exit status, and a line for a person.
-#[derive(Debug, PartialEq, Eq)]
-struct Failure {
-    status: u8,
-    message: String,
+/// Wrong words on the command line.
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(message).with_exit_status(2)
 }
 
-impl Failure {
-    fn usage(message: impl Into<String>) -> Self {
-        Failure { status: 2, message: message.into() }
-    }
-
-    fn connect(target: &Target, why: &io::Error) -> Self {
-        Failure { status: 7, message: format!("cannot connect to {target}: {}", Reason(why)) }
-    }
-
-    fn protocol(message: impl Into<String>) -> Self {
-        Failure { status: 1, message: message.into() }
-    }
-
-    fn timeout(time: Duration) -> Self {
-        Failure { status: 28, message: format!("no complete answer after {}", Human(time)) }
-    }
-
-    fn say(&self) -> u8 {
-        let _ = writeln!(io::stderr(), "{NAME}: {}", self.message);
-        self.status
-    }
+/// No proper answer.
+fn protocol(message: impl Into<String>) -> Error {
+    Error::new(message).with_exit_status(1)
 }
 
 /// The whole program `fcgi-get`, given its arguments with the name it was called by in front.
@@ -73,11 +54,10 @@ impl Failure {
 /// It writes the body of the answer to stdout and what the application logs to stderr, and returns the exit status.
 /// When the time is over it ends the process.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let status = get(args.into_iter().skip(1)).unwrap_or_else(|failure| failure.say());
-    ExitCode::from(status)
+    ExitCode::from(or_say(NAME, get(args.into_iter().skip(1))))
 }
 
-fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
+fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Error> {
     let options = Options::parse(args)?;
     if options.help {
         return print(Options::help().as_bytes());
@@ -87,27 +67,31 @@ fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
     }
     let target = options.target()?;
     let timeout = options.timeout()?;
-    let include = options.include;
-    let request = if options.get_values { None } else { Some(options.request()?) };
 
     // Ends the process unless this function ends before.
     let (_in_time, ended) = mpsc::channel::<()>();
     if let Some(timeout) = timeout {
         thread::spawn(move || {
             if ended.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
-                process::exit(Failure::timeout(timeout).say().into());
+                let late = Error::new(format!("no complete answer after {}", Human(timeout))).with_exit_status(28);
+                process::exit(or_say(NAME, Err(late)).into());
             }
         });
     }
 
-    let connection = Arc::new(target.connect().map_err(|error| Failure::connect(&target, &error))?);
+    let include = options.include;
+    let request = if options.get_values { None } else { Some(options.request()?) };
+    let connection = target
+        .connect()
+        .map_err(|error| Error::new(format!("cannot connect to {target}: {}", Reason(&error))).with_exit_status(7))?;
+    let connection = Arc::new(connection);
     match request {
         Some(request) => {
             let sender = request.send(Arc::clone(&connection));
             let answer = read_answer(&connection, include);
             // A body that could not be read explains an answer that did not come.
             match sender.try_recv() {
-                Ok(failure) if answer.is_err() => Err(failure),
+                Ok(error) if answer.is_err() => Err(error),
                 _ => answer,
             }
         }
@@ -116,7 +100,7 @@ fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
 }
 
 /// Copies the answer while it comes, and judges by its status.
-fn read_answer(connection: &Socket, include: bool) -> Result<u8, Failure> {
+fn read_answer(connection: &Socket, include: bool) -> Result<u8, Error> {
     let mut answer = Answer::new(io::stdout().lock(), include);
     let end = each_event(connection, |event| match event {
         ResponseEvent::Stdout { id: ID, content } => answer.stdout(content).map(|()| None),
@@ -131,18 +115,18 @@ fn read_answer(connection: &Socket, include: bool) -> Result<u8, Failure> {
         ResponseEvent::StderrEnd { id: ID } => Ok(None),
         ResponseEvent::End { id: ID, end } => Ok(Some(end)),
         ResponseEvent::Values(_) | ResponseEvent::UnknownType(_) => Ok(None),
-        _ => Err(Failure::protocol("the application answers a request that it was not sent")),
+        _ => Err(protocol("the application answers a request that it was not sent")),
     })?;
     answer.end(end)
 }
 
 /// Asks for the application's capacities and prints them.
-fn get_values(connection: &Socket) -> Result<u8, Failure> {
+fn get_values(connection: &Socket) -> Result<u8, Error> {
     (&mut &*connection).write_all(&Values::QUERY).map_err(|error| lost(&error))?;
     let values = each_event(connection, |event| match event {
         ResponseEvent::Values(values) => Ok(Some(values)),
-        ResponseEvent::UnknownType(_) => Err(Failure::protocol("the application does not know FCGI_GET_VALUES")),
-        _ => Err(Failure::protocol("the application answers what was not asked")),
+        ResponseEvent::UnknownType(_) => Err(protocol("the application does not know FCGI_GET_VALUES")),
+        _ => Err(protocol("the application answers what was not asked")),
     })?;
     let mut text = String::new();
     for (name, value) in [
@@ -160,8 +144,8 @@ fn get_values(connection: &Socket) -> Result<u8, Failure> {
 /// Reads until `on_event` has what it looks for.
 fn each_event<T>(
     mut connection: &Socket,
-    mut on_event: impl FnMut(ResponseEvent<'_>) -> Result<Option<T>, Failure>,
-) -> Result<T, Failure> {
+    mut on_event: impl FnMut(ResponseEvent<'_>) -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
     let mut decoder = ResponseDecoder::new();
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -170,10 +154,10 @@ fn each_event<T>(
             count => count.map_err(|error| lost(&error))?,
         };
         if count == 0 {
-            return Err(Failure::protocol("the application closed the connection before the end of its answer"));
+            return Err(protocol("the application closed the connection before the end of its answer"));
         }
         let mut input = &buffer[..count];
-        while let Some(event) = decoder.next(&mut input).map_err(|error| Failure::protocol(error.to_string()))? {
+        while let Some(event) = decoder.next(&mut input).map_err(|error| protocol(error.to_string()))? {
             if let Some(found) = on_event(event)? {
                 return Ok(found);
             }
@@ -181,19 +165,19 @@ fn each_event<T>(
     }
 }
 
-fn lost(why: &io::Error) -> Failure {
-    Failure::protocol(format!("the connection was lost before the end of the answer: {}", Reason(why)))
+fn lost(why: &io::Error) -> Error {
+    protocol(format!("the connection was lost before the end of the answer: {}", Reason(why)))
 }
 
-fn print(text: &[u8]) -> Result<u8, Failure> {
+fn print(text: &[u8]) -> Result<u8, Error> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text).and_then(|()| stdout.flush()).map_err(|error| not_printed(&error))?;
     Ok(0)
 }
 
-fn not_printed(why: &io::Error) -> Failure {
-    Failure::protocol(format!("cannot write to stdout: {}", Reason(why)))
+fn not_printed(why: &io::Error) -> Error {
+    protocol(format!("cannot write to stdout: {}", Reason(why)))
 }
 
 /// What the thread that sends has to say, if anything.
-type Sender = Receiver<Failure>;
+type Sender = Receiver<Error>;

@@ -37,7 +37,7 @@ fn name(called: Option<OsString>) -> String {
 }
 
 /// The exit status of what was done, or of why not, which is said.
-fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
+pub(crate) fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "{name}: {error}");
         error.exit_status()

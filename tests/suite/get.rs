@@ -697,6 +697,26 @@ fn a_body_that_does_not_come_is_status_28() {
 }
 
 #[test]
+fn a_pipe_that_nobody_opens_is_status_28() {
+    let dir = temp_dir();
+    assert!(Command::new("mkfifo").arg(dir.path().join("fifo")).status().is_ok_and(|status| status.success()));
+    let body = format!("@{}/fifo", dir.path().display());
+    late(&Ended::of(get().args(["--timeout", "300ms", "-d", &body, "unix:/missing"])), "");
+}
+
+/// Nobody reads what it prints.
+#[test]
+fn an_output_that_stands_still_is_status_28() {
+    let (app, _dir) = hello();
+    let (_reader, writer) = pipe();
+    let mut command = get();
+    command.args(["--timeout", "300ms", "-d", &"x".repeat(100_000), &app.address.to_string(), "/echo"]);
+    let mut child = command.stdout(writer).stderr(Stdio::null()).spawn().expect("it starts");
+    let status = eventually("its end", || child.try_wait().expect("it is ours"));
+    assert_eq!(status.code(), Some(28));
+}
+
+#[test]
 fn capacities_that_nobody_tells_are_failures() {
     let unknown = wire::record(wire::UNKNOWN_TYPE, 0, &[wire::GET_VALUES, 0, 0, 0, 0, 0, 0, 0]);
     for (bytes, why) in [(unknown, "does not know"), (Vec::new(), "before the end"), (end(0), "not asked")] {

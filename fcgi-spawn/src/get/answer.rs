@@ -4,7 +4,8 @@ use std::io::Write;
 
 use fcgi_proto::{EndRequest, ProtocolStatus};
 
-use super::{Failure, not_printed};
+use super::{not_printed, protocol};
+use crate::Error;
 
 /// The longest header section, in bytes.
 const MAX_HEAD: usize = 256 * 1024;
@@ -26,9 +27,9 @@ impl<W: Write> Answer<W> {
     }
 
     /// More of it.
-    pub(super) fn stdout(&mut self, content: &[u8]) -> Result<(), Failure> {
+    pub(super) fn stdout(&mut self, content: &[u8]) -> Result<(), Error> {
         if self.ended {
-            return Err(Failure::protocol("the application sent more after the end of its answer"));
+            return Err(protocol("the application sent more after the end of its answer"));
         }
         if self.status.is_some() {
             return self.print(content);
@@ -40,7 +41,7 @@ impl<W: Write> Answer<W> {
             return if self.head.len() <= MAX_HEAD {
                 Ok(())
             } else {
-                Err(Failure::protocol(format!("the header section is longer than {MAX_HEAD} bytes")))
+                Err(protocol(format!("the header section is longer than {MAX_HEAD} bytes")))
             };
         };
         let head = std::mem::take(&mut self.head);
@@ -54,8 +55,8 @@ impl<W: Write> Answer<W> {
     }
 
     /// The exit status.
-    pub(super) fn end(self, end: EndRequest) -> Result<u8, Failure> {
-        let refused = |why| Err(Failure::protocol(format!("the application refused the request: {why}")));
+    pub(super) fn end(self, end: EndRequest) -> Result<u8, Error> {
+        let refused = |why| Err(protocol(format!("the application refused the request: {why}")));
         match end.protocol_status {
             ProtocolStatus::RequestComplete => {}
             ProtocolStatus::CantMpxConn => return refused("FCGI_CANT_MPX_CONN"),
@@ -66,12 +67,12 @@ impl<W: Write> Answer<W> {
         match self.status {
             Some(..400) => Ok(0),
             Some(_) => Ok(22),
-            None if self.head.is_empty() => Err(Failure::protocol("the application answered nothing")),
-            None => Err(Failure::protocol("the answer ended in its header section")),
+            None if self.head.is_empty() => Err(protocol("the application answered nothing")),
+            None => Err(protocol("the answer ended in its header section")),
         }
     }
 
-    fn print(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn print(&mut self, bytes: &[u8]) -> Result<(), Error> {
         // Flushed, so that a slow answer is seen as it comes.
         self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(|error| not_printed(&error))
     }
@@ -92,11 +93,11 @@ fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The value of `Status`, 200 without one. RFC 3875, section 6.3.3.
-fn status(head: &[u8]) -> Result<u16, Failure> {
+fn status(head: &[u8]) -> Result<u16, Error> {
     let mut status = 200;
     let mut headers = 0;
     for line in head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
-        let bad = || Failure::protocol(format!("not a header: {}", line.escape_ascii()));
+        let bad = || protocol(format!("not a header: {}", line.escape_ascii()));
         let at = line.iter().position(|&byte| byte == b':').filter(|&at| at > 0).ok_or_else(bad)?;
         headers += 1;
         if line[..at].eq_ignore_ascii_case(b"Status") {
@@ -106,7 +107,7 @@ fn status(head: &[u8]) -> Result<u16, Failure> {
             status = number.filter(|number| code.len() == 3 && (100..=999).contains(number)).ok_or_else(bad)?;
         }
     }
-    if headers == 0 { Err(Failure::protocol("the answer has no header")) } else { Ok(status) }
+    if headers == 0 { Err(protocol("the answer has no header")) } else { Ok(status) }
 }
 
 #[cfg(test)]
@@ -122,7 +123,7 @@ mod tests {
             let mut out = Vec::new();
             let mut answer = Answer::new(&mut out, false);
             answer.stdout(&bytes[..cut]).and_then(|()| answer.stdout(&bytes[cut..])).expect("a proper answer");
-            assert_eq!(answer.end(COMPLETE), Ok(exit), "cut at {cut}");
+            assert_eq!(answer.end(COMPLETE).expect("a proper answer"), exit, "cut at {cut}");
             assert_eq!(out, body, "cut at {cut}");
         }
     }
@@ -130,8 +131,8 @@ mod tests {
     #[track_caller]
     fn refuses(bytes: &[u8], message: &str) {
         let mut answer = Answer::new(Vec::new(), false);
-        let failure = answer.stdout(bytes).and_then(|()| answer.end(COMPLETE));
-        assert_eq!(failure, Err(Failure::protocol(message)));
+        let error = answer.stdout(bytes).and_then(|()| answer.end(COMPLETE)).expect_err(message);
+        assert_eq!((error.to_string(), error.exit_status()), (message.into(), 1));
     }
 
     #[test]
@@ -172,8 +173,9 @@ mod tests {
             (ProtocolStatus::UnknownRole, "FCGI_UNKNOWN_ROLE"),
             (ProtocolStatus::Other(9), "protocolStatus 9"),
         ] {
-            let message = format!("the application refused the request: {name}");
-            assert_eq!(end(status), Err(Failure::protocol(message)));
+            let error = end(status).expect_err(name);
+            assert_eq!(error.to_string(), format!("the application refused the request: {name}"));
+            assert_eq!(error.exit_status(), 1);
         }
     }
 }

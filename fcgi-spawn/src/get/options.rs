@@ -9,7 +9,8 @@ use std::time::Duration;
 use fcgi_proto::Role;
 
 use super::request::{Body, Params, Request};
-use super::{Failure, Target};
+use super::{Target, usage};
+use crate::Error;
 use crate::duration;
 use crate::error::{Quoted, Reason};
 use crate::table::{Table, flag, value};
@@ -62,10 +63,10 @@ const TABLE: Table<Options> = Table(&[
 ]);
 
 impl Options {
-    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Failure> {
+    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut options = Options::default();
         let parsed = TABLE.parse(args, &mut options, |o, word| o.words.push(word), |o| o.help || o.version);
-        parsed.map_err(|error| Failure::usage(error.to_string()))?;
+        parsed.map_err(|error| usage(error.to_string()))?;
         Ok(options)
     }
 
@@ -79,26 +80,27 @@ impl Options {
         )
     }
 
-    pub(super) fn target(&self) -> Result<Target, Failure> {
+    pub(super) fn target(&self) -> Result<Target, Error> {
         match &self.words[..] {
-            [] => Err(Failure::usage("no target given (HOST:PORT, [IPV6]:PORT or unix:PATH)")),
+            [] => Err(usage("no target given (HOST:PORT, [IPV6]:PORT or unix:PATH)")),
             [target] | [target, _] => Target::parse(target),
-            [_, _, more, ..] => Err(Failure::usage(format!("{}: one target and one path are all", Quoted(more)))),
+            [_, _, more, ..] => Err(usage(format!("{}: one target and one path are all", Quoted(more)))),
         }
     }
 
-    pub(super) fn timeout(&self) -> Result<Option<Duration>, Failure> {
+    pub(super) fn timeout(&self) -> Result<Option<Duration>, Error> {
         let Some(value) = &self.timeout else { return Ok(Some(TIMEOUT)) };
         if value == "off" {
             return Ok(None);
         }
-        let time = value.to_str().and_then(duration::parse).ok_or_else(|| {
-            Failure::usage(format!("--timeout {}: not a time like 200ms, 5s or 10m, or off", Quoted(value)))
-        })?;
+        let time = value
+            .to_str()
+            .and_then(duration::parse)
+            .ok_or_else(|| usage(format!("--timeout {}: not a time like 200ms, 5s or 10m, or off", Quoted(value))))?;
         Ok(Some(time).filter(|time| !time.is_zero()))
     }
 
-    pub(super) fn request(self) -> Result<Request, Failure> {
+    pub(super) fn request(self) -> Result<Request, Error> {
         let role = self.role()?;
         let method = self.method()?;
         let (body, file) = (self.body(role, &method)?, self.file(role)?);
@@ -111,32 +113,32 @@ impl Options {
         Ok(Request { role, params, overrides: self.overrides()?, body, data: file.map(|file| file.body) })
     }
 
-    fn role(&self) -> Result<Role, Failure> {
+    fn role(&self) -> Result<Role, Error> {
         let Some(value) = &self.role else { return Ok(Role::Responder) };
         match value.as_bytes() {
             b"responder" => Ok(Role::Responder),
             b"authorizer" => Ok(Role::Authorizer),
             b"filter" => Ok(Role::Filter),
-            _ => Err(Failure::usage(format!("--role {}: not responder, authorizer or filter", Quoted(value)))),
+            _ => Err(usage(format!("--role {}: not responder, authorizer or filter", Quoted(value)))),
         }
     }
 
-    fn method(&self) -> Result<Vec<u8>, Failure> {
+    fn method(&self) -> Result<Vec<u8>, Error> {
         match &self.method {
             None if self.data.is_empty() => Ok(b"GET".to_vec()),
             None => Ok(b"POST".to_vec()),
             Some(method) if !method.is_empty() && method.as_bytes().iter().all(u8::is_ascii_graphic) => {
                 Ok(method.as_bytes().to_vec())
             }
-            Some(method) => Err(Failure::usage(format!("-X {}: not a method", Quoted(method)))),
+            Some(method) => Err(usage(format!("-X {}: not a method", Quoted(method)))),
         }
     }
 
     /// Input is read only where it is clearly meant: a health check in a script's loop must not eat the script's.
-    fn body(&self, role: Role, method: &[u8]) -> Result<Option<Body>, Failure> {
+    fn body(&self, role: Role, method: &[u8]) -> Result<Option<Body>, Error> {
         let from = |data: &OsStr| data.as_bytes().strip_prefix(b"@").map(|name| OsStr::from_bytes(name).to_owned());
         if role == Role::Authorizer {
-            let given = self.data.first().map(|_| Failure::usage("-d: an authorizer is sent no body"));
+            let given = self.data.first().map(|_| usage("-d: an authorizer is sent no body"));
             return given.map_or(Ok(None), Err);
         }
         match &self.data[..] {
@@ -149,28 +151,26 @@ impl Options {
                 Some(name) => open("-d", &name).and_then(Body::file).map(Some),
                 None => Ok(Some(Body::bytes(data.as_bytes().to_vec()))),
             },
-            several if several.iter().any(|data| from(data).is_some()) => {
-                Err(Failure::usage("-d: only one, if it is a file"))
-            }
+            several if several.iter().any(|data| from(data).is_some()) => Err(usage("-d: only one, if it is a file")),
             several => Ok(Some(Body::bytes(several.join(OsStr::new("&")).into_vec()))),
         }
     }
 
-    fn file(&self, role: Role) -> Result<Option<FilterFile>, Failure> {
+    fn file(&self, role: Role) -> Result<Option<FilterFile>, Error> {
         match (&self.file, role) {
-            (None, Role::Filter) => Err(Failure::usage("--file: a filter needs something to filter")),
+            (None, Role::Filter) => Err(usage("--file: a filter needs something to filter")),
             (Some(name), Role::Filter) => FilterFile::open(name).map(Some),
-            (Some(_), _) => Err(Failure::usage("--file: only a filter is sent one")),
+            (Some(_), _) => Err(usage("--file: only a filter is sent one")),
             (None, _) => Ok(None),
         }
     }
 
-    fn overrides(&self) -> Result<Params, Failure> {
+    fn overrides(&self) -> Result<Params, Error> {
         let mut params = Params::default();
         for param in &self.params {
             let bytes = param.as_bytes();
             match bytes.iter().position(|&byte| byte == b'=') {
-                None | Some(0) => return Err(Failure::usage(format!("--param {}: not NAME=VALUE", Quoted(param)))),
+                None | Some(0) => return Err(usage(format!("--param {}: not NAME=VALUE", Quoted(param)))),
                 Some(at) => params.set(&bytes[..at], &bytes[at + 1..]),
             }
         }
@@ -186,10 +186,10 @@ struct FilterFile {
 }
 
 impl FilterFile {
-    fn open(name: &OsStr) -> Result<Self, Failure> {
+    fn open(name: &OsStr) -> Result<Self, Error> {
         let file = open("--file", name)?;
         let about = file.metadata().ok().filter(|about| about.is_file());
-        let about = about.ok_or_else(|| Failure::usage(format!("--file {}: not a regular file", Quoted(name))))?;
+        let about = about.ok_or_else(|| usage(format!("--file {}: not a regular file", Quoted(name))))?;
         let modified = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         Ok(FilterFile {
             body: Body::file(file)?,
@@ -199,8 +199,8 @@ impl FilterFile {
     }
 }
 
-fn open(option: &str, name: &OsStr) -> Result<File, Failure> {
-    File::open(name).map_err(|error| Failure::usage(format!("{option} {}: {}", Quoted(name), Reason(&error))))
+fn open(option: &str, name: &OsStr) -> Result<File, Error> {
+    File::open(name).map_err(|error| usage(format!("{option} {}: {}", Quoted(name), Reason(&error))))
 }
 
 #[cfg(test)]
@@ -209,12 +209,13 @@ mod tests {
 
     fn refuses(line: &str, message: &str) {
         let options = Options::parse(line.split(' ').map(OsString::from));
-        let failure = options.and_then(|options| {
+        let request = options.and_then(|options| {
             options.target()?;
             options.timeout()?;
-            options.request().map(|_| ())
+            options.request()
         });
-        assert_eq!(failure, Err(Failure::usage(message)), "{line}");
+        let error = request.expect_err(line);
+        assert_eq!((error.to_string(), error.exit_status()), (message.into(), 2), "{line}");
     }
 
     #[test]
@@ -237,11 +238,13 @@ mod tests {
 
     #[test]
     fn the_time_may_be_off() {
-        let timeout = |value: &str| Options { timeout: Some(value.into()), ..Options::default() }.timeout();
-        assert_eq!(timeout("off"), Ok(None));
-        assert_eq!(timeout("0"), Ok(None));
-        assert_eq!(timeout("200ms"), Ok(Some(Duration::from_millis(200))));
-        assert_eq!(Options::default().timeout(), Ok(Some(TIMEOUT)));
+        let timeout = |value: Option<&str>| {
+            let options = Options { timeout: value.map(OsString::from), ..Options::default() };
+            options.timeout().expect("a proper time")
+        };
+        assert_eq!((timeout(Some("off")), timeout(Some("0"))), (None, None));
+        assert_eq!(timeout(Some("200ms")), Some(Duration::from_millis(200)));
+        assert_eq!(timeout(None), Some(TIMEOUT));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::thread;
 use fcgi_proto::{BeginRequest, Header, Pair, RecordType, Role, records};
 use socket2::Socket;
 
-use super::{Failure, Sender};
+use super::{Sender, usage};
+use crate::Error;
 use crate::error::Reason;
 
 /// Every connection has one request.
@@ -105,7 +106,7 @@ impl Body {
     }
 
     /// From where the file is now to its end.
-    pub(super) fn file(mut file: File) -> Result<Self, Failure> {
+    pub(super) fn file(mut file: File) -> Result<Self, Error> {
         let about = file.metadata().map_err(|error| unreadable(&error))?;
         let length = match io::Seek::stream_position(&mut file) {
             Ok(at) if about.is_file() => Some(about.len().saturating_sub(at)),
@@ -114,7 +115,7 @@ impl Body {
         Ok(Body { bytes: Box::new(file), length })
     }
 
-    pub(super) fn stdin() -> Result<Self, Failure> {
+    pub(super) fn stdin() -> Result<Self, Error> {
         let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| unreadable(&error))?;
         Body::file(stdin.into())
     }
@@ -132,8 +133,8 @@ impl Body {
     }
 }
 
-fn unreadable(why: &io::Error) -> Failure {
-    Failure::usage(format!("cannot read the body: {}", Reason(why)))
+fn unreadable(why: &io::Error) -> Error {
+    usage(format!("cannot read the body: {}", Reason(why)))
 }
 
 impl Request {
@@ -143,15 +144,15 @@ impl Request {
     pub(super) fn send(self, connection: Arc<Socket>) -> Sender {
         let (failed, sender) = mpsc::channel();
         thread::spawn(move || {
-            if let Err(failure) = self.write(&mut &*connection) {
-                let _ = failed.send(failure);
+            if let Err(error) = self.write(&mut &*connection) {
+                let _ = failed.send(error);
                 let _ = connection.shutdown(Shutdown::Both);
             }
         });
         sender
     }
 
-    fn write(mut self, connection: &mut impl Write) -> Result<(), Failure> {
+    fn write(mut self, connection: &mut impl Write) -> Result<(), Error> {
         let body = self.body.take().map(Body::read_ahead).transpose().map_err(|error| unreadable(&error))?;
         if let Some(body) = &body {
             self.params.set("CONTENT_TYPE", "application/x-www-form-urlencoded");
@@ -183,7 +184,7 @@ impl Request {
 }
 
 /// Writes a whole stream: its records, then the empty one that ends it. Says whether the application takes more.
-fn stream(kind: RecordType, body: Option<Body>, connection: &mut impl Write) -> Result<bool, Failure> {
+fn stream(kind: RecordType, body: Option<Body>, connection: &mut impl Write) -> Result<bool, Error> {
     let mut buffer = vec![0; Header::LEN + PIECE];
     let mut left = body.as_ref().and_then(|body| body.length);
     let mut bytes = body.map_or_else(|| Box::new(io::empty()) as _, |body| body.bytes);
@@ -194,7 +195,7 @@ fn stream(kind: RecordType, body: Option<Body>, connection: &mut impl Write) -> 
             count => count.map_err(|error| unreadable(&error))?,
         };
         if count == 0 && left.is_some_and(|left| left > 0) {
-            return Err(Failure::usage("the body became shorter while it was read"));
+            return Err(usage("the body became shorter while it was read"));
         }
         left = left.map(|left| left - count as u64);
         let header = Header::new(kind, ID, count as u16); // at most PIECE

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Failure;
+use super::usage;
+use crate::Error;
 use crate::error::Quoted;
 
 /// `HOST:PORT`, `[IPV6]:PORT`, `unix:PATH`, or `unix:@NAME` for an abstract socket.
@@ -20,7 +21,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn parse(text: &OsStr) -> Result<Self, Failure> {
+    pub(super) fn parse(text: &OsStr) -> Result<Self, Error> {
         if let Some(path) = text.as_bytes().strip_prefix(b"unix:").filter(|path| !path.is_empty()) {
             return Ok(Target::Unix(OsStr::from_bytes(path).into()));
         }
@@ -31,7 +32,7 @@ impl Target {
             let port = port.parse().ok().filter(|&port| digits && port != 0)?;
             (!host.is_empty()).then(|| Target::Tcp { host: host.to_owned(), port })
         });
-        tcp.ok_or_else(|| Failure::usage(format!("{}: not HOST:PORT, [IPV6]:PORT or unix:PATH", Quoted(text))))
+        tcp.ok_or_else(|| usage(format!("{}: not HOST:PORT, [IPV6]:PORT or unix:PATH", Quoted(text))))
     }
 
     /// A blocking connection; of several addresses of a name the first one that accepts.
@@ -87,9 +88,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, host: &str, port: u16) {
-        let target = Target::parse(OsStr::new(text));
-        assert_eq!(target, Ok(Target::Tcp { host: host.into(), port }), "{text}");
-        assert_eq!(target.expect("it was one").to_string(), text);
+        let target = Target::parse(OsStr::new(text)).expect(text);
+        assert_eq!(target, Target::Tcp { host: host.into(), port });
+        assert_eq!(target.to_string(), text);
     }
 
     #[test]
@@ -97,10 +98,10 @@ mod tests {
         check("127.0.0.1:9000", "127.0.0.1", 9000);
         check("[::1]:9000", "::1", 9000);
         check("localhost:1", "localhost", 1);
-        let unix = |path: &str| Ok(Target::Unix(path.into()));
-        assert_eq!(Target::parse(OsStr::new("unix:/run/app.sock")), unix("/run/app.sock"));
-        assert_eq!(Target::parse(OsStr::new("unix:a:1")), unix("a:1"));
-        assert_eq!(Target::parse(OsStr::new("unix:@app")), unix("@app"));
+        for path in ["/run/app.sock", "a:1", "@app"] {
+            let target = Target::parse(OsStr::new(&format!("unix:{path}"))).expect(path);
+            assert_eq!(target, Target::Unix(path.into()));
+        }
     }
 
     #[test]
@@ -108,11 +109,9 @@ mod tests {
         for text in
             ["", "localhost", ":9000", "unix:", "/run/app.sock", "::1:9000", "[::1]", "a:", "a:0", "a:65536", "a:+1"]
         {
-            let failure = Target::parse(OsStr::new(text)).expect_err(text);
-            assert_eq!(
-                (failure.status, failure.message),
-                (2, format!("'{text}': not HOST:PORT, [IPV6]:PORT or unix:PATH"))
-            );
+            let error = Target::parse(OsStr::new(text)).expect_err(text);
+            assert_eq!(error.to_string(), format!("'{text}': not HOST:PORT, [IPV6]:PORT or unix:PATH"));
+            assert_eq!(error.exit_status(), 2);
         }
     }
 }
