@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use fcgi_tests::free_port;
+use fcgi_tests::{eventually, free_port, proc};
 
 use super::Case;
 
@@ -51,8 +51,17 @@ fn an_early_signal_is_status_1() {
 #[test]
 fn one_that_ends_early_does_not_keep_the_others_from_starting() {
     let script = "mkdir first 2>/dev/null && exit 7; exec sleep 1000";
-    let case = Case::new();
-    let ended = case.run_short_words(["-s", "sock", "-F", "3", "--", "/bin/sh", "-c", script]);
+    let words = ["-s", "sock", "-F", "3", "--", "/bin/sh", "-c", script];
+    let (_case, ended) = eventually("a program whose early end is seen", || {
+        let case = Case::new();
+        let ended = case.run_words(words);
+        // One that is still on its way to `mkdir` would use a folder that is being removed.
+        for child in &ended.children {
+            let is_past_it = || !child.0.is_alive() || proc::name(child.pid()).as_deref() == Some("sleep");
+            eventually("the end of a script", || is_past_it().then_some(()));
+        }
+        (!ended.stderr.is_empty()).then_some((case, ended))
+    });
     assert_eq!((ended.status, &ended.stderr[..]), (7, "spawn-fcgi: child exited with: 7\n"));
     assert_eq!(ended.children.len(), 2);
     assert!(ended.children.iter().all(|child| child.0.is_alive()));
