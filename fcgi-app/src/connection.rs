@@ -3,23 +3,20 @@
 //! Requests come one after the other. Of each, the params are read whole, then the handler runs, reading the body and
 //! writing the answer through the same stream; what it leaves unread is skipped by the session.
 
-use std::any::Any;
-use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
 
-use fcgi_proto::{EndRequest, Event, Limit, ProtocolError, ProtocolStatus, Reply, Role, Session};
-use log::Level;
+use fcgi_proto::{EndRequest, Event, ProtocolError, ProtocolStatus, Reply, Role, Session};
 
 use crate::app::App;
-use crate::body::Lengths;
 use crate::budget::Exhausted;
 use crate::clock::Deadline;
+use crate::exchange::{Refusal, run_handler};
 use crate::input::Input;
 use crate::roles::Handler;
 use crate::slot::{Slot, State};
 use crate::source::Direct;
-use crate::wire::{Stream, Wire};
-use crate::{Body, Request, Response};
+use crate::wire::{Output, Stream, Wire};
+use crate::{Request, Response};
 
 /// Memory a thread lends to the connection it serves, and uses again for the next.
 pub(crate) struct Buffers {
@@ -135,17 +132,17 @@ impl<'c> Connection<'c> {
                     let len = content.len();
                     self.input.used_but(left);
                     if let Err(Exhausted) = self.input.keep_params(len) {
-                        self.refuse(id, 503, "no memory is left for its params")?;
+                        self.refuse(id, &Refusal::NoMemory)?;
                     }
                 }
                 Some(Event::ParamsEnd { id }) => {
                     self.input.used_but(left);
                     match self.input.settle_params() {
                         Ok(()) => return Ok(begun),
-                        Err(Exhausted) => self.refuse(id, 503, "no memory is left for its params")?,
+                        Err(Exhausted) => self.refuse(id, &Refusal::NoMemory)?,
                     }
                 }
-                Some(Event::Oversized { id, limit }) => self.refuse(id, 431, limit_name(limit))?,
+                Some(Event::Oversized { id, limit }) => self.refuse(id, &Refusal::Oversized(limit))?,
                 Some(Event::Abort { id }) => {
                     self.input.clear_params();
                     self.end(id, 1, ProtocolStatus::RequestComplete)?;
@@ -193,7 +190,7 @@ impl<'c> Connection<'c> {
         let Ok(room) = self.input.room() else {
             // Only params that outgrow the buffer need memory.
             if let Some(request) = active {
-                self.refuse(request.id, 503, "no memory is left for its params")?;
+                self.refuse(request.id, &Refusal::NoMemory)?;
             }
             self.input.clear_params();
             return self.read(None);
@@ -219,40 +216,24 @@ impl<'c> Connection<'c> {
         let request = Request::new(params);
         let mut response = Response::new(&self.wire, accepted.id, self.output, request.method() == "HEAD");
         let mut source = Direct::new(&self.wire, &mut self.session, rest, accepted.id);
-        let mut body = Body::new(&mut source, &Lengths::of(&request, self.app.limits.body_len));
         if let Some(limit) = self.app.limits.handler_time {
             self.slot.set_handler(self.app.clock.deadline(limit));
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| accepted.handler.run(&request, &mut body, &mut response)));
+        let failure = run_handler(self.app, accepted.handler, &request, &mut source, &mut response).err();
         self.slot.set_handler(Deadline::NEVER);
-        let failure = match outcome {
-            Ok(Ok(())) => response.misuse().map(|misuse| (1, misuse.to_owned())),
-            Ok(Err(error)) => Some((1, error.to_string())),
-            Err(payload) => Some((101, format!("the handler panicked: {}", panic_message(&*payload)))),
-        };
-        let status = if body.is_too_large() { 413 } else { 500 };
         source.skip_stdin();
         let input = source.finish();
-        // That a peer went away is no fault of the handler, and nothing to wake anybody for.
         let is_wanted = self.wire.is_wanted();
-        let failure = failure.map(|(app_status, why)| {
-            let (method, path) = (request.method().escape_debug(), request.path());
-            let line = format!("{method} {}: {}", path.escape_debug(), why.escape_debug());
-            if is_wanted {
-                // Fails only when neither the web server nor stderr takes it.
-                let _ = writeln!(response.error_log(), "{line}");
-            }
-            response.app_status(app_status).replace(status);
-            line
-        });
+        if let Some(failure) = &failure {
+            failure.answer(&mut response, is_wanted);
+        }
         self.input.rejoin(input.extent);
         self.input_complete = input.complete && !input.refused;
         // Before its peer knows that it is answered, what it took of the budget is there again.
         self.input.clear_params();
         let sent = response.finish();
-        // When the request is over, since the web server has the line already.
-        if let Some(line) = failure {
-            log::log!(if is_wanted { Level::Error } else { Level::Debug }, "{line}");
+        if let Some(failure) = &failure {
+            failure.log(is_wanted);
         }
         match input.broken {
             Some(error) => Err(error.into()),
@@ -260,17 +241,11 @@ impl<'c> Connection<'c> {
         }
     }
 
-    /// Answers a request that no handler can take: a real answer, since servers take a bare refusal for success.
-    fn refuse(&mut self, id: u16, status: u16, why: &str) -> Result<(), Fault> {
-        if self.app.clock.may_log() {
-            log::warn!("request {id} is answered {status}: {why}");
-        }
+    /// Answers a request that no handler can take.
+    fn refuse(&mut self, id: u16, why: &Refusal) -> Result<(), Fault> {
         self.input.clear_params();
         self.wire.set_may_answer(true);
-        let mut response = Response::new(&self.wire, id, self.output, false);
-        let _ = writeln!(response.error_log(), "the request is answered {status}: {why}");
-        response.replace(status);
-        response.finish()?;
+        why.answer(self.app, &self.wire, id, self.output)?;
         self.session.end(id);
         Ok(())
     }
@@ -280,18 +255,5 @@ impl<'c> Connection<'c> {
         self.wire.write(&EndRequest { app_status, protocol_status }.record(id))?;
         self.session.end(id);
         Ok(())
-    }
-}
-
-/// What a panic said, if it said text.
-fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
-}
-
-fn limit_name(limit: Limit) -> &'static str {
-    match limit {
-        Limit::ParamsLen => "its params are longer than allowed",
-        Limit::Pairs => "it has more params than allowed",
     }
 }

@@ -42,6 +42,7 @@ mod clock;
 mod connection;
 mod cookie;
 mod error_log;
+mod exchange;
 mod file;
 mod form;
 mod handler;

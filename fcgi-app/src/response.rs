@@ -5,7 +5,7 @@ use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType, records};
 
 use crate::Cookie;
 use crate::error_log::{ErrorLog, Lines, Scope};
-use crate::wire::{Wire, aborted};
+use crate::wire::{Output, aborted};
 
 /// The answer to a request: status and headers first, then the body by [`Write`].
 ///
@@ -16,7 +16,7 @@ use crate::wire::{Wire, aborted};
 /// CR, LF and NUL in a header, an invalid name, and a header after the first byte of the body are refused: the next
 /// write fails with `InvalidInput`, and if nothing was sent by then the web server gets a `500`.
 pub struct Response<'c> {
-    wire: &'c Wire<'c>,
+    output: &'c dyn Output,
     id: u16,
     /// [`FRONT`] bytes of room, then what will be sent next: headers, a blank line, body.
     buffer: &'c mut Vec<u8>,
@@ -53,11 +53,11 @@ const BUFFER: usize = 8192;
 const MAX_CONTENT: u16 = 65528;
 
 impl<'c> Response<'c> {
-    pub(crate) fn new(wire: &'c Wire<'c>, id: u16, buffer: &'c mut Vec<u8>, is_head: bool) -> Self {
+    pub(crate) fn new(output: &'c dyn Output, id: u16, buffer: &'c mut Vec<u8>, is_head: bool) -> Self {
         buffer.clear();
         buffer.resize(FRONT, 0);
         Self {
-            wire,
+            output,
             id,
             buffer,
             head: Head::Open,
@@ -216,7 +216,7 @@ impl<'c> Response<'c> {
 
     /// Sends what is left, the end of the streams and `FCGI_END_REQUEST`, in one write.
     pub(crate) fn finish(mut self) -> io::Result<()> {
-        let is_wanted = self.wire.is_wanted();
+        let is_wanted = self.output.is_wanted();
         let lines = if is_wanted { self.log.take() } else { Lines::default() };
         let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
         let mut tail = [0; 32];
@@ -226,7 +226,7 @@ impl<'c> Response<'c> {
         let tail = if self.log.is_open() { &tail[..] } else { &tail[8..] };
         if !is_wanted {
             // Aborted: all that is still wanted is the end. Lost: the write says so.
-            return self.wire.write(tail);
+            return self.write_records(tail, true);
         }
         if self.head == Head::Open {
             self.buffer.extend_from_slice(b"\r\n");
@@ -241,7 +241,7 @@ impl<'c> Response<'c> {
 
     /// Sends the buffer, then `body`, as STDOUT records, then the records `tail`.
     fn send(&mut self, length: Option<u64>, body: &[u8], tail: &[u8]) -> io::Result<()> {
-        if !self.wire.may_answer() {
+        if !self.output.may_answer() {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
                 "a Filter answers after the end of the request's body",
@@ -253,13 +253,14 @@ impl<'c> Response<'c> {
             self.head = Head::Sent;
         }
         let content = self.buffer.len() - start;
+        let is_end = !tail.is_empty();
         let joined = u16::try_from(content + body.len()).ok().filter(|&len| len <= MAX_CONTENT);
         let sent = match joined {
-            Some(0) => self.wire.write(tail),
+            Some(0) => self.write_records(tail, is_end),
             Some(len) => {
                 self.put_header(start, len);
                 let record = IoSlice::new(&self.buffer[start - Header::LEN..]);
-                self.wire.write_vectored(&mut [record, IoSlice::new(body), IoSlice::new(tail)])
+                self.output.send(&mut [record, IoSlice::new(body), IoSlice::new(tail)], is_end)
             }
             None => self.send_records(start, body, tail),
         };
@@ -270,22 +271,28 @@ impl<'c> Response<'c> {
     /// The general case of [`send`](Self::send): more than one record.
     fn send_records(&self, start: usize, body: &[u8], tail: &[u8]) -> io::Result<()> {
         const BATCH: usize = 64;
+        let batch = if self.output.is_shared() { 1 } else { BATCH };
         let stdout = |bytes| records(RecordType::Stdout, self.id, bytes, MAX_CONTENT);
         let mut all = stdout(&self.buffer[start..]).chain(stdout(body)).peekable();
         while all.peek().is_some() {
             let mut headers = [[0; Header::LEN]; BATCH];
             let mut slices = [IoSlice::new(&[]); 2 * BATCH];
             let mut used = 0;
-            for (encoded, pair) in headers.iter_mut().zip(slices.chunks_exact_mut(2)) {
+            for (encoded, pair) in headers.iter_mut().zip(slices.chunks_exact_mut(2)).take(batch) {
                 let Some((header, content)) = all.next() else { break };
                 *encoded = header.encode();
                 pair[0] = IoSlice::new(encoded);
                 pair[1] = IoSlice::new(content);
                 used += 2;
             }
-            self.wire.write_vectored(&mut slices[..used])?;
+            self.output.send(&mut slices[..used], false)?;
         }
-        self.wire.write(tail)
+        self.write_records(tail, !tail.is_empty())
+    }
+
+    /// Sends records that are encoded already.
+    fn write_records(&self, records: &[u8], is_end: bool) -> io::Result<()> {
+        self.output.send(&mut [IoSlice::new(records)], is_end)
     }
 
     /// Writes the lines that belong in front of the header section, the last first, and gives where they begin.
@@ -322,7 +329,7 @@ impl Write for Response<'_> {
         if let Some(misuse) = self.misuse {
             return Err(io::Error::new(ErrorKind::InvalidInput, misuse));
         }
-        if !self.wire.is_wanted() {
+        if !self.output.is_wanted() {
             return Err(aborted("the web server aborted the request"));
         }
         if bytes.is_empty() {

@@ -3,7 +3,7 @@ use std::io::{self, ErrorKind};
 use fcgi_proto::{Event, ProtocolError, Reply, Session};
 
 use crate::input::Input;
-use crate::wire::{Wire, aborted};
+use crate::wire::{Output, Wire, aborted};
 
 /// Where a [`Body`](crate::Body) comes from: the input streams of a request, one after the other.
 pub(crate) trait Source {

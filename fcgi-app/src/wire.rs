@@ -27,6 +27,21 @@ impl Stream for Socket {
     }
 }
 
+/// What an answer goes out over.
+pub(crate) trait Output {
+    /// Whether any of it may be sent yet: a Filter's may not before the end of its STDIN.
+    fn may_answer(&self) -> bool;
+
+    /// Whether it is still wanted.
+    fn is_wanted(&self) -> bool;
+
+    /// Whether other answers go out between two calls of [`send`](Self::send), which then should be one a record.
+    fn is_shared(&self) -> bool;
+
+    /// Sends whole records, gathered from `slices`; `is_end` if `FCGI_END_REQUEST` is the last of them.
+    fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()>;
+}
+
 /// The stream of a connection as its two users see it: the body that reads, the response that writes.
 ///
 /// What the one learns the other must know: after an abort no more output is wanted but the end of the request, and
@@ -61,18 +76,9 @@ impl<'c> Wire<'c> {
         self.may_answer.set(may);
     }
 
-    pub(crate) fn may_answer(&self) -> bool {
-        self.may_answer.get()
-    }
-
     /// Says whether the request under way was aborted by its web server.
     pub(crate) fn set_aborted(&self, aborted: bool) {
         self.aborted.set(aborted);
-    }
-
-    /// Whether output of the request under way is still wanted.
-    pub(crate) fn is_wanted(&self) -> bool {
-        !self.aborted.get() && !self.broken.get()
     }
 
     /// Says that the connection is lost: whatever would still be sent fails with `ConnectionAborted`.
@@ -154,6 +160,24 @@ impl<'c> Wire<'c> {
         }
         self.set_broken();
         Err(io::Error::new(ErrorKind::TimedOut, "a time limit was over"))
+    }
+}
+
+impl Output for Wire<'_> {
+    fn may_answer(&self) -> bool {
+        self.may_answer.get()
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.aborted.get() && !self.broken.get()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn send(&self, slices: &mut [IoSlice<'_>], _is_end: bool) -> io::Result<()> {
+        self.write_vectored(slices)
     }
 }
 

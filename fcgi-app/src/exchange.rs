@@ -1,0 +1,94 @@
+//! A request and its answer, whatever connection they come over.
+
+use std::any::Any;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fcgi_proto::Limit;
+use log::Level;
+
+use crate::app::App;
+use crate::body::Lengths;
+use crate::roles::Handler;
+use crate::source::Source;
+use crate::wire::Output;
+use crate::{Body, Request, Response};
+
+/// That a handler failed, and how that is answered.
+pub(crate) struct Failure {
+    app_status: u32,
+    status: u16,
+    line: String,
+}
+
+/// Runs the handler of a request; the answer then lacks no more than its end.
+pub(crate) fn run_handler(
+    app: &App,
+    handler: Handler<'_>,
+    request: &Request<'_>,
+    source: &mut dyn Source,
+    response: &mut Response<'_>,
+) -> Result<(), Failure> {
+    let mut body = Body::new(source, &Lengths::of(request, app.limits.body_len));
+    let outcome = catch_unwind(AssertUnwindSafe(|| handler.run(request, &mut body, response)));
+    let (app_status, why) = match outcome {
+        Ok(Ok(())) => match response.misuse() {
+            None => return Ok(()),
+            Some(misuse) => (1, misuse.to_owned()),
+        },
+        Ok(Err(error)) => (1, error.to_string()),
+        Err(payload) => (101, format!("the handler panicked: {}", panic_message(&*payload))),
+    };
+    let (method, path) = (request.method().escape_debug(), request.path());
+    let line = format!("{method} {}: {}", path.escape_debug(), why.escape_debug());
+    Err(Failure { app_status, status: if body.is_too_large() { 413 } else { 500 }, line })
+}
+
+impl Failure {
+    /// Makes the answer say it, as far as it was not sent.
+    pub(crate) fn answer(&self, response: &mut Response<'_>, is_wanted: bool) {
+        if is_wanted {
+            // Fails only when neither the web server nor stderr takes it.
+            let _ = writeln!(response.error_log(), "{}", self.line);
+        }
+        response.app_status(self.app_status).replace(self.status);
+    }
+
+    /// Logs it: when the request is over, since the web server has the line already.
+    pub(crate) fn log(&self, is_wanted: bool) {
+        // That a peer went away is no fault of the handler, and nothing to wake anybody for.
+        log::log!(if is_wanted { Level::Error } else { Level::Debug }, "{}", self.line);
+    }
+}
+
+/// Why a request is answered without its handler.
+pub(crate) enum Refusal {
+    /// Its params went over a limit: 431.
+    Oversized(Limit),
+    /// There is no memory for its params: 503.
+    NoMemory,
+}
+
+impl Refusal {
+    /// Answers the request: a real answer, since servers take a bare refusal for success.
+    pub(crate) fn answer(&self, app: &App, output: &dyn Output, id: u16, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+        let (status, why) = match self {
+            Self::Oversized(Limit::ParamsLen) => (431, "its params are longer than allowed"),
+            Self::Oversized(Limit::Pairs) => (431, "it has more params than allowed"),
+            Self::NoMemory => (503, "no memory is left for its params"),
+        };
+        if app.clock.may_log() {
+            log::warn!("request {id} is answered {status}: {why}");
+        }
+        let mut response = Response::new(output, id, buffer, false);
+        let _ = writeln!(response.error_log(), "the request is answered {status}: {why}");
+        response.replace(status);
+        response.finish()
+    }
+}
+
+/// What a panic said, if it said text.
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
