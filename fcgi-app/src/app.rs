@@ -1,10 +1,11 @@
 use std::fmt::Display;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::Fault;
+use crate::multiplex::REQUESTS;
 use crate::{Limits, Roles};
 
 /// What all connections of an application share, whatever they come over.
@@ -14,6 +15,10 @@ pub(crate) struct App {
     pub(crate) config: fcgi_proto::Config,
     pub(crate) budget: Budget,
     pub(crate) clock: Clock,
+    /// Whether requests of a connection run side by side.
+    pub(crate) multiplex: bool,
+    /// Handlers under way on multiplexed connections.
+    handlers: AtomicUsize,
     stopping: AtomicBool,
     requests: AtomicU32,
 }
@@ -32,9 +37,31 @@ impl App {
             },
             budget: Budget::new(limits.budget),
             clock: Clock::new(),
+            multiplex: false,
+            handlers: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             requests: AtomicU32::new(0),
         }
+    }
+
+    /// The same with requests of a connection side by side.
+    pub(crate) fn multiplexed(mut self) -> Self {
+        self.multiplex = true;
+        // Web servers take it for a number of each connection.
+        self.config.max_reqs = REQUESTS as u32;
+        self
+    }
+
+    /// Counts a handler of a multiplexed connection in; `false` if there are as many as there may be.
+    pub(crate) fn enter_handler(&self) -> bool {
+        let most = self.limits.connections.max(REQUESTS);
+        let enter = |handlers: usize| (handlers < most).then_some(handlers + 1);
+        self.handlers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_ok()
+    }
+
+    /// Counts it out.
+    pub(crate) fn leave_handler(&self) {
+        self.handlers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether connections are to end after the answer under way.

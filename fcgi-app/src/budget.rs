@@ -14,33 +14,71 @@ impl Budget {
         Self { left: AtomicUsize::new(bytes) }
     }
 
+    /// What is left of it.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
     fn take(&self, bytes: usize) -> Result<(), Exhausted> {
         let take = |left: usize| left.checked_sub(bytes);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(|_| Exhausted)
     }
 }
 
+/// Memory taken from a [`Budget`], to which it returns when this is dropped.
+pub(crate) struct Share<'b> {
+    budget: &'b Budget,
+    taken: usize,
+}
+
+impl<'b> Share<'b> {
+    pub(crate) const fn new(budget: &'b Budget) -> Self {
+        Self { budget, taken: 0 }
+    }
+
+    /// How many bytes it is.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Takes what lacks of so many bytes.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.budget.take(bytes.saturating_sub(self.taken))?;
+        self.taken = self.taken.max(bytes);
+        Ok(())
+    }
+
+    /// Gives all of it back.
+    pub(crate) fn release(&mut self) {
+        self.budget.left.fetch_add(self.taken, Ordering::Relaxed);
+        self.taken = 0;
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 /// Bytes that grow within a [`Budget`], to which their memory returns when they are dropped.
 pub(crate) struct Bytes<'b> {
-    budget: &'b Budget,
-    /// Bytes taken from it.
-    taken: usize,
+    memory: Share<'b>,
     bytes: Vec<u8>,
 }
 
 impl<'b> Bytes<'b> {
     pub(crate) const fn new(budget: &'b Budget) -> Self {
-        Self { budget, taken: 0, bytes: Vec::new() }
+        Self { memory: Share::new(budget), bytes: Vec::new() }
     }
 
     /// Appends, if the budget has room for the memory that takes.
     pub(crate) fn extend(&mut self, more: &[u8]) -> Result<(), Exhausted> {
         let len = self.bytes.len() + more.len();
-        if len > self.taken {
-            let want = len.next_power_of_two();
-            self.budget.take(want - self.taken)?;
-            self.taken = want;
-            self.bytes.reserve_exact(want - self.bytes.len());
+        if len > self.memory.taken() {
+            self.memory.grow_to(len.next_power_of_two())?;
+            self.bytes.reserve_exact(self.memory.taken() - self.bytes.len());
         }
         self.bytes.extend_from_slice(more);
         Ok(())
@@ -48,12 +86,6 @@ impl<'b> Bytes<'b> {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Drop for Bytes<'_> {
-    fn drop(&mut self) {
-        self.budget.left.fetch_add(self.taken, Ordering::Relaxed);
     }
 }
 
@@ -72,6 +104,6 @@ mod tests {
             assert_eq!(second.extend(&[2; 200]), Ok(()));
             assert_eq!((first.as_slice(), second.as_slice()), (&[1; 300][..], &[2; 200][..]));
         }
-        assert_eq!(budget.left.load(Ordering::Relaxed), 1000);
+        assert_eq!(budget.left(), 1000);
     }
 }

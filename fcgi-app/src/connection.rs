@@ -28,6 +28,11 @@ impl Buffers {
     pub(crate) const fn new() -> Self {
         Self { input: [0; 8192], output: Vec::new() }
     }
+
+    /// Room for what is read, and for an answer.
+    pub(crate) fn parts(&mut self) -> (&mut [u8], &mut Vec<u8>) {
+        (&mut self.input, &mut self.output)
+    }
 }
 
 /// Why a connection ends before its time.

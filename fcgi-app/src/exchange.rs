@@ -67,6 +67,8 @@ pub(crate) enum Refusal {
     Oversized(Limit),
     /// There is no memory for its params: 503.
     NoMemory,
+    /// There is no thread for its handler: 503.
+    NoThread,
 }
 
 impl Refusal {
@@ -76,6 +78,7 @@ impl Refusal {
             Self::Oversized(Limit::ParamsLen) => (431, "its params are longer than allowed"),
             Self::Oversized(Limit::Pairs) => (431, "it has more params than allowed"),
             Self::NoMemory => (503, "no memory is left for its params"),
+            Self::NoThread => (503, "no thread is left for its handler"),
         };
         if app.clock.may_log() {
             log::warn!("request {id} is answered {status}: {why}");

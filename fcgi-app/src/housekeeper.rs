@@ -67,7 +67,7 @@ impl Housekeeper {
             let watch_listener = is_look && self.shared.pool.is_full();
             let (woken, waiting) = self.wait(timeout, watch_listener)?;
             self.shared.asleep.store(false, Ordering::SeqCst);
-            if woken && (self.hear_stop() || self.shared.app.is_stopping()) {
+            if (woken && self.hear_stop()) || self.shared.app.is_stopping() {
                 return Ok(End::Stop);
             }
             if self.last_tick.elapsed() >= TICK {

@@ -51,8 +51,10 @@ mod input;
 mod limits;
 mod listener;
 mod loopback;
+mod multiplex;
 mod peer;
 mod pool;
+mod queue;
 mod redirect;
 mod request;
 mod response;
@@ -63,6 +65,7 @@ mod slot;
 mod source;
 mod sys;
 pub mod test;
+mod turns;
 mod wire;
 
 pub use address::{Address, InvalidAddress};

@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use crate::connection::{self, Buffers, Close};
+use crate::multiplex;
 use crate::peer::Peer;
 use crate::server::Shared;
 use crate::slot::{Slot, State};
@@ -122,7 +123,10 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
         }
         shared.rouse_housekeeper();
         slot.open(socket);
-        let served = slot.with_socket(|socket| connection::serve(&shared.app, slot, socket, &mut buffers));
+        let served = slot.with_socket(|socket| match shared.app.multiplex {
+            true => multiplex::serve(&shared.app, slot, socket, &mut buffers),
+            false => connection::serve(&shared.app, slot, socket, &mut buffers),
+        });
         let socket = slot.close();
         match (served, socket) {
             (Some(Ok(Close::Linger)), Some(socket)) if socket.shutdown(Shutdown::Write).is_ok() => {

@@ -28,6 +28,7 @@ use crate::{Limits, Listener, Roles, sys};
 pub struct Server {
     listener: Listener,
     limits: Limits,
+    multiplex: bool,
     stop_on_signals: bool,
     woken: UnixStream,
     waker: Waker,
@@ -87,13 +88,32 @@ impl Server {
     pub fn new(listener: Listener) -> io::Result<Self> {
         let (woken, waker) = UnixStream::pair()?;
         let waker = Waker::new(waker)?;
-        Ok(Self { listener, limits: Limits::default(), stop_on_signals: false, woken, waker })
+        Ok(Self { listener, limits: Limits::default(), multiplex: false, stop_on_signals: false, woken, waker })
     }
 
     /// Sets the limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Lets requests of a connection run side by side (specification sections 3.3 and 4.1). Off by default.
+    ///
+    /// Of the web servers, HAProxy can make use of it, with `option get-values` and `option mpxs-conns`; all others send
+    /// one request at a time, which then costs a little more. Each request is handled by a thread of its own, up to 64 on
+    /// a connection (`FCGI_MAX_REQS`; others are refused with `FCGI_OVERLOADED`), and up to [`Limits::connections`], at
+    /// least 64, in all (others are answered 503). Answers go out a record in turns. An abort is seen while the
+    /// handler is at work: its next read or write fails.
+    ///
+    /// Up to 64 KiB of a body wait for its handler; then nothing of the connection is read until the handler reads on or
+    /// returns, since the protocol has no means to hold a single request back. All of it comes from
+    /// [`Limits::budget`], of which the params of a connection take at most 4 MiB.
+    ///
+    /// Without it, a second request on a connection that has one under way is refused with `FCGI_CANT_MPX_CONN`.
+    #[must_use]
+    pub fn multiplex(mut self, on: bool) -> Self {
+        self.multiplex = on;
         self
     }
 
@@ -131,8 +151,9 @@ impl Server {
         }
         let limits = self.limits;
         let allowed = env::var_os("FCGI_WEB_SERVER_ADDRS").map(|list| list.to_string_lossy().into_owned());
+        let app = App::new(roles.into(), limits);
         let shared = Arc::new(Shared {
-            app: App::new(roles.into(), limits),
+            app: if self.multiplex { app.multiplexed() } else { app },
             listener: self.listener,
             allowed_peers: AllowedPeers::parse(allowed.as_deref()),
             pool: Pool::new(limits.connections),
