@@ -24,11 +24,20 @@ impl Running {
     }
 
     pub(crate) fn start_with(limits: Limits, handler: impl Into<Roles>) -> Self {
+        Self::start_as(|server| server.limits(limits), handler)
+    }
+
+    /// Starts a server of which requests of a connection run side by side.
+    pub(crate) fn multiplexed(limits: Limits, handler: impl Into<Roles>) -> Self {
+        Self::start_as(|server| server.limits(limits).multiplex(true), handler)
+    }
+
+    fn start_as(configure: impl FnOnce(Server) -> Server, handler: impl Into<Roles>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("fcgi-app-{}-{}.sock", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let listener = Listener::bind(&Address::Unix(path.clone())).expect("bound");
-        let server = Server::new(listener).expect("a server").limits(limits);
+        let server = configure(Server::new(listener).expect("a server"));
         let stop = server.stop_handle();
         let roles = handler.into();
         let thread = Some(thread::spawn(move || server.serve(roles)));

@@ -1,0 +1,926 @@
+//! Requests side by side on one connection, in literal bytes.
+
+mod common;
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fcgi_app::{Body, Limits, Request, Response, Roles};
+
+use common::{CLOSE, Client, KEEP, Running};
+
+const WAIT: Duration = Duration::from_secs(20);
+const OK: [u8; 8] = [0; 8];
+const OVERLOADED: [u8; 8] = [0, 0, 0, 0, 2, 0, 0, 0];
+
+/// Where handlers wait until a test lets them go on.
+#[derive(Clone, Default)]
+struct Gates(Arc<(Mutex<HashSet<String>>, Condvar)>);
+
+impl Gates {
+    fn open(&self, name: &str) {
+        self.0.0.lock().expect("no panic").insert(name.into());
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self, name: &str) {
+        let open = self.0.0.lock().expect("no panic");
+        let closed = |open: &mut HashSet<String>| !open.contains(name);
+        assert!(!self.0.1.wait_timeout_while(open, WAIT, closed).expect("no panic").1.timed_out(), "gate {name}");
+    }
+}
+
+/// A server whose handler tells who it is (`NAME`), waits at a gate if it is to (`GATE`) and then does what it is told.
+struct Stage {
+    server: Running,
+    gates: Gates,
+    /// The names of handlers that began, and the errors they met.
+    heard: Receiver<String>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let gates = Gates::default();
+        let (tell, heard) = mpsc::channel();
+        let at = gates.clone();
+        let handler = move |request: &Request, body: &mut Body, out: &mut Response| act(request, body, out, &at, &tell);
+        Self { server: Running::multiplexed(limits, handler), gates, heard }
+    }
+
+    fn connect(&self) -> Client {
+        self.server.connect()
+    }
+
+    #[track_caller]
+    fn hear(&self) -> String {
+        self.heard.recv_timeout(WAIT).expect("a handler says something")
+    }
+}
+
+fn act(request: &Request, body: &mut Body, out: &mut Response, gates: &Gates, tell: &Sender<String>) -> io::Result<()> {
+    let name = request.param_str("NAME").unwrap_or_default();
+    if let Some(gate) = request.param_str("GATE") {
+        tell.send(name.into()).expect("the test listens");
+        gates.wait(gate);
+    }
+    let result = match request.param_str("DO") {
+        Some("early") => out.write_all(name.as_bytes()),
+        Some("big") => out.write_all(&vec![b'x'; 16 << 20]),
+        Some("panic") => panic!("a panic that a test wants"),
+        _ => {
+            let mut bytes = Vec::new();
+            body.read_to_end(&mut bytes).and_then(|_| out.write_all(&[name.as_bytes(), b"=", &bytes].concat()))
+        }
+    };
+    if let (Err(error), Some("tell")) = (&result, request.param_str("ERROR")) {
+        tell.send(format!("{name}: {:?}", error.kind())).expect("the test listens");
+    }
+    result
+}
+
+fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
+    let ([id1, id0], [len1, len0]) = (id.to_be_bytes(), (content.len() as u16).to_be_bytes());
+    [&[1, kind, id1, id0, len1, len0, 0, 0], content].concat()
+}
+
+fn begin(id: u16, role: u8, flags: u8) -> Vec<u8> {
+    record(1, id, &[0, role, flags, 0, 0, 0, 0, 0])
+}
+
+fn params(id: u16, pairs: &[(&str, &str)]) -> Vec<u8> {
+    let len = |text: &str| u8::try_from(text.len()).expect("short");
+    let pair = |&(name, value): &(&str, &str)| [&[len(name), len(value)], name.as_bytes(), value.as_bytes()].concat();
+    record(4, id, &pairs.iter().flat_map(pair).collect::<Vec<_>>())
+}
+
+/// A request up to the end of its params.
+fn open(id: u16, flags: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
+    [begin(id, 1, flags), params(id, pairs), record(4, id, b"")].concat()
+}
+
+/// A whole request without a body.
+fn get(id: u16, flags: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
+    [open(id, flags, pairs), record(5, id, b"")].concat()
+}
+
+fn receive_record(client: &mut Client) -> (u8, u16, Vec<u8>) {
+    let header = client.receive(8);
+    assert_eq!(header[0], 1, "{header:?}");
+    let content = client.receive(usize::from(header[4]) << 8 | usize::from(header[5]));
+    client.receive(usize::from(header[6]));
+    (header[1], u16::from(header[2]) << 8 | u16::from(header[3]), content)
+}
+
+/// An answer: the id, what STDOUT said behind the header section, the body of END_REQUEST.
+#[derive(Debug, Clone, PartialEq)]
+struct Answer {
+    id: u16,
+    stdout: Vec<u8>,
+    end: [u8; 8],
+}
+
+impl Answer {
+    fn new(id: u16, body: &str) -> Self {
+        let head = format!("Status: 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        Self { id, stdout: [head.as_bytes(), body.as_bytes()].concat(), end: OK }
+    }
+
+    fn is_status(&self, status: &str) -> bool {
+        self.stdout.starts_with(format!("Status: {status} ").as_bytes())
+    }
+}
+
+/// Takes answers apart that are mixed record by record.
+#[derive(Default)]
+struct Answers(HashMap<u16, Vec<u8>>);
+
+impl Answers {
+    /// The next answer to end.
+    fn next(&mut self, client: &mut Client) -> Answer {
+        loop {
+            let (kind, id, content) = receive_record(client);
+            match kind {
+                6 => self.0.entry(id).or_default().extend(content),
+                7 => {}
+                3 => {
+                    let stdout = self.0.remove(&id).unwrap_or_default();
+                    return Answer { id, stdout, end: content.try_into().expect("8 bytes") };
+                }
+                other => panic!("record type {other}"),
+            }
+        }
+    }
+}
+
+/// The next answer on a connection where none has begun.
+fn receive(client: &mut Client) -> Answer {
+    let mut answers = Answers::default();
+    let answer = answers.next(client);
+    assert!(answers.0.is_empty(), "others began: {:?}", answers.0.keys());
+    answer
+}
+
+#[track_caller]
+fn expect_silence(client: &mut Client) {
+    client.0.set_read_timeout(Some(Duration::from_millis(150))).expect("a time limit");
+    let error = client.0.read(&mut [0]).expect_err("nothing comes");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    client.0.set_read_timeout(Some(WAIT)).expect("a time limit");
+}
+
+#[test]
+fn one_request_to_the_byte() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&get(0x1234, CLOSE, &[("NAME", "a")]));
+    let head = b"Status: 200 OK\r\nContent-Length: 2\r\n\r\na=";
+    let end = record(3, 0x1234, &OK);
+    assert_eq!(client.receive_all(), [record(6, 0x1234, head), record(6, 0x1234, b""), end].concat());
+}
+
+#[test]
+fn a_server_is_told_what_it_may_do() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&get(1, KEEP, &[("NAME", "slow"), ("GATE", "1")]));
+    stage.hear();
+    client.send(&record(9, 0, b"\x0d\0FCGI_MAX_REQS\x0f\0FCGI_MPXS_CONNS\x0e\0FCGI_MAX_CONNS"));
+    let (kind, id, content) = receive_record(&mut client);
+    assert_eq!((kind, id), (10, 0));
+    let mut pairs: Vec<_> = fcgi_proto::Params::new(&content).iter().map(|pair| (pair.name, pair.value)).collect();
+    pairs.sort_unstable();
+    let want: [(&[u8], &[u8]); 3] =
+        [(b"FCGI_MAX_CONNS", b"256"), (b"FCGI_MAX_REQS", b"64"), (b"FCGI_MPXS_CONNS", b"1")];
+    assert_eq!(pairs, want);
+    stage.gates.open("1");
+    assert_eq!(receive(&mut client), Answer::new(1, "slow="));
+}
+
+#[test]
+fn fast_requests_are_not_held_up_by_slow_ones() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    for id in 1..=60 {
+        client.send(&get(id, KEEP, &[("NAME", "slow"), ("GATE", "1")]));
+    }
+    for id in 1000..1200 {
+        client.send(&get(id, KEEP, &[("NAME", "fast")]));
+        assert_eq!(receive(&mut client), Answer::new(id, "fast="));
+    }
+    stage.gates.open("1");
+    let mut answers = Answers::default();
+    let mut ids: Vec<_> = (1..=60).map(|_| answers.next(&mut client).id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=60).collect::<Vec<_>>());
+}
+
+#[test]
+fn params_and_bodies_of_two_requests_come_mixed_at_every_cut() {
+    let stage = Stage::new();
+    let bytes = [
+        begin(1, 1, KEEP),
+        record(4, 1, b"\x04\x01NA"),
+        begin(2, 1, CLOSE),
+        record(4, 2, b"\x04"),
+        record(4, 1, b"MEa"),
+        record(4, 2, b"\x01NAMEb"),
+        record(4, 1, b""),
+        record(5, 1, b"on"),
+        record(4, 2, b""),
+        record(5, 2, b"two"),
+        record(5, 1, b"e"),
+        record(5, 2, b""),
+        record(5, 1, b""),
+    ]
+    .concat();
+    for cut in 0..=bytes.len() {
+        let mut client = stage.connect();
+        client.send(&bytes[..cut]);
+        client.send(&bytes[cut..]);
+        let mut answers = Answers::default();
+        let mut got = [answers.next(&mut client), answers.next(&mut client)];
+        got.sort_by_key(|answer| answer.id);
+        assert_eq!(got, [Answer::new(1, "a=one"), Answer::new(2, "b=two")], "cut at {cut}");
+        assert_eq!(client.receive_all(), b"", "closed, cut at {cut}");
+    }
+}
+
+#[test]
+fn a_sleeping_handler_delays_others_only_when_64_kib_wait_for_it() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "sleeps"), ("GATE", "1")]));
+    stage.hear();
+    client.send(&[record(5, 1, &[b'x'; 32768]), record(5, 1, &[b'x'; 32768])].concat());
+    client.send(&get(2, KEEP, &[("NAME", "other")]));
+    assert_eq!(receive(&mut client), Answer::new(2, "other="));
+    client.send(&[record(5, 1, b"one more"), get(3, KEEP, &[("NAME", "waits")])].concat());
+    expect_silence(&mut client);
+    stage.gates.open("1");
+    client.send(&record(5, 1, b""));
+    let mut answers = Answers::default();
+    let got: HashMap<_, _> =
+        (0..2).map(|_| answers.next(&mut client)).map(|answer| (answer.id, answer.stdout)).collect();
+    assert!(got[&1].ends_with(b"xxxone more") && got[&3].ends_with(b"waits="));
+}
+
+#[test]
+fn the_wait_ends_when_the_handler_returns() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "early"), ("GATE", "1"), ("DO", "early")]));
+    stage.hear();
+    for _ in 0..3 {
+        client.send(&record(5, 1, &[b'x'; 40_000]));
+    }
+    client.send(&[record(5, 1, b""), get(2, KEEP, &[("NAME", "waits")])].concat());
+    expect_silence(&mut client);
+    stage.gates.open("1");
+    let mut answers = Answers::default();
+    let mut got = [answers.next(&mut client), answers.next(&mut client)];
+    got.sort_by_key(|answer| answer.id);
+    assert_eq!(got, [Answer::new(1, "early"), Answer::new(2, "waits=")]);
+}
+
+#[test]
+fn large_bodies_go_both_ways_at_once() {
+    let stage = Stage::new();
+    let client = stage.connect();
+    let mut sender = client.0.try_clone().expect("another handle");
+    let bodies: Vec<Vec<u8>> = (0..4).map(|n| (0..3_000_000).map(|i: usize| ((i + n) % 251) as u8).collect()).collect();
+    let requests = bodies.clone();
+    let sending = thread::spawn(move || {
+        for id in 0..4 {
+            sender.write_all(&open(id + 1, KEEP, &[("NAME", "n")])).expect("sent");
+        }
+        for at in (0..3_000_000).step_by(30_000) {
+            for (id, body) in (1..).zip(&requests) {
+                sender.write_all(&record(5, id, &body[at..at + 30_000])).expect("sent");
+            }
+        }
+        for id in 0..4 {
+            sender.write_all(&record(5, id + 1, b"")).expect("sent");
+        }
+    });
+    let (mut client, mut answers) = (client, Answers::default());
+    for _ in 0..4 {
+        let answer = answers.next(&mut client);
+        assert!(answer.stdout.ends_with(&bodies[usize::from(answer.id) - 1]), "{} differs", answer.id);
+    }
+    sending.join().expect("no panic");
+}
+
+#[test]
+fn one_of_several_is_aborted_in_each_phase() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    let abort = record(2, 2, b"");
+    client.send(&open(1, KEEP, &[("NAME", "first")]));
+    // While its params come.
+    client.send(&[begin(2, 1, KEEP), params(2, &[("NAME", "x")]), abort.clone(), record(4, 2, b"")].concat());
+    let aborted = Answer { id: 2, stdout: vec![], end: [0, 0, 0, 1, 0, 0, 0, 0] };
+    assert_eq!(receive(&mut client), aborted);
+    // While its handler waits for the body.
+    stage.gates.open("0");
+    let second = open(2, KEEP, &[("NAME", "second"), ("GATE", "0"), ("ERROR", "tell")]);
+    client.send(&[second, record(5, 2, b"some")].concat());
+    assert_eq!(stage.hear(), "second");
+    client.send(&abort);
+    assert_eq!(stage.hear(), "second: ConnectionAborted");
+    assert_eq!(receive(&mut client), aborted);
+    // While its handler computes: it ends when that looks.
+    client.send(&get(2, KEEP, &[("NAME", "third"), ("GATE", "1"), ("ERROR", "tell")]));
+    assert_eq!(stage.hear(), "third");
+    client.send(&abort);
+    expect_silence(&mut client);
+    stage.gates.open("1");
+    assert_eq!(stage.hear(), "third: ConnectionAborted");
+    assert_eq!(receive(&mut client), aborted);
+    // After its end.
+    client.send(&get(2, KEEP, &[("NAME", "fourth")]));
+    assert_eq!(receive(&mut client), Answer::new(2, "fourth="));
+    client.send(&abort);
+    client.send(&[record(5, 1, b"untouched"), record(5, 1, b"")].concat());
+    assert_eq!(receive(&mut client), Answer::new(1, "first=untouched"));
+}
+
+#[test]
+fn an_abort_stops_a_large_answer() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&get(1, KEEP, &[("NAME", "big"), ("DO", "big"), ("ERROR", "tell")]));
+    let mut seen = receive_record(&mut client).2.len();
+    client.send(&record(2, 1, b""));
+    client.send(&get(2, KEEP, &[("NAME", "other")]));
+    let mut answers = Answers::default();
+    let mut ids = Vec::new();
+    while ids.len() < 2 {
+        let answer = answers.next(&mut client);
+        ids.push(answer.id);
+        seen += if answer.id == 1 { answer.stdout.len() } else { 0 };
+    }
+    assert_eq!(stage.hear(), "big: ConnectionAborted");
+    assert!(seen < 16 << 20, "{seen} bytes came");
+}
+
+#[test]
+fn a_large_answer_lets_others_go_first() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&get(1, KEEP, &[("DO", "big")]));
+    client.send(&get(2, KEEP, &[("DO", "big")]));
+    // They fill the socket while nobody reads.
+    assert_eq!(receive_record(&mut client).0, 6);
+    client.send(&get(3, KEEP, &[("NAME", "fast")]));
+    let (mut answers, mut order) = (Answers::default(), Vec::new());
+    for _ in 0..3 {
+        let answer = answers.next(&mut client);
+        let waiting: usize = answers.0.values().map(Vec::len).sum();
+        assert!(answer.id != 3 || waiting < 8 << 20, "{waiting} bytes came first");
+        order.push(answer.id);
+    }
+    assert_eq!(order[0], 3);
+}
+
+#[test]
+fn the_65th_request_is_refused_and_the_others_go_on() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    for round in 0..3 {
+        let gate = round.to_string();
+        for id in 1..=64 {
+            client.send(&open(id, KEEP, &[("NAME", "n"), ("GATE", &gate)]));
+        }
+        for id in [65, 66, 300] {
+            client.send(&get(id, KEEP, &[("NAME", "over")]));
+            assert_eq!(receive(&mut client), Answer { id, stdout: vec![], end: OVERLOADED });
+        }
+        stage.gates.open(&gate);
+        let mut answers = Answers::default();
+        for id in 1..=64 {
+            client.send(&record(5, id, b""));
+        }
+        for _ in 0..64 {
+            let answer = answers.next(&mut client);
+            assert_eq!(answer, Answer::new(answer.id, "n="));
+        }
+    }
+}
+
+#[test]
+fn handlers_are_bounded_over_all_connections() {
+    let stage = Stage::with(Limits { connections: 3, ..Limits::default() });
+    let mut clients = [stage.connect(), stage.connect()];
+    for id in 1..=32 {
+        for client in &mut clients {
+            client.send(&get(id, KEEP, &[("NAME", "n"), ("GATE", "1")]));
+            stage.hear();
+        }
+    }
+    clients[0].send(&get(33, KEEP, &[]));
+    assert!(receive(&mut clients[0]).is_status("503"));
+    stage.gates.open("1");
+    for client in &mut clients {
+        let mut answers = Answers::default();
+        (0..32).for_each(|_| assert_eq!(answers.next(client).end, OK));
+        client.send(&get(33, KEEP, &[("NAME", "m")]));
+        assert_eq!(receive(client), Answer::new(33, "m="));
+    }
+}
+
+#[test]
+fn an_active_id_is_not_begun_again() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    stage.gates.open("0");
+    client.send(&open(1, KEEP, &[("NAME", "a"), ("GATE", "0"), ("ERROR", "tell")]));
+    assert_eq!(stage.hear(), "a");
+    client.send(&begin(1, 1, KEEP));
+    assert_eq!(client.receive_all(), b"");
+    assert_eq!(stage.hear(), "a: ConnectionAborted");
+}
+
+#[test]
+fn no_request_begins_after_one_that_keeps_nothing() {
+    let stage = Stage::new();
+    for last_to_end in [1, 2] {
+        let mut client = stage.connect();
+        let gate = |id: u16| format!("{last_to_end}-{id}");
+        client.send(&get(1, KEEP, &[("NAME", "keeps"), ("GATE", &gate(1))]));
+        client.send(&get(2, CLOSE, &[("NAME", "closes"), ("GATE", &gate(2))]));
+        client.send(&get(3, KEEP, &[("NAME", "late")]));
+        assert_eq!(receive(&mut client), Answer { id: 3, stdout: vec![], end: OVERLOADED });
+        for id in [3 - last_to_end, last_to_end] {
+            stage.gates.open(&gate(id));
+            assert_eq!(receive(&mut client), Answer::new(id, if id == 1 { "keeps=" } else { "closes=" }));
+        }
+        assert_eq!(client.receive_all(), b"");
+    }
+}
+
+#[test]
+fn half_close_delivers_what_is_complete_and_nothing_else() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&get(1, KEEP, &[("NAME", "whole"), ("GATE", "1")]));
+    stage.hear();
+    client.send(&[open(2, KEEP, &[("NAME", "cut"), ("ERROR", "tell")]), record(5, 2, b"some")].concat());
+    client.send(&[begin(3, 1, KEEP), params(3, &[("NAME", "params")])].concat());
+    client.0.shutdown(Shutdown::Write).expect("shut down");
+    assert_eq!(stage.hear(), "cut: ConnectionAborted");
+    stage.gates.open("1");
+    assert_eq!(receive(&mut client), Answer::new(1, "whole="));
+    assert_eq!(client.receive_all(), b"");
+}
+
+#[test]
+fn a_broken_peer_aborts_all_of_its_requests_and_no_others() {
+    let stage = Stage::new();
+    stage.gates.open("0");
+    let mut other = stage.connect();
+    other.send(&open(1, KEEP, &[("NAME", "other")]));
+    for (gate, broken) in [("1", &b"\x02\x01\0\x01\0\x08\0\0"[..]), ("2", b"GET / HTTP/1.1\r\n\r\n")] {
+        let mut client = stage.connect();
+        for id in 1..=3 {
+            client.send(&open(id, KEEP, &[("NAME", "n"), ("GATE", "0"), ("ERROR", "tell")]));
+            assert_eq!(stage.hear(), "n");
+        }
+        client.send(&get(4, KEEP, &[("NAME", "computes"), ("GATE", gate), ("ERROR", "tell")]));
+        assert_eq!(stage.hear(), "computes");
+        client.send(broken);
+        (0..3).for_each(|_| assert_eq!(stage.hear(), "n: ConnectionAborted"));
+        stage.gates.open(gate);
+        assert_eq!(stage.hear(), "computes: ConnectionAborted");
+        assert_eq!(client.receive_all(), b"");
+    }
+    other.send(&record(5, 1, b""));
+    assert_eq!(receive(&mut other), Answer::new(1, "other="));
+}
+
+#[test]
+fn a_peer_that_vanishes_is_seen_by_all_handlers() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "reads"), ("ERROR", "tell")]));
+    client.send(&get(2, KEEP, &[("NAME", "writes"), ("DO", "big"), ("ERROR", "tell")]));
+    receive_record(&mut client);
+    drop(client);
+    let mut heard = [stage.hear(), stage.hear()];
+    heard.sort();
+    assert_eq!(heard[0], "reads: ConnectionAborted");
+    assert!(["writes: ConnectionAborted", "writes: BrokenPipe", "writes: ConnectionReset"].contains(&&heard[1][..]));
+}
+
+#[test]
+fn a_peer_that_never_reads_costs_its_own_connection() {
+    let limits = Limits { write_time: Duration::from_secs(1), connections: 2, ..Limits::default() };
+    let stage = Stage::with(limits);
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "reads"), ("ERROR", "tell")]));
+    client.send(&get(2, KEEP, &[("NAME", "writes"), ("DO", "big"), ("ERROR", "tell")]));
+    let mut heard = [stage.hear(), stage.hear()];
+    heard.sort();
+    assert_eq!(heard, ["reads: ConnectionAborted", "writes: TimedOut"]);
+    for _ in 0..2 {
+        let mut other = stage.connect();
+        other.send(&get(1, CLOSE, &[("NAME", "other")]));
+        assert_eq!(receive(&mut other), Answer::new(1, "other="));
+    }
+}
+
+#[test]
+fn silence_ends_the_request_that_waits_and_no_other() {
+    let stage = Stage::with(Limits { silence: Duration::from_millis(300), ..Limits::default() });
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "waits"), ("ERROR", "tell")]));
+    client.send(&get(2, KEEP, &[("NAME", "computes"), ("GATE", "1")]));
+    let mut heard = [stage.hear(), stage.hear()];
+    heard.sort();
+    assert_eq!(heard, ["computes", "waits: TimedOut"]);
+    let answer = receive(&mut client);
+    assert!(answer.id == 1 && answer.is_status("500"), "{answer:?}");
+    stage.gates.open("1");
+    assert_eq!(receive(&mut client), Answer::new(2, "computes="));
+    client.send(&[record(5, 1, b"too late"), get(1, KEEP, &[("NAME", "again")])].concat());
+    assert_eq!(receive(&mut client), Answer::new(1, "again="));
+}
+
+#[test]
+fn params_that_take_too_long_end_the_connection() {
+    let stage = Stage::with(Limits { params_time: Duration::from_secs(1), ..Limits::default() });
+    let mut client = stage.connect();
+    client.send(&get(1, KEEP, &[("NAME", "computes"), ("GATE", "1"), ("DO", "big"), ("ERROR", "tell")]));
+    assert_eq!(stage.hear(), "computes");
+    client.send(&begin(2, 1, KEEP));
+    assert_eq!(client.receive_all(), b"");
+    stage.gates.open("1");
+    let error = stage.hear();
+    assert!(["computes: ConnectionAborted", "computes: TimedOut"].contains(&&error[..]), "{error}");
+}
+
+#[test]
+fn a_handler_over_its_time_ends_the_server_with_an_error() {
+    let mut stage = Stage::with(Limits { handler_time: Some(Duration::from_secs(1)), ..Limits::default() });
+    let mut client = stage.connect();
+    client.send(&get(1, KEEP, &[("NAME", "sleeps"), ("GATE", "1")]));
+    stage.hear();
+    let until = Instant::now() + WAIT;
+    let thread = stage.server.thread.take().expect("it runs");
+    // Others that come and go do not hide it.
+    while !thread.is_finished() {
+        assert!(Instant::now() < until, "it goes on");
+        client.send(&get(2, KEEP, &[("NAME", "fast")]));
+        receive(&mut client);
+        thread::sleep(Duration::from_millis(10));
+    }
+    let error = thread.join().expect("no panic").expect_err("it failed");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    stage.gates.open("1");
+    std::mem::forget(stage.server);
+}
+
+#[test]
+fn panics_are_answered_and_hurt_nobody() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "other")]));
+    for id in 2..20 {
+        client.send(&get(id, KEEP, &[("DO", "panic")]));
+        let answer = receive(&mut client);
+        assert!(answer.id == id && answer.is_status("500") && answer.end == [0, 0, 0, 101, 0, 0, 0, 0]);
+    }
+    client.send(&record(5, 1, b""));
+    assert_eq!(receive(&mut client), Answer::new(1, "other="));
+}
+
+#[test]
+fn params_over_a_limit_are_refused_and_the_others_go_on() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "other")]));
+    for id in 2..5 {
+        client.send(&[begin(id, 1, KEEP), record(4, id, b"\x01\xff\xff\xff\xff")].concat());
+        let answer = receive(&mut client);
+        assert!(answer.id == id && answer.is_status("431") && answer.end == OK);
+        client.send(&[record(4, id, b"rest"), record(4, id, b""), record(5, id, b"")].concat());
+    }
+    client.send(&record(5, 1, b""));
+    assert_eq!(receive(&mut client), Answer::new(1, "other="));
+}
+
+/// One pair of so many bytes, in records.
+fn big_params(id: u16, size: usize) -> Vec<u8> {
+    let mut stream = [&b"\x01"[..], &(0x8000_0000 | (size - 6) as u32).to_be_bytes(), b"n"].concat();
+    stream.resize(size, b'x');
+    [stream.chunks(65_000).flat_map(|piece| record(4, id, piece)).collect(), record(4, id, b"")].concat()
+}
+
+#[test]
+fn params_of_a_connection_take_4_mib() {
+    let stage = Stage::new();
+    for _ in 0..3 {
+        let mut client = stage.connect();
+        for id in 1..=4 {
+            client.send(&[begin(id, 1, KEEP), big_params(id, 1 << 20)].concat());
+        }
+        client.send(&[begin(5, 1, KEEP), record(4, 5, b"\x01\x01ab")].concat());
+        let answer = receive(&mut client);
+        assert!(answer.id == 5 && answer.is_status("503"), "{answer:?}");
+        // Where one has ended, another has room.
+        client.send(&record(5, 1, b""));
+        assert_eq!(receive(&mut client).id, 1);
+        client.send(&[begin(6, 1, KEEP), big_params(6, 1 << 20), record(5, 6, b"")].concat());
+        assert_eq!(receive(&mut client), Answer::new(6, "="));
+    }
+}
+
+#[test]
+fn the_budget_bounds_all_and_comes_back() {
+    let stage = Stage::with(Limits { budget: 205_000, ..Limits::default() });
+    let mut client = stage.connect();
+    for _ in 0..20 {
+        // 128 KiB of params, 4 KiB of a queue, 64 KiB of params, 4 KiB of a queue, and no more.
+        client.send(&[begin(1, 1, KEEP), big_params(1, 100_000)].concat());
+        client.send(&[begin(2, 1, KEEP), big_params(2, 40_000)].concat());
+        client.send(&[begin(3, 1, KEEP), big_params(3, 5000)].concat());
+        let answer = receive(&mut client);
+        assert!(answer.id == 3 && answer.is_status("503"), "{answer:?}");
+        // What is under way goes on, however large.
+        for id in [1, 2] {
+            let mut sender = client.0.try_clone().expect("another handle");
+            let sending = thread::spawn(move || {
+                (0..10).for_each(|_| sender.write_all(&record(5, id, &[b'b'; 20_000])).expect("sent"));
+                sender.write_all(&record(5, id, b"")).expect("sent");
+            });
+            let answer = receive(&mut client);
+            assert!(answer.id == id && answer.stdout.ends_with(&[b'b'; 200_000]));
+            sending.join().expect("no panic");
+        }
+    }
+}
+
+#[test]
+fn a_stop_answers_what_runs_then_closes() {
+    let stage = Stage::new();
+    let mut idle = stage.connect();
+    idle.send(&get(1, KEEP, &[("NAME", "n")]));
+    receive(&mut idle);
+    let mut busy = stage.connect();
+    busy.send(&get(1, KEEP, &[("NAME", "computes"), ("GATE", "1")]));
+    stage.hear();
+    busy.send(&open(2, KEEP, &[("NAME", "reads")]));
+    stage.server.stop.stop();
+    assert_eq!(idle.receive_all(), b"");
+    busy.send(&[record(5, 2, b"still"), record(5, 2, b"")].concat());
+    assert_eq!(receive(&mut busy), Answer::new(2, "reads=still"));
+    busy.send(&get(2, KEEP, &[("NAME", "on its way")]));
+    assert_eq!(receive(&mut busy), Answer::new(2, "on its way="));
+    stage.gates.open("1");
+    assert_eq!(receive(&mut busy), Answer::new(1, "computes="));
+    assert_eq!(busy.receive_all(), b"");
+}
+
+#[test]
+fn the_last_request_allowed_ends_the_server() {
+    let mut stage = Stage::with(Limits { requests: Some(10), ..Limits::default() });
+    let mut client = stage.connect();
+    for id in 1..=10 {
+        client.send(&get(id, KEEP, &[("NAME", "n")]));
+        assert_eq!(receive(&mut client).id, id);
+    }
+    assert_eq!(client.receive_all(), b"");
+    stage.server.thread.take().expect("it runs").join().expect("no panic").expect("it stopped by itself");
+    std::mem::forget(stage.server);
+}
+
+#[test]
+fn an_early_answer_survives_the_rest_of_a_large_upload() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&open(1, CLOSE, &[("NAME", "early"), ("DO", "early")]));
+    let piece = record(5, 1, &[b'x'; 60_000]);
+    let mut sender = client.0.try_clone().expect("another handle");
+    let sending = thread::spawn(move || {
+        let sent = (0..50).try_for_each(|_| sender.write_all(&piece));
+        sender.shutdown(Shutdown::Write).and(sent)
+    });
+    assert_eq!(receive(&mut client), Answer::new(1, "early"));
+    assert_eq!(client.receive_all(), b"");
+    sending.join().expect("no panic").expect("all of it was taken");
+}
+
+#[test]
+fn an_early_answer_is_followed_by_the_close_though_the_body_stalls() {
+    let stage = Stage::with(Limits { connections: 1, ..Limits::default() });
+    let mut client = stage.connect();
+    client.send(&open(1, CLOSE, &[("NAME", "early"), ("GATE", "1"), ("DO", "early")]));
+    stage.hear();
+    client.send(&record(5, 1, b"some")[..10]);
+    stage.gates.open("1");
+    assert_eq!(receive(&mut client), Answer::new(1, "early"));
+    assert_eq!(client.receive_all(), b"");
+    // Its slot is free before long.
+    let mut other = stage.connect();
+    other.send(&get(1, CLOSE, &[("NAME", "other")]));
+    assert_eq!(receive(&mut other), Answer::new(1, "other="));
+}
+
+#[test]
+fn roles_side_by_side() {
+    let filter = |_: &Request, body: &mut Body, out: &mut Response| {
+        let mut stdin = Vec::new();
+        body.read_to_end(&mut stdin)?;
+        out.write_all(&[&stdin[..], b"-"].concat())?;
+        io::copy(body.data()?, out).map(drop)
+    };
+    let authorizer = |_: &Request, out: &mut Response| -> io::Result<()> {
+        out.status(403);
+        Ok(())
+    };
+    let server = Running::multiplexed(Limits::default(), Roles::new().filter(filter).authorizer(authorizer));
+    let bytes = [
+        begin(1, 3, KEEP),
+        record(4, 1, b""),
+        record(5, 1, b"abc"),
+        begin(2, 2, KEEP),
+        record(4, 2, b""),
+        begin(3, 1, KEEP),
+        record(5, 1, b""),
+        record(8, 1, b"fi"),
+        begin(4, 9, KEEP),
+        record(8, 1, b"le"),
+        record(8, 1, b""),
+    ]
+    .concat();
+    for cut in 0..bytes.len() {
+        let mut client = server.connect();
+        client.send(&bytes[..cut]);
+        client.send(&bytes[cut..]);
+        let mut answers = Answers::default();
+        let mut got: Vec<_> = (0..4).map(|_| answers.next(&mut client)).collect();
+        got.sort_by_key(|answer| answer.id);
+        assert_eq!(got[0], Answer::new(1, "abc-file"), "cut at {cut}");
+        assert!(got[1].is_status("403") && got[1].end == OK, "cut at {cut}");
+        assert!(got[2..].iter().all(|answer| answer.end == [0, 0, 0, 0, 3, 0, 0, 0]), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_filter_that_reads_nothing_answers_after_the_body() {
+    let early = |_: &Request, _: &mut Body, out: &mut Response| out.write_all(b"hi");
+    let server = Running::multiplexed(Limits::default(), Roles::new().filter(early));
+    let mut client = server.connect();
+    client.send(&[begin(1, 3, KEEP), record(4, 1, b""), record(5, 1, b"abc")].concat());
+    expect_silence(&mut client);
+    client.send(&record(5, 1, b""));
+    assert_eq!(receive(&mut client), Answer::new(1, "hi"));
+    client.send(&[record(8, 1, b"never read"), record(8, 1, b"")].concat());
+    client.send(&[begin(1, 3, CLOSE), record(4, 1, b""), record(5, 1, b"")].concat());
+    assert_eq!(receive(&mut client), Answer::new(1, "hi"));
+    assert_eq!(client.receive_all(), b"");
+}
+
+/// A generator that says the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % limit
+    }
+}
+
+/// What is still to be sent of a request, and what its answer is to be.
+struct Pending {
+    records: Vec<Vec<u8>>,
+    want: Option<Vec<u8>>,
+}
+
+impl Pending {
+    fn new(id: u16, number: usize, random: &mut Random) -> Self {
+        let name = number.to_string();
+        let mut pairs = vec![("NAME", &name[..])];
+        let is_early = random.below(8) == 0;
+        if is_early {
+            pairs.push(("DO", "early"));
+        }
+        let params = &params(id, &pairs)[8..];
+        let body: Vec<u8> = (0..[0, 10, 3000, 70_000][random.below(4)]).map(|n: usize| (n % 251) as u8).collect();
+        let mut records = vec![begin(id, 1, KEEP)];
+        let cut = random.below(params.len() + 1);
+        records.extend([&params[..cut], &params[cut..]].iter().filter(|p| !p.is_empty()).map(|p| record(4, id, p)));
+        records.push(record(4, id, b""));
+        records.extend(body.chunks(1 + random.below(20_000)).map(|piece| record(5, id, piece)));
+        let mut want = Some(if is_early { name.clone().into_bytes() } else { [name.as_bytes(), b"=", &body].concat() });
+        if random.below(10) == 0 {
+            records.truncate(1 + random.below(records.len()));
+            records.push(record(2, id, b""));
+            want = None;
+        } else {
+            records.push(record(5, id, b""));
+        }
+        records.reverse();
+        Self { records, want }
+    }
+}
+
+/// Short requests on a connection, up to 64 at once, records in any order, ids used again as soon as they are free.
+fn exchange_at_random(mut client: Client, seed: u64, requests: usize) {
+    let mut random = Random(seed);
+    let width = 1 + random.below(64);
+    let mut reader = Client(client.0.try_clone().expect("another handle"));
+    let (told, ended) = mpsc::channel::<Answer>();
+    let reading = thread::spawn(move || {
+        let mut answers = Answers::default();
+        (0..requests).for_each(|_| told.send(answers.next(&mut reader)).expect("somebody listens"));
+    });
+    let mut free: Vec<u16> = (1..=width as u16).collect();
+    let mut pending: HashMap<u16, Pending> = HashMap::new();
+    let (mut begun, mut done) = (0, 0);
+    while done < requests {
+        while begun < requests && !free.is_empty() && random.below(3) > 0 {
+            let id = free.swap_remove(random.below(free.len()));
+            pending.insert(id, Pending::new(id, begun, &mut random));
+            begun += 1;
+        }
+        let mut ids: Vec<u16> = pending.iter().filter(|(_, one)| !one.records.is_empty()).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let mut bytes = Vec::new();
+        if !ids.is_empty() {
+            for _ in 0..1 + random.below(8) {
+                let id = ids[random.below(ids.len())];
+                bytes.extend(pending.get_mut(&id).and_then(|one| one.records.pop()).unwrap_or_default());
+            }
+        }
+        let cut = random.below(bytes.len() + 1);
+        client.send(&bytes[..cut]);
+        client.send(&bytes[cut..]);
+        let is_stuck = ids.is_empty() && (free.is_empty() || begun == requests);
+        let wait = if is_stuck { WAIT } else { Duration::ZERO };
+        let mut next = ended.recv_timeout(wait);
+        assert!(next.is_ok() || !is_stuck, "seed {seed}: no answer, {done} of {requests}");
+        while let Ok(answer) = next {
+            let one = pending.remove(&answer.id).expect("it is under way");
+            match one.want {
+                Some(want) => {
+                    assert!(answer.stdout.ends_with(&want) && answer.end == OK, "seed {seed}: {}", answer.id);
+                    // The rest of an early one's body would be skipped, but as many servers would, we end it.
+                    one.records.iter().rev().for_each(|record| client.send(record));
+                }
+                None => assert!(answer.end[..3] == [0; 3] && answer.end[4..] == [0; 4], "seed {seed}: {answer:?}"),
+            }
+            free.push(answer.id);
+            done += 1;
+            next = ended.try_recv().map_err(|_| mpsc::RecvTimeoutError::Timeout);
+        }
+    }
+    reading.join().expect("no panic");
+}
+
+#[test]
+fn thousands_of_short_requests_in_any_order() {
+    let stage = Stage::new();
+    thread::scope(|scope| {
+        for seed in 1..=8 {
+            let client = stage.connect();
+            scope.spawn(move || exchange_at_random(client, 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed), 300));
+        }
+    });
+}
+
+#[test]
+fn an_id_comes_back_right_after_its_end() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    for number in 0..3000 {
+        let name = number.to_string();
+        client.send(&get(7, KEEP, &[("NAME", &name)]));
+        assert_eq!(receive(&mut client), Answer::new(7, &format!("{name}=")));
+    }
+}
+
+#[test]
+fn the_last_answer_closes_every_time() {
+    let stage = Stage::new();
+    for round in 0..500 {
+        let mut client = stage.connect();
+        let ids = 1..=(1 + round % 5);
+        let bytes: Vec<u8> = ids.clone().flat_map(|id| open(id, KEEP, &[("NAME", "n")])).collect();
+        client.send(&[bytes, get(99, CLOSE, &[("NAME", "last")])].concat());
+        client.send(&ids.clone().flat_map(|id| record(5, id, b"")).collect::<Vec<_>>());
+        let mut answers = Answers::default();
+        (0..=ids.count()).for_each(|_| assert_eq!(answers.next(&mut client).end, OK));
+        assert_eq!(client.receive_all(), b"", "round {round}");
+    }
+}
