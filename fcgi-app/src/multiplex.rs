@@ -591,8 +591,15 @@ impl Output for Channel<'_, '_> {
         !broken && self.exchange.is_none_or(|exchange| !exchange.is_aborted() && !exchange.is_lost())
     }
 
-    fn batch(&self) -> usize {
-        1
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, time: Duration) {
+        match self.exchange {
+            Some(exchange) => exchange.queue.wait_for_abort(time),
+            None => thread::sleep(time),
+        }
     }
 
     fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::wire::aborted;
 /// It holds `FCGI_STDIN` and, in a Filter, `FCGI_DATA` behind it.
 pub(crate) struct Queue<'b> {
     state: Mutex<State<'b>>,
-    /// What the one who waits waits for; both never do at the same time.
+    /// What the one who waits waits for.
     changed: Condvar,
 }
 
@@ -105,6 +105,19 @@ impl<'b> Queue<'b> {
     /// Says that the connection ended.
     pub(crate) fn lose(&self) {
         self.end(Input::Lost(ErrorKind::ConnectionAborted));
+    }
+
+    /// Waits until one of these happened, no longer than `time`.
+    pub(crate) fn wait_for_abort(&self, time: Duration) {
+        let by = Instant::now().checked_add(time);
+        let mut state = self.lock();
+        while matches!(state.input, Input::Open | Input::Complete) {
+            let left = by.map(|by| by.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return;
+            }
+            state = self.wait(state, left);
+        }
     }
 
     /// Says that no more is wanted, and gives the memory back.

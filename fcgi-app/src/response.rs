@@ -1,5 +1,6 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IoSlice, Write};
+use std::time::Duration;
 
 use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType, records};
 
@@ -167,6 +168,22 @@ impl<'c> Response<'c> {
     pub fn app_status(&mut self, status: u32) -> &mut Self {
         self.app_status = status;
         self
+    }
+
+    /// Whether the answer is still wanted, as far as is known: not after an abort or the loss of the connection. With
+    /// [`Server::multiplex`](crate::Server::multiplex) that is known at once, for a handler that computes for long; else
+    /// only after a read or write.
+    pub fn is_wanted(&self) -> bool {
+        self.output.is_wanted()
+    }
+
+    /// Sleeps for `time`, or until the answer [is not wanted](Self::is_wanted).
+    ///
+    /// # Errors
+    /// `ConnectionAborted` when it is not.
+    pub fn wait(&self, time: Duration) -> io::Result<()> {
+        self.output.wait(time);
+        if self.is_wanted() { Ok(()) } else { Err(aborted("the web server aborted the request")) }
     }
 
     /// Whether some of the answer was sent, so that its status and headers can no longer change.

@@ -1,5 +1,7 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::thread;
+use std::time::Duration;
 
 use fcgi_proto::Header;
 use socket2::Socket;
@@ -37,6 +39,11 @@ pub(crate) trait Output {
 
     /// Whether other answers go out between two calls of [`send`](Self::send), which then should be one a record.
     fn is_shared(&self) -> bool;
+
+    /// Waits for so long, or until an abort, if somebody reads meanwhile.
+    fn wait(&self, time: Duration) {
+        thread::sleep(time);
+    }
 
     /// Sends whole records, gathered from `slices`; `is_end` if `FCGI_END_REQUEST` is the last of them.
     fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()>;
