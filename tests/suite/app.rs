@@ -14,9 +14,23 @@ impl App {
     /// Starts `name` with a listening socket as descriptor 0, as lighttpd, mod_fastcgi and launchers do.
     #[track_caller]
     pub(crate) fn on_descriptor_0(name: &str, address: &Address) -> Self {
+        Self::on_descriptor_0_as(Program::ours(name).command(), address)
+    }
+
+    /// The same for a command.
+    #[track_caller]
+    pub(crate) fn on_descriptor_0_as(mut command: Command, address: &Address) -> Self {
         let (listener, address) = address.listen().expect("the test cannot listen");
-        let process = Process::start(Program::ours(name).command().stdin(Stdio::from(listener)));
+        let process = Process::start(command.stdin(Stdio::from(listener)));
         App { process, address }
+    }
+
+    /// Starts `echo` with many requests at once on a connection.
+    #[track_caller]
+    pub(crate) fn multiplexing(address: &Address) -> Self {
+        let mut command = Program::ours("echo").command();
+        command.env("FCGI_MULTIPLEX", "1");
+        Self::on_descriptor_0_as(command, address)
     }
 
     /// Starts `name` so that it binds a socket of its own, and waits for that.

@@ -124,6 +124,21 @@ fn multiplexing_that_is_refused_is_counted() {
 }
 
 #[test]
+fn multiplexed_requests_are_answered() {
+    let dir = temp_dir();
+    let app = App::multiplexing(&Address::Unix(dir.path().join("app.sock")));
+    let want = json!({"requests": 2000, "ok": 2000, "failed": 0, "connections": 2});
+    for body in ["0", "3000", "100000"] {
+        let arguments = ["-n", "2000", "-c", "2", "--multiplex", "64", "--body", body];
+        check(&run(&app.address, &arguments), &want, 0);
+    }
+    let (summary, status) = run(&app.address, &["-n", "100", "--multiplex", "100", "--param", "ECHO_SLEEP_MS=200"]);
+    let (ok, refused) = (summary["ok"].as_u64().expect("a count"), summary["failures"]["refused"].as_u64());
+    assert!(ok >= 64 && refused == Some(100 - ok), "{summary}");
+    assert_eq!((&summary["first_failures"]["refused"], status), (&json!("OVERLOADED"), 1));
+}
+
+#[test]
 fn time_and_ctrl_c_end_a_run() {
     let (app, _dir) = hello();
     let (_, status) = run(&app.address, &[&["-t", "1"], &HELLO[..]].concat());

@@ -1,0 +1,112 @@
+//! Behind HAProxy, with the configuration that we show to users: the one web server that multiplexes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fcgi_tests::{Address, HttpClient, Program, Relay, TempDir, WebServer, free_port, repository, skip, temp_dir};
+
+use crate::app::App;
+
+/// HAProxy in front of two `echo`, one on a unix socket, one over TCP, which multiplexes, each with somebody in
+/// between who counts connections.
+struct Site {
+    haproxy: WebServer,
+    over_unix: Relay,
+    over_tcp: Relay,
+    _apps: [App; 2],
+    _dir: TempDir,
+}
+
+impl Site {
+    fn start(haproxy: &Program) -> Self {
+        let dir = temp_dir();
+        let path = |name: &str| Address::Unix(dir.path().join(name));
+        let apps = [App::on_descriptor_0("echo", &path("app")), App::multiplexing(&Address::loopback(0))];
+        let (socket, port) = (dir.path().join("relay"), free_port());
+        let over_unix = Relay::start(&Address::Unix(socket.clone()), apps[0].address.clone());
+        let over_tcp = Relay::start(&Address::loopback(port), apps[1].address.clone());
+        let fill = [("SOCKET", socket.to_str().expect("a plain path")), ("APPPORT", &port.to_string())];
+        let haproxy = WebServer::start_with_text(&configuration(), &fill, |_, file| {
+            let mut command = haproxy.command();
+            command.arg("-db").arg("-f").arg(file);
+            command
+        });
+        Site { haproxy, over_unix, over_tcp, _apps: apps, _dir: dir }
+    }
+
+    fn client(&self, name: &str) -> HttpClient {
+        self.haproxy.client(&format!("{name}.test"))
+    }
+}
+
+/// What we show, with one thread, since threads have connections of their own, and with a way to have `echo` sleep.
+fn configuration() -> String {
+    let file = repository().join("examples/servers/haproxy.cfg");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let sleep =
+        "    docroot /srv/www\n    set-param ECHO_SLEEP_MS %[url_param(sleep)] if { url_param(sleep) -m found }\n";
+    assert!(text.contains("\nglobal\n") && text.contains("    docroot /srv/www"), "{}", file.display());
+    text.replace("\nglobal\n", "\nglobal\n    nbthread 1\n").replace("    docroot /srv/www", sleep)
+}
+
+#[track_caller]
+fn expect_echo(client: &HttpClient, path: &str, body: &[u8]) {
+    let answer = if body.is_empty() { client.get(path) } else { client.post(path, body) }.expect("an answer");
+    assert_eq!(answer.status(), 200, "{path}: {answer:?}");
+    let script = format!("SCRIPT_NAME={}\n", path.split('?').next().expect("a path"));
+    let head = answer.body().windows(2).position(|bytes| bytes == b"\n\n").expect("an empty line") + 2;
+    let params = String::from_utf8_lossy(&answer.body()[..head]);
+    assert!(params.contains(&script), "{path}:\n{params}");
+    assert!(&answer.body()[head..] == body, "{path}: the echo of {} bytes differs", body.len());
+}
+
+#[test]
+fn requests_on_each_kind_of_connection() {
+    let Some(haproxy) = Program::installed("haproxy") else { skip!("HAProxy is not installed") };
+    let site = Site::start(&haproxy);
+    let body: Vec<u8> = (0..1 << 20).map(|index: u32| (index % 251) as u8).collect();
+    for name in ["kept", "closed", "multiplexed"] {
+        let client = site.client(name);
+        for _ in 0..2 {
+            expect_echo(&client, "/some/page?a=1", b"");
+            expect_echo(&client, "/upload", &body);
+        }
+    }
+    assert!(site.over_unix.connections() < 4, "kept, but a client's first request may have one of its own");
+    assert_eq!(site.over_tcp.connections(), 4 + 1, "a connection each, and one for all that follow");
+}
+
+#[test]
+fn requests_at_once_share_a_connection() {
+    const SLOW: usize = 40;
+    let Some(haproxy) = Program::installed("haproxy") else { skip!("HAProxy is not installed") };
+    let site = Site::start(&haproxy);
+    expect_echo(&site.client("multiplexed"), "/first", b"");
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..SLOW {
+            let client = site.client("multiplexed");
+            scope.spawn(move || expect_echo(&client, "/slow?sleep=1000", b"slow"));
+        }
+        let client = site.client("multiplexed");
+        (0..50).for_each(|_| expect_echo(&client, "/fast", b"fast"));
+    });
+    assert_eq!(site.over_tcp.connections(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(SLOW as u64 / 2), "one after the other");
+}
+
+/// HAProxy takes FCGI_MAX_REQS for a limit of each connection: with more requests it makes others, and none is refused.
+/// Until it has the answer to FCGI_GET_VALUES it sends one request on each.
+#[test]
+fn more_requests_than_a_connection_takes_are_not_refused() {
+    let Some(haproxy) = Program::installed("haproxy") else { skip!("HAProxy is not installed") };
+    let site = Site::start(&haproxy);
+    expect_echo(&site.client("multiplexed"), "/first", b"");
+    thread::scope(|scope| {
+        for _ in 0..100 {
+            let client = site.client("multiplexed");
+            scope.spawn(move || expect_echo(&client, "/slow?sleep=1000", b"slow"));
+        }
+    });
+    assert!((2..=1 + 100 - 64).contains(&site.over_tcp.connections()), "{} connections", site.over_tcp.connections());
+}
