@@ -7,7 +7,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections served at once, each by a thread of its own; more wait in the listener's backlog. When all are taken
-    /// and another waits, the connection that has been idle longest, and for more than 250 ms, is closed. Default 256.
+    /// and another waits, the connection that has been idle longest, and for more than 250 ms, is closed. With
+    /// [`Server::multiplex`](crate::Server::multiplex) as many handlers, or 64 if that is more, have threads besides.
+    /// Default 256.
     pub connections: usize,
     /// Stack of a serving thread, on which the handler runs, in bytes: address space, of which only what is touched
     /// becomes memory. A handler that needs more ends the process. Default 256 KiB.
@@ -30,8 +32,8 @@ pub struct Limits {
     pub handler_time: Option<Duration>,
     /// Requests after which the server stops by itself, so that a fresh process takes over. Default: no limit.
     pub requests: Option<u32>,
-    /// Memory, in bytes, for what grows with what peers send: params that outgrow a connection's read buffer. A request
-    /// that finds none left is answered 503. Default 16 MiB.
+    /// Memory, in bytes, for what grows with what peers send: params that outgrow a connection's read buffer, and all
+    /// input of multiplexed requests. A request that finds none left is answered 503. Default 16 MiB.
     pub budget: usize,
     /// How long a stop waits for requests under way. Default 5 s; 1.5 s suits mod_fastcgi, which waits 2 s.
     pub grace: Duration,

@@ -103,8 +103,8 @@ impl Server {
     /// Of the web servers, HAProxy can make use of it, with `option get-values` and `option mpxs-conns`; all others send
     /// one request at a time, which then costs a little more. Each request is handled by a thread of its own, up to 64 on
     /// a connection (`FCGI_MAX_REQS`; others are refused with `FCGI_OVERLOADED`), and up to [`Limits::connections`], at
-    /// least 64, in all (others are answered 503). Answers go out a record in turns. An abort is seen while the
-    /// handler is at work: its next read or write fails.
+    /// least 64, in all (others are answered 503). Answers go out a record in turns. An abort is seen while the handler
+    /// is at work: its next read or write fails, and [`Response::wait`](crate::Response::wait) ends.
     ///
     /// Up to 64 KiB of a body wait for its handler; then nothing of the connection is read until the handler reads on or
     /// returns, since the protocol has no means to hold a single request back. All of it comes from
