@@ -5,7 +5,7 @@ use std::process::Command;
 use std::thread;
 
 use fcgi_tests::wire::{self, BEGIN_REQUEST, END_REQUEST, Record, STDIN, STDOUT};
-use fcgi_tests::{Address, Connection, Process, Program, Signal, TempDir, free_port, temp_dir};
+use fcgi_tests::{Address, Connection, Process, Program, Signal, TempDir, eventually, free_port, proc, temp_dir};
 use serde_json::{Value, json};
 
 use crate::app::{App, fails_with_one_line};
@@ -136,6 +136,12 @@ fn multiplexed_requests_are_answered() {
     let (ok, refused) = (summary["ok"].as_u64().expect("a count"), summary["failures"]["refused"].as_u64());
     assert!(ok >= 64 && refused == Some(100 - ok), "{summary}");
     assert_eq!((&summary["first_failures"]["refused"], status), (&json!("OVERLOADED"), 1));
+    // The main thread, one that accepts, and one of each connection at its time: handlers' threads have ended.
+    let pid = app.process.pid();
+    eventually("only threads that accept are left", || {
+        let threads = proc::status(pid, "Threads").first()?.parse::<u32>().ok()?;
+        (threads <= 4).then_some(())
+    });
 }
 
 #[test]
