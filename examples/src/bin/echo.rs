@@ -16,10 +16,12 @@
 //! | `ECHO_STATUS=n` | sets the appStatus |
 //! | `ECHO_PANIC=1` | panics |
 //! | `ECHO_EARLY=1` | answers without reading the body |
+//!
+//! With `FCGI_MULTIPLEX=1` in its environment it takes many requests at once on a connection.
 
+use std::env;
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::process;
-use std::thread;
 use std::time::Duration;
 
 use fcgi_app::{Body, HandlerError, Request, Response, Roles, Server, Start};
@@ -32,7 +34,10 @@ fn main() -> fcgi_app::Result {
     fcgi_app::log_to_stderr();
     let roles = Roles::new().responder(respond).authorizer(authorize).filter(filter);
     match Start::find(None)? {
-        Start::Listening(listener) => Server::new(listener)?.stop_on_signals(true).serve(roles)?,
+        Start::Listening(listener) => {
+            let multiplex = env::var_os("FCGI_MULTIPLEX").is_some_and(|value| value == "1");
+            Server::new(listener)?.multiplex(multiplex).stop_on_signals(true).serve(roles)?;
+        }
         Start::Cgi(request) => process::exit(request.serve(roles)?.into()),
     }
     Ok(())
@@ -90,7 +95,7 @@ fn answer(
 /// Does what the params ask for before the answer.
 fn obey(request: &Request, out: &mut Response) -> Result<(), HandlerError> {
     if let Some(time) = request.param_str("ECHO_SLEEP_MS") {
-        thread::sleep(Duration::from_millis(time.parse()?));
+        out.wait(Duration::from_millis(time.parse()?))?;
     }
     if let Some(text) = request.param("ECHO_STDERR") {
         out.error_log().write_all(text)?;
