@@ -56,8 +56,8 @@ impl SocketFile {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             let address = SockAddr::unix(path)?;
             sys::with_umask(!access.mode & 0o777, || sys::with_owner(access.owner, || socket.bind(&address)))?;
-            let file = sys::open_path(path)?;
-            let identity = file.identity()?;
+            let opened = sys::open_path(path).and_then(|file| Ok((file.identity()?, file)));
+            let (identity, file) = opened.inspect_err(|_| drop(fs::remove_file(path)))?;
             // From here on it is ours to remove, wherever we go.
             let ours = SocketFile { root: None, path: path::absolute(path)?, identity, folders };
             settle(&file, access)?;

@@ -1,10 +1,12 @@
 //! Files that are born with the owner and the mode they are meant to have.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::ffi::CString;
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use libc::c_long;
@@ -109,13 +111,21 @@ impl Capabilities {
 }
 
 /// A handle on whatever is at `path`, a symlink itself included, whatever happens to the path meanwhile.
+///
+/// std cannot open it: with musl it takes `O_PATH` for an access mode, and away.
 pub(crate) fn open_path(path: &Path) -> io::Result<Handle> {
-    let flags = libc::O_PATH | libc::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags).open(path).map(Handle)
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: a string that outlives the call; no file is created, so there is no mode.
+    match unsafe { libc::open(path.as_ptr(), flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: it was opened just now, and nobody else knows of it.
+        fd => Ok(Handle(unsafe { OwnedFd::from_raw_fd(fd) })),
+    }
 }
 
 /// A file that can be neither read nor written, but looked at and given away.
-pub(crate) struct Handle(File);
+pub(crate) struct Handle(OwnedFd);
 
 impl Handle {
     /// Device and inode.
