@@ -39,7 +39,8 @@ fn name(called: Option<OsString>) -> String {
 /// The exit status of what was done, or of why not, which is said.
 pub(crate) fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
     done.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "{name}: {error}");
+        // In one piece, so that lines of several processes do not mix.
+        let _ = io::stderr().write_all(format!("{name}: {error}\n").as_bytes());
         error.exit_status()
     })
 }
@@ -58,7 +59,6 @@ fn launch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
         say(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n"));
         return Ok(0);
     }
-
     if let Some(shell) = options.completions {
         say(&completions::of(&shell)?);
         return Ok(0);

@@ -1,5 +1,6 @@
 //! A launcher for FastCGI applications in the manner of `spawn-fcgi`: it binds the socket, forks
-//! workers that find it as their file descriptor 0, and starts again the ones that end.
+//! workers that find it as their file descriptor 0, and starts again the ones that end. Called
+//! `spawn-fcgi`, it is a drop-in for spawn-fcgi 1.6 and leaves the workers to themselves.
 //!
 //! The program is this and nothing more:
 //!
