@@ -38,9 +38,10 @@ pub(crate) fn run(config: &Config) -> Result<Started, Error> {
     sys::expect_children();
     let pid_file = config.pid_file.as_deref().filter(|_| !config.foreground);
     let pid_file = pid_file.map(|path| PidFile::new(path, config.mkdir)).transpose()?;
-    sys::close_inherited_on_exec();
     let identity = Identity::of_workers(config)?;
     let owner = Identity::of_socket(config, &identity)?;
+    // Also what a look-up may have left open.
+    sys::close_inherited_on_exec();
     let privileges = privileges::of_workers(config, identity)?;
     let plan = Plan::new(config, signals)?;
     let Listener { socket, file } = Listener::bind(config, owner)?;

@@ -42,9 +42,10 @@ impl Supervisor {
     pub fn start(config: &Config) -> Result<Self, Error> {
         let caller = CallerSignals::look();
         let pid_file = config.pid_file.as_deref().map(|path| PidFile::new(path, config.mkdir)).transpose()?;
-        sys::close_inherited_on_exec();
         let identity = Identity::of_workers(config)?;
         let owner = Identity::of_socket(config, &identity)?;
+        // Also what a look-up may have left open.
+        sys::close_inherited_on_exec();
         let signals =
             Signals::install().map_err(|error| Error::new(format!("cannot handle signals: {}", Reason(&error))))?;
         let plan = Plan::supervised(config, privileges::of_workers(config, identity)?, caller)?;
