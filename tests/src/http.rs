@@ -1,11 +1,14 @@
 //! An HTTP client for the front side of web servers.
 
+use std::io::Read;
 use std::net::SocketAddr;
 
-use ureq::Agent;
-use ureq::http::Response;
+use ureq::http::{Request, Response};
+use ureq::{Agent, AsSendBody, SendBody};
 
 use crate::deadline::PATIENCE;
+
+const OCTETS: (&str, &str) = ("Content-Type", "application/octet-stream");
 
 /// Talks to one web server, on kept connections where the server keeps them.
 #[derive(Clone, Debug)]
@@ -40,14 +43,45 @@ impl HttpClient {
 
     /// GET. An error means that there was no answer at all.
     pub fn get(&self, path: &str) -> Result<Answer, ureq::Error> {
-        let request = self.agent.get(format!("{}{path}", self.base)).header("Host", &self.host);
-        Answer::from(request.call()?)
+        self.send("GET", path, &[], ())
+    }
+
+    /// GET with more headers.
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+        self.send("GET", path, headers, ())
+    }
+
+    /// HEAD.
+    pub fn head(&self, path: &str) -> Result<Answer, ureq::Error> {
+        self.send("HEAD", path, &[], ())
     }
 
     /// POST of a body of known length.
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
-        let request = self.agent.post(format!("{}{path}", self.base)).header("Host", &self.host);
-        Answer::from(request.content_type("application/octet-stream").send(body)?)
+        self.send("POST", path, &[OCTETS], body)
+    }
+
+    /// POST of a body that comes as it is read: in chunks, or under a `Content-Length`.
+    pub fn post_from(&self, path: &str, body: &mut dyn Read, length: Option<usize>) -> Result<Answer, ureq::Error> {
+        let length = length.map(|length| length.to_string());
+        let length = length.as_deref().map(|length| ("Content-Length", length));
+        let headers: Vec<_> = [Some(OCTETS), length].into_iter().flatten().collect();
+        self.send("POST", path, &headers, SendBody::from_reader(body))
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsSendBody,
+    ) -> Result<Answer, ureq::Error> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        request = request.header("Host", &self.host);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::from(self.agent.run(request.body(body)?)?)
     }
 }
 
@@ -67,6 +101,11 @@ impl Answer {
     /// The first header `name`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
+    }
+
+    /// All headers `name`.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        self.0.headers().get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
     }
 
     /// The body.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::deadline::eventually;
@@ -87,8 +88,22 @@ impl WebServer {
     }
 
     /// The process that was started.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Sends that process a signal.
+    pub fn signal(&self, signal: Signal) {
+        // It is reaped when this is dropped, not before, so the pid is its own.
+        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, signal).expect("the web server is our child");
+        }
+    }
+
+    /// What it has logged so far, as its configuration says: in `error.log`, or on its standard error.
+    pub fn error_log(&self) -> String {
+        let file = fs::read(self.dir.path().join("error.log")).unwrap_or_default();
+        String::from_utf8_lossy(&file).into_owned() + &self.process.stderr().text()
     }
 }
 

@@ -1,6 +1,11 @@
-//! Behind real web servers. Each has a module named after it, and its line in tests/run.
+//! Behind real web servers. Each has a module named after it, its line in tests/run, and its configuration in
+//! examples/servers, which the tests use as it is.
 
 mod haproxy;
 mod init_scripts;
+#[macro_use]
+mod matrix;
 mod nginx;
+mod scenario;
+mod site;
 pub(crate) use nginx::start as start_nginx;

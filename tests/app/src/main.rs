@@ -1,0 +1,186 @@
+//! The application behind the web servers of the tests. It plays what the last part of the path says, with the values
+//! in the query string.
+//!
+//! A test that wants to know how a request ended here, when its client is gone, names a file in `journal=`: it gets a
+//! line for each thing that happened. The file has to be there already.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{env, process, thread};
+
+use fcgi_app::{Body, Request, Response, Roles};
+use sha2::{Digest, Sha256};
+
+fn main() -> fcgi_app::Result {
+    fcgi_app::run(Roles::new().responder(play).authorizer(judge))
+}
+
+fn play(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
+    out.content_type("text/plain");
+    match request.path().rsplit('/').next().unwrap_or_default() {
+        "hello" => out.write_all(b"Hello, World!"),
+        "params" => params(request, out),
+        "echo" => echo(body, out),
+        "digest" => digest(request, body, out),
+        "bytes" => bytes(request, out),
+        "endless" => endless(request, out),
+        "early" => out.status(403).write_all(b"not wanted"),
+        "redirect" => redirect(request, out),
+        "cookies" => cookies(request, out),
+        "error" => error(request, out),
+        "log" => log(request, out),
+        "hold" => hold(request, out),
+        "process" => describe_process(out),
+        "crash" => process::abort(),
+        "panic" => panic!("asked to panic"),
+        _ => out.status(404).write_all(b"no such page"),
+    }
+}
+
+/// Grants to `who=ann`, is at a loss with `who=panic`, and denies to all others.
+fn judge(request: &Request, out: &mut Response) -> io::Result<()> {
+    match value(request, "who").as_deref() {
+        Some("ann") => Ok(_ = out.variable("JUDGED", "ann")),
+        Some("panic") => panic!("asked to panic"),
+        _ => out.status(403).text("not you"),
+    }
+}
+
+/// The value of `name` in the query string.
+fn value<'r>(request: &Request<'r>, name: &str) -> Option<Cow<'r, str>> {
+    request.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value)
+}
+
+fn number(request: &Request, name: &str) -> u64 {
+    value(request, name).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn status(request: &Request) -> u16 {
+    u16::try_from(number(request, "status")).unwrap_or(0)
+}
+
+/// Notes what happened, for the test that asked for it.
+fn note(request: &Request, text: &str) -> io::Result<()> {
+    match value(request, "journal") {
+        Some(path) => writeln!(File::options().append(true).open(&*path)?, "{text}"),
+        None => Ok(()),
+    }
+}
+
+/// What the web server said: a line `NAME=value` for each param.
+fn params(request: &Request, out: &mut Response) -> io::Result<()> {
+    for (name, value) in request.params() {
+        out.write_all(&[name, b"=", value, b"\n"].concat())?;
+    }
+    Ok(())
+}
+
+fn echo(body: &mut Body, out: &mut Response) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes)?;
+    out.write_all(&bytes)
+}
+
+/// Reads the body to its end, then answers its length and SHA-256.
+fn digest(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
+    let (mut sha, mut length, mut buffer) = (Sha256::new(), 0, vec![0; 64 << 10]);
+    loop {
+        match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                if length == 0 {
+                    note(request, "upload: began")?;
+                }
+                length += count;
+                sha.update(&buffer[..count]);
+            }
+            Err(error) => {
+                note(request, &format!("upload: {:?}", error.kind()))?;
+                return Err(error);
+            }
+        }
+    }
+    note(request, "upload: whole")?;
+    let mut hex = String::new();
+    for byte in sha.finalize() {
+        write!(hex, "{byte:02x}").expect("a String takes all");
+    }
+    writeln!(out, "{length} {hex}")
+}
+
+/// `count` bytes; the one at `i` is `i % 251`.
+fn bytes(request: &Request, out: &mut Response) -> io::Result<()> {
+    let block: Vec<u8> = (0..251 << 8).map(|index: u32| (index % 251) as u8).collect();
+    let mut left = number(request, "count");
+    while left > 0 {
+        let count = usize::try_from(left).map_or(block.len(), |left| left.min(block.len()));
+        out.write_all(&block[..count])?;
+        left -= count as u64;
+    }
+    Ok(())
+}
+
+/// Answers until nobody wants it any more, or up to a GiB, which a disk can hold.
+fn endless(request: &Request, out: &mut Response) -> io::Result<()> {
+    let block = [b'.'; 32 << 10];
+    for _ in 0..32 << 10 {
+        if let Err(error) = out.write_all(&block) {
+            note(request, "answer: given up")?;
+            return Err(error);
+        }
+    }
+    note(request, "answer: whole")
+}
+
+fn redirect(request: &Request, out: &mut Response) -> io::Result<()> {
+    let to = value(request, "to").unwrap_or_default();
+    out.status(status(request)).header("Location", to.as_bytes()).write_all(b"elsewhere")
+}
+
+fn cookies(request: &Request, out: &mut Response) -> io::Result<()> {
+    out.header("Set-Cookie", "a=1; Path=/").header("Set-Cookie", "b=2; Path=/; HttpOnly");
+    out.write_all(request.param("HTTP_COOKIE").unwrap_or_default())
+}
+
+fn error(request: &Request, out: &mut Response) -> io::Result<()> {
+    let status = status(request);
+    write!(out.status(status), "the application's own page for {status}")
+}
+
+fn log(request: &Request, out: &mut Response) -> io::Result<()> {
+    writeln!(out.error_log(), "{}", value(request, "text").unwrap_or_default())?;
+    out.write_all(b"logged")
+}
+
+/// Answers when the file `until=` is there.
+fn hold(request: &Request, out: &mut Response) -> io::Result<()> {
+    note(request, "hold: began")?;
+    let file = value(request, "until").unwrap_or_default();
+    let file = Path::new(&*file);
+    let begin = Instant::now();
+    while !file.exists() && begin.elapsed() < Duration::from_secs(30) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    out.write_all(b"held")
+}
+
+/// What the process was given at its start.
+fn describe_process(out: &mut Response) -> io::Result<()> {
+    writeln!(out, "pid {}", process::id())?;
+    for (name, value) in env::vars_os() {
+        writeln!(out, "env {}={}", name.to_string_lossy(), value.to_string_lossy())?;
+    }
+    for entry in fs::read_dir("/proc/self/fd")?.flatten() {
+        if let Ok(target) = fs::read_link(entry.path()) {
+            writeln!(out, "fd {} {}", entry.file_name().to_string_lossy(), target.display())?;
+        }
+    }
+    for line in fs::read_to_string("/proc/self/status")?.lines().filter(|line| line.starts_with("Sig")) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}

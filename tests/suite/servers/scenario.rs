@@ -1,0 +1,388 @@
+//! What happens behind every web server.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fcgi_tests::{Signal, Stray, eventually};
+
+use super::site::{Place, Site};
+
+pub(crate) fn get(place: &Place) {
+    let site = place.site();
+    for _ in 0..3 {
+        let answer = site.get("/params");
+        assert_eq!((answer.status(), answer.header("Content-Type")), (200, Some("text/plain")));
+        let text = answer.text();
+        for line in ["REQUEST_METHOD=GET", "GATEWAY_INTERFACE=CGI/1.1", "SERVER_PROTOCOL=HTTP/1.1"] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+    }
+}
+
+pub(crate) fn head(place: &Place) {
+    let site = place.site();
+    let answer = site.client().head(&site.path("/hello")).expect("an answer");
+    assert_eq!((answer.status(), answer.body()), (200, &b""[..]));
+    // Those who drop the body themselves may drop its length, too, but not tell a wrong one.
+    assert!(matches!(answer.header("Content-Length"), None | Some("13")), "{answer:?}");
+    site.expect_hello();
+}
+
+pub(crate) fn query_and_40_headers(place: &Place) {
+    let site = place.site();
+    let query = "a=1&b=%3Cscript%3E&c=%20+x&&d=%00%ff&e=a%2Fb";
+    let headers: Vec<(String, String)> =
+        (0..40).map(|number| (format!("X-Number-{number}"), format!("value {number}"))).collect();
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+    let answer = site.client().get_with(&site.path(&format!("/params?{query}")), &headers).expect("an answer");
+    let text = answer.text();
+    let lines: BTreeSet<&str> = text.lines().collect();
+    assert!(lines.contains(&format!("QUERY_STRING={query}")[..]), "{text}");
+    for number in 0..40 {
+        assert!(
+            lines.contains(&format!("HTTP_X_NUMBER_{number}=value {number}")[..]),
+            "{number} is missing in\n{text}"
+        );
+    }
+}
+
+/// The largest header that the server passes on comes whole. One that is far too large is refused, and nothing is
+/// the worse for it.
+pub(crate) fn large_header(place: &Place) {
+    let site = place.site();
+    let ask = |length: usize| {
+        let value: String = (0..length).map(|index| char::from(b'a' + (index % 23) as u8)).collect();
+        let answer = site.client().get_with(&site.path("/params"), &[("X-Large", &value)]);
+        (format!("HTTP_X_LARGE={value}"), answer)
+    };
+    let (line, answer) = ask(place.server.largest_header);
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert!(answer.text().lines().any(|found| found == line), "the header did not come whole");
+    if let (_, Ok(answer)) = ask(1 << 20) {
+        assert!((400..600).contains(&answer.status()), "{}", answer.status());
+    }
+    site.expect_hello();
+}
+
+pub(crate) fn post_nothing(place: &Place) {
+    echoes(place, 0);
+}
+
+pub(crate) fn post_25_bytes(place: &Place) {
+    echoes(place, 25);
+}
+
+pub(crate) fn post_64_kib(place: &Place) {
+    echoes(place, 64 << 10);
+}
+
+pub(crate) fn post_1_mib(place: &Place) {
+    digests(place, 1 << 20);
+}
+
+pub(crate) fn post_50_mib(place: &Place) {
+    digests(place, 50 << 20);
+}
+
+/// Twice: the second one finds a kept connection.
+fn echoes(place: &Place, length: usize) {
+    let site = place.site();
+    let body = pattern(length);
+    for _ in 0..2 {
+        let answer = site.post("/echo", &body);
+        assert_eq!(answer.status(), 200);
+        assert!(answer.body() == body, "the echo differs: {} bytes", answer.body().len());
+    }
+}
+
+fn digests(place: &Place, length: usize) {
+    let site = place.site();
+    let body = pattern(length);
+    for _ in 0..2 {
+        let answer = site.post("/digest", &body);
+        assert_eq!((answer.status(), answer.text()), (200, digest(body.len())));
+    }
+}
+
+pub(crate) fn chunked_upload(place: &Place) {
+    let site = place.site();
+    let body = pattern(place.server.largest_chunked);
+    for _ in 0..2 {
+        let answer = site.client().post_from(&site.path("/digest"), &mut &body[..], None).expect("an answer");
+        assert_eq!((answer.status(), answer.text()), (200, digest(body.len())));
+    }
+}
+
+pub(crate) fn slow_upload(place: &Place) {
+    let site = place.site();
+    let body = pattern(20 << 10);
+    let mut slow = Slow(&body);
+    let answer = site.client().post_from(&site.path("/digest"), &mut slow, Some(body.len())).expect("an answer");
+    assert_eq!((answer.status(), answer.text()), (200, digest(body.len())));
+}
+
+/// Gives a little at a time, and rests in between: a client with a slow line.
+struct Slow<'b>(&'b [u8]);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        thread::sleep(Duration::from_millis(10));
+        let count = buffer.len().min(1000);
+        self.0.read(&mut buffer[..count])
+    }
+}
+
+/// The client goes away in the middle of its upload: to the application that is an error, never the end of a body.
+pub(crate) fn cut_upload(place: &Place) {
+    let site = place.site();
+    let journal = site.journal();
+    let page = format!("/digest?journal={}", journal.path());
+    let mut client = site.connect();
+    client.send(site.head_of("POST", &page, "Content-Length: 1000000\r\n").as_bytes());
+    client.send(&pattern(200_000));
+    if place.server.streams_uploads {
+        journal.wait_for("upload: began");
+    }
+    drop(client);
+    if place.server.streams_uploads {
+        let end = eventually("the end of the upload", || journal.lines().into_iter().nth(1));
+        assert!(["upload: UnexpectedEof", "upload: ConnectionAborted"].contains(&&end[..]), "{end}");
+    }
+    site.expect_hello();
+    let _kept = site.end();
+    assert!(!journal.lines().iter().any(|line| line == "upload: whole"), "half an upload passed for a whole one");
+}
+
+/// The client goes away in the middle of an answer without end: the handler finds out, and ends.
+pub(crate) fn client_gone(place: &Place) {
+    let site = place.site();
+    let journal = site.journal();
+    let mut client = site.connect();
+    let page = format!("/endless?journal={}", journal.path());
+    client.send(site.head_of("GET", &page, "").as_bytes());
+    let mut some = vec![0; 100_000];
+    client.read_exact(&mut some).expect("the beginning of the answer");
+    drop(client);
+    journal.wait_for("answer: given up");
+    site.expect_hello();
+}
+
+pub(crate) fn answer_of_10_mib(place: &Place) {
+    let site = place.site();
+    for _ in 0..2 {
+        let answer = site.get(&format!("/bytes?count={}", 10 << 20));
+        assert_eq!(answer.status(), 200);
+        assert!(answer.body() == pattern(10 << 20), "the answer differs: {} bytes", answer.body().len());
+    }
+}
+
+/// The application answers before it has read anything of an upload. Its answer is not lost.
+pub(crate) fn early_answer(place: &Place) {
+    let site = place.site();
+    for _ in 0..2 {
+        let mut client = site.connect();
+        let mut writer = client.try_clone().expect("a second handle");
+        let head = site.head_of("POST", "/early", "Content-Length: 1000000\r\n");
+        let mut answer = Vec::new();
+        thread::scope(|scope| {
+            // The server may stop reading when it has the answer.
+            scope.spawn(move || writer.write_all(&[head.as_bytes(), &pattern(1_000_000)].concat()));
+            let _ = client.read_to_end(&mut answer);
+        });
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("not wanted"), "{answer}");
+    }
+    site.expect_hello();
+}
+
+pub(crate) fn redirects(place: &Place) {
+    let site = place.site();
+    for status in [301, 302, 303, 307] {
+        for to in ["http://elsewhere.test/page", "/local/page"] {
+            let answer = site.get(&format!("/redirect?status={status}&to={to}"));
+            let location = answer.header("Location").unwrap_or_default();
+            // A path may have become a whole URL of the same host.
+            assert!(answer.status() == status && location.ends_with(to), "{status} to {to}: {answer:?}");
+        }
+    }
+}
+
+pub(crate) fn cookies(place: &Place) {
+    let site = place.site();
+    let cookie = "first=1; second=\"two words\"";
+    let answer = site.client().get_with(&site.path("/cookies"), &[("Cookie", cookie)]).expect("an answer");
+    assert_eq!(answer.text(), cookie);
+    assert_eq!(answer.headers("Set-Cookie"), ["a=1; Path=/", "b=2; Path=/; HttpOnly"]);
+}
+
+/// The application's own pages reach the client, and a handler that panics is a 500.
+pub(crate) fn errors_with_bodies(place: &Place) {
+    let site = place.site();
+    for status in [400, 403, 404, 410, 500, 503] {
+        let answer = site.get(&format!("/error?status={status}"));
+        assert_eq!(answer.text(), format!("the application's own page for {status}"));
+        assert_eq!(answer.status(), status);
+    }
+    assert_eq!(site.get("/panic").status(), 500);
+    site.expect_hello();
+}
+
+/// What the application writes to FCGI_STDERR, and why a handler failed, is in the server's error log.
+pub(crate) fn stderr_in_the_error_log(place: &Place) {
+    let site = place.site();
+    for number in 0..3 {
+        let text = format!("the-application-says-{number}");
+        assert_eq!(site.get(&format!("/log?text={text}")).text(), "logged");
+        eventually("the application's words in the error log", || site.web.error_log().contains(&text).then_some(()));
+    }
+    assert_eq!(site.get("/panic").status(), 500);
+    eventually("the panic in the error log", || site.web.error_log().contains("asked to panic").then_some(()));
+}
+
+pub(crate) fn connections(place: &Place) {
+    let site = place.counted_site();
+    for _ in 0..20 {
+        site.expect_hello();
+    }
+    assert_eq!(site.connections(), if place.is_kept() { 1 } else { 20 });
+}
+
+pub(crate) fn parallel_clients(place: &Place) {
+    let site = place.site();
+    thread::scope(|scope| {
+        for number in 0..50 {
+            let site = &site;
+            scope.spawn(move || {
+                for round in 0..4 {
+                    let body = pattern(1000 * number + round);
+                    let answer = site.post("/echo", &body);
+                    assert!(answer.status() == 200 && answer.body() == body, "{}", answer.status());
+                }
+            });
+        }
+    });
+}
+
+/// The server is restarted in its graceful way while clients ask and one waits for its answer: nobody is turned away.
+pub(crate) fn restart_of_the_server(place: &Place) {
+    let site = place.site();
+    let (journal, signpost) = (site.journal(), site.signpost());
+    let page = format!("/hold?until={}&journal={}", signpost.display(), journal.path());
+    thread::scope(|scope| {
+        let held = scope.spawn(|| site.get(&page));
+        journal.wait_for("hold: began");
+        under_load(&site, |more| {
+            site.restart();
+            more();
+        });
+        fs::write(&signpost, "").expect("the signpost can be set up");
+        let answer = held.join().expect("the request under way was answered");
+        assert_eq!((answer.status(), &answer.text()[..]), (200, "held"));
+    });
+}
+
+/// Each of the launcher's two workers is told to end while clients ask: it answers what it has, another takes its
+/// place, and nobody is turned away.
+pub(crate) fn restart_of_the_workers(place: &Place) {
+    let site = place.supervised_site();
+    let two_new = |old: &[u32]| {
+        eventually("two workers, all of them new", || {
+            let now = site.workers();
+            (now.len() == 2 && !now.iter().any(|pid| old.contains(pid))).then_some(now)
+        })
+    };
+    let first = two_new(&[]);
+    site.expect_hello();
+    under_load(&site, |more| {
+        for &pid in &first {
+            let worker = Stray::adopt(pid);
+            worker.signal(Signal::TERM);
+            worker.wait_gone();
+            eventually("its successor", || (site.workers().len() == 2).then_some(()));
+            more();
+        }
+    });
+    two_new(&first);
+}
+
+/// The launcher's two workers are killed at once while a client asks all the time, and asks again when the server
+/// answers with an error: the socket stays open, requests wait in its queue, and new workers answer them.
+pub(crate) fn killed_workers(place: &Place) {
+    let site = place.supervised_site();
+    let answered = || {
+        let answer = || site.client().get(&site.path("/hello")).ok().filter(|answer| answer.status() == 200);
+        assert_eq!(eventually("an answer from a worker", answer).text(), "Hello, World!");
+    };
+    answered();
+    let workers = eventually("two workers", || Some(site.workers()).filter(|workers| workers.len() == 2));
+    for &pid in &workers {
+        Stray::adopt(pid).signal(Signal::KILL);
+    }
+    answered();
+    eventually("two new workers", || {
+        let now = site.workers();
+        (now.len() == 2 && !now.iter().any(|pid| workers.contains(pid))).then_some(())
+    });
+    answered();
+}
+
+/// Four clients ask all the time while `act` runs, each time over a connection of its own, and get the right answer
+/// every time. What `act` is given waits until another 20 answers have come.
+fn under_load(site: &Site, act: impl FnOnce(&dyn Fn())) {
+    let (answers, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let more = || {
+        let target = answers.load(Ordering::SeqCst) + 20;
+        eventually("20 more answers", || (answers.load(Ordering::SeqCst) >= target).then_some(()));
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !over.load(Ordering::SeqCst) {
+                        let close = [("Connection", "close")];
+                        let answer = site.client().get_with(&site.path("/hello"), &close).expect("an answer");
+                        assert_eq!((answer.status(), &answer.text()[..]), (200, "Hello, World!"));
+                        answers.fetch_add(1, Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            more();
+            act(&more);
+        }));
+        over.store(true, Ordering::SeqCst);
+        for client in clients {
+            client.join().expect("every client got all its answers");
+        }
+        if let Err(panic) = acted {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// What `/bytes` answers.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    let block: Vec<u8> = (0..251).collect();
+    let mut bytes = block.repeat(length / 251 + 1);
+    bytes.truncate(length);
+    bytes
+}
+
+/// What `/digest` answers to the first `length` bytes of the pattern, as sha256sum says.
+fn digest(length: usize) -> String {
+    let hex = match length {
+        10_000 => "0cd0bf930677960951dda8588edcb6b293c0c3b26ef3ba72cddff4ddfc6822c7",
+        20_480 => "efb584b659f4448b8ee6ca640cceaf89613a23fad69e379d3a8685c334e506b0",
+        65_536 => "4b640d85ab3ba30fd02c9fc9db4a8928f416322ad27022ea58a65aaee68a4df2",
+        1_048_576 => "631b84027d6b9e52b539c4e8373622d23032dfadc64d60af87339c9037e4f769",
+        52_428_800 => "3a7aef326b898081e6fb7b9599db2618b4f5e5301b64078f0f4e1f5382f634b9",
+        _ => panic!("the digest of {length} bytes of the pattern is not known"),
+    };
+    format!("{length} {hex}\n")
+}

@@ -1,0 +1,354 @@
+//! A web server with an application behind it.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fcgi_tests::{
+    Address, Answer, Connection, HttpClient, Process, Program, Relay, Signal, TempDir, WebServer, eventually,
+    free_port, is_root, proc, temp_dir,
+};
+
+use crate::app::{App, wait_until_it_listens};
+
+/// A web server of the matrix: how it is started, and where it differs from the others.
+pub(crate) struct Server {
+    /// What is executed.
+    pub(crate) program: &'static str,
+    /// Its file in examples/servers.
+    pub(crate) configuration: &'static str,
+    /// The command line, from the private folder and the finished configuration.
+    pub(crate) command: fn(&Program, &Path, &Path) -> Command,
+    /// How it is told to start afresh without refusing anybody.
+    pub(crate) restart: Restart,
+    /// Whose its processes are when root starts it, if not root's.
+    pub(crate) user: Option<&'static str>,
+    /// The path under which the application is.
+    pub(crate) prefix: &'static str,
+    /// Whether it starts the application itself.
+    pub(crate) starts_application: bool,
+    /// The length of a header's value that reaches the application. A megabyte does not.
+    pub(crate) largest_header: usize,
+    /// The length of an upload in chunks that reaches the application.
+    pub(crate) largest_chunked: usize,
+    /// Whether an upload reaches the application while it comes.
+    pub(crate) streams_uploads: bool,
+}
+
+/// How a server is restarted without refusing anybody, and how one sees that it was.
+pub(crate) enum Restart {
+    /// By a signal, upon which it has new worker processes.
+    Workers(Signal),
+    /// By a signal, upon which its error log gets one more line with these words.
+    Logged(Signal, &'static str),
+    /// By a command that returns when it is done.
+    Command(fn(&WebServer)),
+}
+
+/// What most servers do.
+pub(crate) const USUAL: Server = Server {
+    program: "",
+    configuration: "",
+    command: |_, _, _| unreachable!("each server has its command line"),
+    restart: Restart::Workers(Signal::HUP),
+    user: None,
+    prefix: "",
+    starts_application: false,
+    largest_header: 8000,
+    largest_chunked: 64 << 10,
+    streams_uploads: true,
+};
+
+/// A server and a transport: where a scenario takes place.
+pub(crate) struct Place {
+    pub(crate) server: &'static Server,
+    pub(crate) transport: &'static str,
+    pub(crate) program: Program,
+}
+
+/// The [`Place`] of a test, which is skipped if the server is not installed, and in a second run.
+macro_rules! place {
+    ($server:expr, $transport:expr) => {{
+        fcgi_tests::once_is_enough!();
+        let server: &'static crate::servers::site::Server = &$server;
+        let Some(program) = fcgi_tests::Program::installed(server.program) else {
+            fcgi_tests::skip!("{} is not installed", server.program)
+        };
+        crate::servers::site::Place { server, transport: $transport, program }
+    }};
+}
+pub(crate) use place;
+
+/// A running server, with the application behind the host in question.
+pub(crate) struct Site {
+    pub(crate) web: WebServer,
+    server: &'static Server,
+    host: String,
+    relay: Option<Relay>,
+    _app: Option<Behind>,
+    dir: TempDir,
+}
+
+/// What answers.
+enum Behind {
+    App(App),
+    Launcher(Process),
+}
+
+impl Place {
+    /// Whether connections to the application are kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.transport.starts_with("kept")
+    }
+
+    /// The server in front of the application.
+    pub(crate) fn site(&self) -> Site {
+        let dir = self.dir();
+        let app = (!self.server.starts_application).then(|| Behind::App(self.app(&self.listening_address(&dir))));
+        let address = match &app {
+            Some(Behind::App(app)) => app.address.clone(),
+            _ => self.future_address(&dir),
+        };
+        self.serve(dir, &address, None, app)
+    }
+
+    /// The same with somebody in between who counts connections.
+    pub(crate) fn counted_site(&self) -> Site {
+        let dir = self.dir();
+        let app = self.app(&Address::Unix(dir.path().join("behind")));
+        let front = self.future_address(&dir);
+        let relay = Relay::start(&front, app.address.clone());
+        if let Address::Unix(path) = &front {
+            open_to_all(path);
+        }
+        self.serve(dir, &front, Some(relay), Some(Behind::App(app)))
+    }
+
+    /// The server in front of a launcher with two workers.
+    pub(crate) fn supervised_site(&self) -> Site {
+        let dir = self.dir();
+        let address = self.future_address(&dir);
+        let mut command = Program::ours("fcgi-spawn").command();
+        match &address {
+            Address::Unix(path) => command.arg("-s").arg(path),
+            Address::Tcp(tcp) => command.args(["-a", &tcp.ip().to_string(), "-p", &tcp.port().to_string()]),
+        };
+        command.args(["-F", "2", "--restart-delay", "1s", "-n", "--"]).arg(Program::ours("test-app").path());
+        let launcher = Process::start(&mut command);
+        wait_until_it_listens(&address);
+        if let Address::Unix(path) = &address {
+            open_to_all(path);
+        }
+        self.serve(dir, &address, None, Some(Behind::Launcher(launcher)))
+    }
+
+    /// A folder that the server's user may enter.
+    fn dir(&self) -> TempDir {
+        let dir = temp_dir();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("our own folder");
+        dir
+    }
+
+    fn is_unix(&self) -> bool {
+        self.transport.contains("unix")
+    }
+
+    /// Where an application can listen at once.
+    fn listening_address(&self, dir: &TempDir) -> Address {
+        if self.is_unix() { Address::Unix(dir.path().join("app.sock")) } else { Address::loopback(0) }
+    }
+
+    /// Where somebody will listen.
+    fn future_address(&self, dir: &TempDir) -> Address {
+        if self.is_unix() { Address::Unix(dir.path().join("app.sock")) } else { Address::loopback(free_port()) }
+    }
+
+    fn app(&self, address: &Address) -> App {
+        let app = App::on_descriptor_0("test-app", address);
+        if let Address::Unix(path) = address {
+            open_to_all(path);
+        }
+        app
+    }
+
+    fn serve(&self, dir: TempDir, address: &Address, relay: Option<Relay>, app: Option<Behind>) -> Site {
+        let (socket, port) = match address {
+            Address::Unix(path) => (path.clone(), free_port()),
+            Address::Tcp(tcp) => (dir.path().join("app.sock"), tcp.port()),
+        };
+        let port = port.to_string();
+        let (socket, root, program) = (text(&socket), dir.path().join("root"), self.copy_of_app(&dir));
+        let (root, program) = (text(&root), text(&program));
+        let fill = [("SOCKET", &socket[..]), ("APPPORT", &port), ("ROOT", &root), ("APP", &program)];
+        let server = self.server;
+        let web = WebServer::start(server.configuration, &fill, |private, file| {
+            if let Some(user) = server.user {
+                give_to(user, private);
+            }
+            (server.command)(&self.program, private, file)
+        });
+        let host = format!("{}.test", self.transport.replace('_', "-"));
+        let site = Site { web, server, host, relay, _app: app, dir };
+        // Where the server connects only when it is asked.
+        site
+    }
+
+    /// The application where a server that starts it finds it, whoever its user is.
+    fn copy_of_app(&self, dir: &TempDir) -> PathBuf {
+        let copy = dir.path().join("test-app");
+        if self.server.starts_application {
+            fs::copy(Program::ours("test-app").path(), &copy).expect("the application can be copied");
+        }
+        copy
+    }
+}
+
+impl Site {
+    /// A client.
+    pub(crate) fn client(&self) -> HttpClient {
+        self.web.client(&self.host)
+    }
+
+    /// A page's path at this server.
+    pub(crate) fn path(&self, page: &str) -> String {
+        format!("{}{page}", self.server.prefix)
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, page: &str) -> Answer {
+        self.client().get(&self.path(page)).unwrap_or_else(|error| panic!("GET {page}: {error}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn post(&self, page: &str, body: &[u8]) -> Answer {
+        self.client().post(&self.path(page), body).unwrap_or_else(|error| panic!("POST {page}: {error}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_hello(&self) {
+        let answer = self.get("/hello");
+        assert_eq!((answer.status(), &answer.text()[..]), (200, "Hello, World!"));
+    }
+
+    /// A connection for a client that is in charge of every byte.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Connection {
+        Address::Tcp(self.web.address()).connect().expect("the web server accepts")
+    }
+
+    /// The head of a request with all that HTTP/1.1 asks for, and these header lines.
+    pub(crate) fn head_of(&self, method: &str, page: &str, lines: &str) -> String {
+        format!("{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}\r\n", self.path(page), self.host)
+    }
+
+    /// How many connections the server has made to the application.
+    pub(crate) fn connections(&self) -> usize {
+        self.relay.as_ref().expect("a counted site").connections()
+    }
+
+    /// The processes of the workers.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        match &self._app {
+            Some(Behind::Launcher(launcher)) => proc::descendants_named(launcher.pid(), "test-app"),
+            Some(Behind::App(app)) => vec![app.process.pid()],
+            None => proc::descendants_named(self.web.pid(), "test-app"),
+        }
+    }
+
+    /// An empty file in which the application notes what happens.
+    pub(crate) fn journal(&self) -> Journal {
+        let path = self.dir.path().join("journal");
+        fs::write(&path, "").expect("the journal can be made");
+        open_to_all(&path);
+        Journal(path)
+    }
+
+    /// A path at which nothing is, for the application to wait for.
+    pub(crate) fn signpost(&self) -> PathBuf {
+        self.dir.path().join("signpost")
+    }
+
+    /// Restarts the server in the way that refuses nobody, and waits until it has happened.
+    #[track_caller]
+    pub(crate) fn restart(&self) {
+        match self.server.restart {
+            Restart::Workers(signal) => {
+                let before = self.web_workers();
+                self.web.signal(signal);
+                // The old ones stay until their requests are answered.
+                eventually("new worker processes of the web server", || {
+                    self.web_workers().iter().any(|pid| !before.contains(pid)).then_some(())
+                });
+            }
+            Restart::Logged(signal, words) => {
+                let lines = || self.web.error_log().lines().filter(|line| line.contains(words)).count();
+                let before = lines();
+                self.web.signal(signal);
+                eventually("the web server's word that it started again", || (lines() > before).then_some(()));
+            }
+            Restart::Command(command) => command(&self.web),
+        }
+    }
+
+    fn web_workers(&self) -> Vec<u32> {
+        let mut found = proc::children(self.web.pid());
+        found.retain(|&pid| proc::name(pid).is_some_and(|name| name != "test-app"));
+        found
+    }
+
+    /// Ends the server and then the application, so that nothing can happen any more. What they left is in the folder.
+    pub(crate) fn end(self) -> TempDir {
+        self.dir
+    }
+}
+
+/// What the application noted.
+pub(crate) struct Journal(PathBuf);
+
+impl Journal {
+    /// Where it is, for `journal=`.
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().expect("a plain path")
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.0).expect("the journal can be read");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits for a line that begins so, and gives it.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, begin: &str) -> String {
+        let found = || self.lines().into_iter().find(|line| line.starts_with(begin));
+        eventually(&format!("'{begin}' in the application's journal"), found)
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a plain path").to_owned()
+}
+
+fn open_to_all(path: &Path) {
+    fs::set_permissions(path, Permissions::from_mode(0o777)).expect("our own file");
+}
+
+/// Makes `folder` the user's if we are root, else leaves it ours, as the server will be.
+fn give_to(user: &str, folder: &Path) {
+    if is_root() {
+        let (uid, gid) = ids(user).unwrap_or_else(|error| panic!("{user}: {error}"));
+        chown(folder, Some(uid), Some(gid)).expect("root may give a folder away");
+    }
+}
+
+fn ids(user: &str) -> io::Result<(u32, u32)> {
+    let users = fs::read_to_string("/etc/passwd")?;
+    let found = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        (name == user).then_some((uid, gid))
+    });
+    found.ok_or_else(|| io::Error::other("no such user"))
+}
