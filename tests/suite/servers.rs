@@ -5,6 +5,7 @@ mod haproxy;
 mod init_scripts;
 #[macro_use]
 mod matrix;
+mod lighttpd;
 mod nginx;
 mod scenario;
 mod site;

@@ -9,13 +9,18 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
 use fcgi_app::{Body, Request, Response, Roles};
 use sha2::{Digest, Sha256};
 
+/// What the process was given at its start, before it made anything of it.
+static START: LazyLock<String> = LazyLock::new(describe_process);
+
 fn main() -> fcgi_app::Result {
+    LazyLock::force(&START);
     fcgi_app::run(Roles::new().responder(play).authorizer(judge))
 }
 
@@ -34,7 +39,7 @@ fn play(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()
         "error" => error(request, out),
         "log" => log(request, out),
         "hold" => hold(request, out),
-        "process" => describe_process(out),
+        "process" => out.write_all(START.as_bytes()),
         "crash" => process::abort(),
         "panic" => panic!("asked to panic"),
         _ => out.status(404).write_all(b"no such page"),
@@ -124,10 +129,10 @@ fn bytes(request: &Request, out: &mut Response) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers until nobody wants it any more, or up to a GiB, which a disk can hold.
+/// Answers until nobody wants it any more, or up to so many MiB.
 fn endless(request: &Request, out: &mut Response) -> io::Result<()> {
     let block = [b'.'; 32 << 10];
-    for _ in 0..32 << 10 {
+    for _ in 0..32 * number(request, "mib") {
         if let Err(error) = out.write_all(&block) {
             note(request, "answer: given up")?;
             return Err(error);
@@ -168,19 +173,14 @@ fn hold(request: &Request, out: &mut Response) -> io::Result<()> {
     out.write_all(b"held")
 }
 
-/// What the process was given at its start.
-fn describe_process(out: &mut Response) -> io::Result<()> {
-    writeln!(out, "pid {}", process::id())?;
-    for (name, value) in env::vars_os() {
-        writeln!(out, "env {}={}", name.to_string_lossy(), value.to_string_lossy())?;
+fn describe_process() -> String {
+    let mut text = format!("pid {}\n", process::id());
+    for (name, _) in env::vars_os() {
+        text += &format!("variable {}\n", name.display());
     }
-    for entry in fs::read_dir("/proc/self/fd")?.flatten() {
-        if let Ok(target) = fs::read_link(entry.path()) {
-            writeln!(out, "fd {} {}", entry.file_name().to_string_lossy(), target.display())?;
-        }
+    let descriptors = (0..1024).filter_map(|fd| Some((fd, fs::read_link(format!("/proc/self/fd/{fd}")).ok()?)));
+    for (fd, target) in descriptors {
+        text += &format!("descriptor {fd} {}\n", target.display());
     }
-    for line in fs::read_to_string("/proc/self/status")?.lines().filter(|line| line.starts_with("Sig")) {
-        writeln!(out, "{line}")?;
-    }
-    Ok(())
+    text
 }

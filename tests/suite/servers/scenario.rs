@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use fcgi_tests::{Signal, Stray, eventually};
+use fcgi_tests::{Signal, Stray, eventually, proc};
 
 use super::site::{Place, Site};
 
@@ -34,7 +35,7 @@ pub(crate) fn head(place: &Place) {
 
 pub(crate) fn query_and_40_headers(place: &Place) {
     let site = place.site();
-    let query = "a=1&b=%3Cscript%3E&c=%20+x&&d=%00%ff&e=a%2Fb";
+    let query = "a=1&b=%3Cscript%3E&c=%20+x&&d=&e=a%2Fb";
     let headers: Vec<(String, String)> =
         (0..40).map(|number| (format!("X-Number-{number}"), format!("value {number}"))).collect();
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
@@ -111,10 +112,13 @@ fn digests(place: &Place, length: usize) {
 
 pub(crate) fn chunked_upload(place: &Place) {
     let site = place.site();
-    let body = pattern(place.server.largest_chunked);
+    let body = pattern(place.server.largest_chunked.unwrap_or(1 << 20));
     for _ in 0..2 {
         let answer = site.client().post_from(&site.path("/digest"), &mut &body[..], None).expect("an answer");
-        assert_eq!((answer.status(), answer.text()), (200, digest(body.len())));
+        match place.server.largest_chunked {
+            Some(length) => assert_eq!((answer.status(), answer.text()), (200, digest(length))),
+            None => assert_eq!(answer.status(), 411),
+        }
     }
 }
 
@@ -158,17 +162,19 @@ pub(crate) fn cut_upload(place: &Place) {
     assert!(!journal.lines().iter().any(|line| line == "upload: whole"), "half an upload passed for a whole one");
 }
 
-/// The client goes away in the middle of an answer without end: the handler finds out, and ends.
+/// The client goes away in the middle of an answer without end: the handler finds out, and ends. A server that takes
+/// the whole of an answer before it passes it on does not tell it.
 pub(crate) fn client_gone(place: &Place) {
     let site = place.site();
     let journal = site.journal();
     let mut client = site.connect();
-    let page = format!("/endless?journal={}", journal.path());
+    let mib = if place.server.streams_answers { 1024 } else { 16 };
+    let page = format!("/endless?journal={}&mib={mib}", journal.path());
     client.send(site.head_of("GET", &page, "").as_bytes());
     let mut some = vec![0; 100_000];
     client.read_exact(&mut some).expect("the beginning of the answer");
     drop(client);
-    journal.wait_for("answer: given up");
+    journal.wait_for(if place.server.streams_answers { "answer: given up" } else { "answer: whole" });
     site.expect_hello();
 }
 
@@ -277,10 +283,11 @@ pub(crate) fn restart_of_the_server(place: &Place) {
         let held = scope.spawn(|| site.get(&page));
         journal.wait_for("hold: began");
         under_load(&site, |more| {
-            site.restart();
+            let restart = site.restart();
+            fs::write(&signpost, "").expect("the signpost can be set up");
+            restart.wait();
             more();
         });
-        fs::write(&signpost, "").expect("the signpost can be set up");
         let answer = held.join().expect("the request under way was answered");
         assert_eq!((answer.status(), &answer.text()[..]), (200, "held"));
     });
@@ -290,13 +297,7 @@ pub(crate) fn restart_of_the_server(place: &Place) {
 /// place, and nobody is turned away.
 pub(crate) fn restart_of_the_workers(place: &Place) {
     let site = place.supervised_site();
-    let two_new = |old: &[u32]| {
-        eventually("two workers, all of them new", || {
-            let now = site.workers();
-            (now.len() == 2 && !now.iter().any(|pid| old.contains(pid))).then_some(now)
-        })
-    };
-    let first = two_new(&[]);
+    let first = two_new_workers(&site, &[]);
     site.expect_hello();
     under_load(&site, |more| {
         for &pid in &first {
@@ -307,7 +308,7 @@ pub(crate) fn restart_of_the_workers(place: &Place) {
             more();
         }
     });
-    two_new(&first);
+    two_new_workers(&site, &first);
 }
 
 /// The launcher's two workers are killed at once while a client asks all the time, and asks again when the server
@@ -319,16 +320,104 @@ pub(crate) fn killed_workers(place: &Place) {
         assert_eq!(eventually("an answer from a worker", answer).text(), "Hello, World!");
     };
     answered();
-    let workers = eventually("two workers", || Some(site.workers()).filter(|workers| workers.len() == 2));
+    let workers = two_new_workers(&site, &[]);
     for &pid in &workers {
         Stray::adopt(pid).signal(Signal::KILL);
     }
     answered();
-    eventually("two new workers", || {
-        let now = site.workers();
-        (now.len() == 2 && !now.iter().any(|pid| workers.contains(pid))).then_some(())
-    });
+    two_new_workers(&site, &workers);
     answered();
+}
+
+/// Waits until there are two workers, none of which is an old one.
+fn two_new_workers(site: &Site, old: &[u32]) -> Vec<u32> {
+    eventually("two workers, all of them new", || {
+        let now = site.workers();
+        (now.len() == 2 && !now.iter().any(|pid| old.contains(pid))).then_some(now)
+    })
+}
+
+/// What the worker says of its start, in lines that begin so.
+fn told_of_start(site: &Site, begin: &str) -> Vec<String> {
+    let text = site.get("/process").text();
+    text.lines().filter_map(|line| line.strip_prefix(begin)).map(str::to_owned).collect()
+}
+
+pub(crate) fn worker_environment(place: &Place) {
+    let mut names = told_of_start(&place.site(), "variable ");
+    names.sort_unstable();
+    assert_eq!(names, place.server.worker_environment);
+}
+
+/// Descriptor 0 is the listening socket; no more is left open than the server is known for.
+pub(crate) fn worker_descriptors(place: &Place) {
+    // What whoever started the tests has left open to everybody.
+    let ours: BTreeSet<_> = proc::descriptors(process::id())
+        .into_iter()
+        .filter_map(|fd| Some(proc::descriptor(process::id(), fd)?.display().to_string()))
+        .collect();
+    let mut kinds = Vec::new();
+    for line in told_of_start(&place.site(), "descriptor ") {
+        let (number, target) = line.split_once(' ').expect("a number and a target");
+        if ["0", "1", "2"].contains(&number) || target == "/dev/null" || !ours.contains(target) {
+            let kind = target.rsplit('/').next().unwrap_or_default();
+            kinds.push(kind.split_once(':').map_or(kind, |(kind, _)| kind).to_owned());
+        }
+    }
+    assert_eq!(kinds, place.server.worker_descriptors);
+}
+
+/// The worker dies over a request: that is an error for its client, and another takes its place.
+pub(crate) fn worker_crash(place: &Place) {
+    let site = place.site();
+    let pid = || Some(site.get("/process")).filter(|answer| answer.status() == 200).map(|answer| answer.text());
+    let before = pid().expect("a worker");
+    assert!((500..600).contains(&site.get("/crash").status()));
+    let after = eventually("an answer from a new worker", pid);
+    assert_ne!(before.lines().next(), after.lines().next());
+}
+
+/// The server ends, and the worker with it: by SIGTERM, since it is given no other chance to remove anything.
+pub(crate) fn worker_end(place: &Place) {
+    let site = place.site();
+    site.expect_hello();
+    let workers: Vec<Stray> = site.workers().into_iter().map(Stray::adopt).collect();
+    assert_eq!(workers.len(), 1);
+    let _kept = site.end();
+    workers.iter().for_each(Stray::wait_gone);
+}
+
+/// A file behind an application that only says who may see it.
+const GUARDED: &str = "for ann's eyes only";
+
+pub(crate) fn authorizer_grants(place: &Place) {
+    let site = place.site();
+    site.put("guarded.txt", GUARDED);
+    for _ in 0..3 {
+        let answer = site.get("/guarded.txt?who=ann");
+        assert_eq!((answer.status(), &answer.text()[..]), (200, GUARDED));
+    }
+}
+
+/// The answer to those who are denied is the application's own.
+pub(crate) fn authorizer_denies(place: &Place) {
+    let site = place.site();
+    site.put("guarded.txt", GUARDED);
+    for answer in [site.get("/guarded.txt?who=bob"), site.post("/guarded.txt?who=bob", b"25 bytes of a long letter")] {
+        assert_eq!((answer.status(), &answer.text()[..]), (403, "not you"));
+    }
+    let answer = site.client().head("/guarded.txt?who=bob").expect("an answer");
+    assert_eq!(answer.status(), 403);
+}
+
+/// An authorizer that panics has not granted anything.
+pub(crate) fn authorizer_that_panics_denies(place: &Place) {
+    let site = place.site();
+    site.put("guarded.txt", GUARDED);
+    let answer = site.get("/guarded.txt?who=panic");
+    assert_eq!(answer.status(), 500);
+    assert!(!answer.text().contains(GUARDED));
+    assert_eq!(site.get("/guarded.txt?who=ann").text(), GUARDED);
 }
 
 /// Four clients ask all the time while `act` runs, each time over a connection of its own, and get the right answer

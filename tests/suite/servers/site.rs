@@ -31,10 +31,16 @@ pub(crate) struct Server {
     pub(crate) starts_application: bool,
     /// The length of a header's value that reaches the application. A megabyte does not.
     pub(crate) largest_header: usize,
-    /// The length of an upload in chunks that reaches the application.
-    pub(crate) largest_chunked: usize,
+    /// The length of an upload in chunks that reaches the application; without one, chunks are refused with 411.
+    pub(crate) largest_chunked: Option<usize>,
     /// Whether an upload reaches the application while it comes.
     pub(crate) streams_uploads: bool,
+    /// Whether an answer reaches the client while it comes.
+    pub(crate) streams_answers: bool,
+    /// The variables that the server gives to an application that it starts.
+    pub(crate) worker_environment: &'static [&'static str],
+    /// The descriptors from 0 on that it gives to it.
+    pub(crate) worker_descriptors: &'static [&'static str],
 }
 
 /// How a server is restarted without refusing anybody, and how one sees that it was.
@@ -57,8 +63,11 @@ pub(crate) const USUAL: Server = Server {
     prefix: "",
     starts_application: false,
     largest_header: 8000,
-    largest_chunked: 64 << 10,
+    largest_chunked: Some(64 << 10),
     streams_uploads: true,
+    streams_answers: true,
+    worker_environment: &[],
+    worker_descriptors: &[],
 };
 
 /// A server and a transport: where a scenario takes place.
@@ -148,6 +157,7 @@ impl Place {
     fn dir(&self) -> TempDir {
         let dir = temp_dir();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("our own folder");
+        fs::create_dir(dir.path().join("root")).expect("a document root");
         dir
     }
 
@@ -190,9 +200,7 @@ impl Place {
             (server.command)(&self.program, private, file)
         });
         let host = format!("{}.test", self.transport.replace('_', "-"));
-        let site = Site { web, server, host, relay, _app: app, dir };
-        // Where the server connects only when it is asked.
-        site
+        Site { web, server, host, relay, _app: app, dir }
     }
 
     /// The application where a server that starts it finds it, whoever its user is.
@@ -257,6 +265,11 @@ impl Site {
         }
     }
 
+    /// Puts a file into the server's document root.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join("root").join(name), text).expect("a file in the document root");
+    }
+
     /// An empty file in which the application notes what happens.
     pub(crate) fn journal(&self) -> Journal {
         let path = self.dir.path().join("journal");
@@ -270,26 +283,22 @@ impl Site {
         self.dir.path().join("signpost")
     }
 
-    /// Restarts the server in the way that refuses nobody, and waits until it has happened.
+    /// Tells the server to restart in the way that refuses nobody.
     #[track_caller]
-    pub(crate) fn restart(&self) {
+    pub(crate) fn restart(&self) -> Restarting<'_> {
+        let (site, before) = (self, self.web_workers());
+        let starts = self.starts();
         match self.server.restart {
-            Restart::Workers(signal) => {
-                let before = self.web_workers();
-                self.web.signal(signal);
-                // The old ones stay until their requests are answered.
-                eventually("new worker processes of the web server", || {
-                    self.web_workers().iter().any(|pid| !before.contains(pid)).then_some(())
-                });
-            }
-            Restart::Logged(signal, words) => {
-                let lines = || self.web.error_log().lines().filter(|line| line.contains(words)).count();
-                let before = lines();
-                self.web.signal(signal);
-                eventually("the web server's word that it started again", || (lines() > before).then_some(()));
-            }
+            Restart::Workers(signal) | Restart::Logged(signal, _) => self.web.signal(signal),
             Restart::Command(command) => command(&self.web),
         }
+        Restarting { site, workers: before, starts }
+    }
+
+    /// How often the server has logged that it started.
+    fn starts(&self) -> usize {
+        let Restart::Logged(_, words) = self.server.restart else { return 0 };
+        self.web.error_log().lines().filter(|line| line.contains(words)).count()
     }
 
     fn web_workers(&self) -> Vec<u32> {
@@ -301,6 +310,28 @@ impl Site {
     /// Ends the server and then the application, so that nothing can happen any more. What they left is in the folder.
     pub(crate) fn end(self) -> TempDir {
         self.dir
+    }
+}
+
+/// A server that was told to restart.
+pub(crate) struct Restarting<'s> {
+    site: &'s Site,
+    workers: Vec<u32>,
+    starts: usize,
+}
+
+impl Restarting<'_> {
+    /// Waits until it has happened. Old worker processes stay until their requests are answered.
+    #[track_caller]
+    pub(crate) fn wait(self) {
+        eventually("a restart of the web server", || {
+            let happened = match self.site.server.restart {
+                Restart::Workers(_) => self.site.web_workers().iter().any(|pid| !self.workers.contains(pid)),
+                Restart::Logged(..) => self.site.starts() > self.starts,
+                Restart::Command(_) => true,
+            };
+            happened.then_some(())
+        });
     }
 }
 

@@ -1,0 +1,41 @@
+//! lighttpd, with an application that it finds running or starts itself.
+
+use std::path::Path;
+use std::process::Command;
+
+use fcgi_tests::{Program, Signal};
+
+use super::site::{Restart, Server, USUAL};
+
+fn start(lighttpd: &Program, _: &Path, configuration: &Path) -> Command {
+    let mut command = lighttpd.command();
+    command.arg("-D").arg("-f").arg(configuration);
+    command
+}
+
+const LIGHTTPD: Server = Server {
+    program: "lighttpd",
+    configuration: "lighttpd.conf",
+    command: start,
+    restart: Restart::Logged(Signal::USR1, "server started"),
+    largest_header: 60_000,
+    streams_uploads: false,
+    streams_answers: false,
+    ..USUAL
+};
+
+const STREAMED: Server = Server { streams_uploads: true, streams_answers: true, largest_chunked: None, ..LIGHTTPD };
+
+const SPAWNING: Server = Server {
+    configuration: "lighttpd-spawn.conf",
+    starts_application: true,
+    worker_environment: &["EXAMPLE", "PATH", "PHP_FCGI_CHILDREN"],
+    worker_descriptors: &["socket", "null", "pipe", "null"],
+    ..LIGHTTPD
+};
+
+column!(super::LIGHTTPD, unix);
+column!(super::LIGHTTPD, tcp);
+column!(super::STREAMED, streamed_unix);
+column!(super::LIGHTTPD, guarded_unix: authorizer_grants authorizer_denies authorizer_that_panics_denies);
+column!(super::SPAWNING, spawned);
