@@ -5,6 +5,7 @@ mod haproxy;
 mod init_scripts;
 #[macro_use]
 mod matrix;
+mod apache;
 mod lighttpd;
 mod nginx;
 mod scenario;

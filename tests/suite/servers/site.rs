@@ -37,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) streams_uploads: bool,
     /// Whether an answer reaches the client while it comes.
     pub(crate) streams_answers: bool,
+    /// The status for those whom an authorizer denies: 403 is the application's, any other the server's own.
+    pub(crate) denial: u16,
     /// The variables that the server gives to an application that it starts.
     pub(crate) worker_environment: &'static [&'static str],
     /// The descriptors from 0 on that it gives to it.
@@ -66,6 +68,7 @@ pub(crate) const USUAL: Server = Server {
     largest_chunked: Some(64 << 10),
     streams_uploads: true,
     streams_answers: true,
+    denial: 403,
     worker_environment: &[],
     worker_descriptors: &[],
 };

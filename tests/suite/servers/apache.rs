@@ -1,0 +1,31 @@
+//! Apache httpd: mod_proxy_fcgi and mod_authnz_fcgi, which find the application running, and mod_fcgid, which starts it.
+
+use std::path::Path;
+use std::process::Command;
+
+use fcgi_tests::{Program, Signal};
+
+use super::site::{Restart, Server, USUAL};
+
+fn start(apache: &Program, _: &Path, configuration: &Path) -> Command {
+    let mut command = apache.command();
+    command.arg("-DFOREGROUND").arg("-f").arg(configuration);
+    command
+}
+
+const PROXY_FCGI: Server = Server {
+    program: "apache2",
+    configuration: "apache-proxy-fcgi.conf",
+    command: start,
+    restart: Restart::Workers(Signal::USR1),
+    user: Some("www-data"),
+    largest_header: 15_900,
+    denial: 401,
+    ..USUAL
+};
+
+column!(super::PROXY_FCGI, unix);
+column!(super::PROXY_FCGI, tcp);
+column!(super::PROXY_FCGI, kept_unix);
+column!(super::PROXY_FCGI, kept_tcp);
+column!(super::PROXY_FCGI, guarded_tcp: authorizer_grants authorizer_denies authorizer_that_panics_denies);
