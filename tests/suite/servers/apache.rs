@@ -29,3 +29,18 @@ column!(super::PROXY_FCGI, tcp);
 column!(super::PROXY_FCGI, kept_unix);
 column!(super::PROXY_FCGI, kept_tcp);
 column!(super::PROXY_FCGI, guarded_tcp: authorizer_grants authorizer_denies authorizer_that_panics_denies);
+
+const FCGID: Server = Server {
+    configuration: "apache-fcgid.conf",
+    prefix: "/app",
+    starts_application: true,
+    streams_uploads: false,
+    worker_environment: &["PATH"],
+    worker_descriptors: &["socket", "error.log", "error.log", "pipe", "pipe"],
+    ..PROXY_FCGI
+};
+
+const FCGID_GUARD: Server = Server { prefix: "", ..FCGID };
+
+column!(super::FCGID, spawned);
+column!(super::FCGID_GUARD, guarded_spawned: authorizer_grants authorizer_denies authorizer_that_panics_denies);

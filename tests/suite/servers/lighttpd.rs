@@ -30,7 +30,7 @@ const SPAWNING: Server = Server {
     configuration: "lighttpd-spawn.conf",
     starts_application: true,
     worker_environment: &["EXAMPLE", "PATH", "PHP_FCGI_CHILDREN"],
-    worker_descriptors: &["socket", "null", "pipe", "null"],
+    worker_descriptors: &["socket", "null", "pipe"],
     ..LIGHTTPD
 };
 
