@@ -6,6 +6,8 @@ mod init_scripts;
 #[macro_use]
 mod matrix;
 mod apache;
+mod caddy;
+mod h2o;
 mod lighttpd;
 mod nginx;
 mod scenario;

@@ -37,6 +37,10 @@ pub(crate) struct Server {
     pub(crate) streams_uploads: bool,
     /// Whether an answer reaches the client while it comes.
     pub(crate) streams_answers: bool,
+    /// Whether it lives on when the application answers before it has read an upload.
+    pub(crate) survives_early_answers: bool,
+    /// Whether what the application writes to FCGI_STDERR is in the error log.
+    pub(crate) logs_stderr: bool,
     /// The status for those whom an authorizer denies: 403 is the application's, any other the server's own.
     pub(crate) denial: u16,
     /// The variables that the server gives to an application that it starts.
@@ -68,6 +72,8 @@ pub(crate) const USUAL: Server = Server {
     largest_chunked: Some(64 << 10),
     streams_uploads: true,
     streams_answers: true,
+    survives_early_answers: true,
+    logs_stderr: true,
     denial: 403,
     worker_environment: &[],
     worker_descriptors: &[],
