@@ -176,7 +176,7 @@ fn hold(request: &Request, out: &mut Response) -> io::Result<()> {
 fn describe_process() -> String {
     let mut text = format!("pid {}\n", process::id());
     for (name, _) in env::vars_os() {
-        text += &format!("variable {}\n", name.display());
+        text += &format!("variable {}\n", name.to_string_lossy());
     }
     let descriptors = (0..1024).filter_map(|fd| Some((fd, fs::read_link(format!("/proc/self/fd/{fd}")).ok()?)));
     for (fd, target) in descriptors {

@@ -20,11 +20,12 @@ const LIGHTTPD: Server = Server {
     restart: Restart::Logged(Signal::USR1, "server started"),
     largest_header: 60_000,
     streams_uploads: false,
-    streams_answers: false,
+    reports_gone_clients: false,
     ..USUAL
 };
 
-const STREAMED: Server = Server { streams_uploads: true, streams_answers: true, largest_chunked: None, ..LIGHTTPD };
+const STREAMED: Server =
+    Server { streams_uploads: true, reports_gone_clients: true, largest_chunked: None, ..LIGHTTPD };
 
 const SPAWNING: Server = Server {
     configuration: "lighttpd-spawn.conf",

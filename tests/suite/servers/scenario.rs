@@ -163,19 +163,19 @@ pub(crate) fn cut_upload(place: &Place) {
     assert!(!journal.lines().iter().any(|line| line == "upload: whole"), "half an upload passed for a whole one");
 }
 
-/// The client goes away in the middle of an answer without end: the handler finds out, and ends. A server that takes
-/// the whole of an answer before it passes it on does not tell it.
+/// The client goes away in the middle of an answer without end: the handler finds out, and ends. Some servers take the
+/// rest of the answer all the same.
 pub(crate) fn client_gone(place: &Place) {
     let site = place.site();
     let journal = site.journal();
     let mut client = site.connect();
-    let mib = if place.server.streams_answers { 1024 } else { 16 };
+    let mib = if place.server.reports_gone_clients { 1024 } else { 16 };
     let page = format!("/endless?journal={}&mib={mib}", journal.path());
     client.send(site.head_of("GET", &page, "").as_bytes());
     let mut some = vec![0; 100_000];
     client.read_exact(&mut some).expect("the beginning of the answer");
     drop(client);
-    journal.wait_for(if place.server.streams_answers { "answer: given up" } else { "answer: whole" });
+    journal.wait_for(if place.server.reports_gone_clients { "answer: given up" } else { "answer: whole" });
     site.expect_hello();
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) configuration: &'static str,
     /// The command line, from the private folder and the finished configuration.
     pub(crate) command: fn(&Program, &Path, &Path) -> Command,
+    /// What is put into the document root first, for an application at that address.
+    pub(crate) prepare: fn(&Path, &Address),
     /// How it is told to start afresh without refusing anybody.
     pub(crate) restart: Restart,
     /// Whose its processes are when root starts it, if not root's.
@@ -35,8 +37,8 @@ pub(crate) struct Server {
     pub(crate) largest_chunked: Option<usize>,
     /// Whether an upload reaches the application while it comes.
     pub(crate) streams_uploads: bool,
-    /// Whether an answer reaches the client while it comes.
-    pub(crate) streams_answers: bool,
+    /// Whether it stops taking an answer when its client is gone.
+    pub(crate) reports_gone_clients: bool,
     /// Whether it lives on when the application answers before it has read an upload.
     pub(crate) survives_early_answers: bool,
     /// Whether what the application writes to FCGI_STDERR is in the error log.
@@ -57,6 +59,8 @@ pub(crate) enum Restart {
     Logged(Signal, &'static str),
     /// By a command that returns when it is done.
     Command(fn(&WebServer)),
+    /// It cannot be.
+    None,
 }
 
 /// What most servers do.
@@ -64,6 +68,7 @@ pub(crate) const USUAL: Server = Server {
     program: "",
     configuration: "",
     command: |_, _, _| unreachable!("each server has its command line"),
+    prepare: |_, _| (),
     restart: Restart::Workers(Signal::HUP),
     user: None,
     prefix: "",
@@ -71,7 +76,7 @@ pub(crate) const USUAL: Server = Server {
     largest_header: 8000,
     largest_chunked: Some(64 << 10),
     streams_uploads: true,
-    streams_answers: true,
+    reports_gone_clients: true,
     survives_early_answers: true,
     logs_stderr: true,
     denial: 403,
@@ -197,6 +202,7 @@ impl Place {
             Address::Unix(path) => (path.clone(), free_port()),
             Address::Tcp(tcp) => (dir.path().join("app.sock"), tcp.port()),
         };
+        (self.server.prepare)(&dir.path().join("root"), address);
         let port = port.to_string();
         let (socket, root, program) = (text(&socket), dir.path().join("root"), self.copy_of_app(&dir));
         let (root, program) = (text(&root), text(&program));
@@ -300,6 +306,7 @@ impl Site {
         match self.server.restart {
             Restart::Workers(signal) | Restart::Logged(signal, _) => self.web.signal(signal),
             Restart::Command(command) => command(&self.web),
+            Restart::None => panic!("it is not known how to restart this server"),
         }
         Restarting { site, workers: before, starts }
     }
@@ -337,7 +344,7 @@ impl Restarting<'_> {
             let happened = match self.site.server.restart {
                 Restart::Workers(_) => self.site.web_workers().iter().any(|pid| !self.workers.contains(pid)),
                 Restart::Logged(..) => self.site.starts() > self.starts,
-                Restart::Command(_) => true,
+                Restart::Command(_) | Restart::None => true,
             };
             happened.then_some(())
         });
