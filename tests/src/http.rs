@@ -61,6 +61,11 @@ impl HttpClient {
         self.send("POST", path, &[OCTETS], body)
     }
 
+    /// POST of a body of a media type.
+    pub fn post_as(&self, media_type: &str, path: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
+        self.send("POST", path, &[("Content-Type", media_type)], body)
+    }
+
     /// POST of a body that comes as it is read: in chunks, or under a `Content-Length`.
     pub fn post_from(&self, path: &str, body: &mut dyn Read, length: Option<usize>) -> Result<Answer, ureq::Error> {
         let length = length.map(|length| length.to_string());

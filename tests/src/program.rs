@@ -31,6 +31,11 @@ impl Program {
         path.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file()).map(Program)
     }
 
+    /// A program at a known place; `None` when it is not there.
+    pub fn at(path: &Path) -> Option<Self> {
+        path.is_file().then(|| Program(path.to_owned()))
+    }
+
     /// The folder of our programs.
     pub fn folder() -> PathBuf {
         if let Some(dir) = env::var_os("FCGI_TEST_BIN_DIR") {

@@ -6,6 +6,7 @@ mod init_scripts;
 #[macro_use]
 mod matrix;
 mod apache;
+mod applications;
 mod busybox;
 mod caddy;
 mod h2o;

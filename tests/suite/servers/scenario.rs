@@ -488,7 +488,7 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 }
 
 /// What `/digest` answers to the first `length` bytes of the pattern, as sha256sum says.
-fn digest(length: usize) -> String {
+pub(crate) fn digest(length: usize) -> String {
     let hex = match length {
         10_000 => "0cd0bf930677960951dda8588edcb6b293c0c3b26ef3ba72cddff4ddfc6822c7",
         20_480 => "efb584b659f4448b8ee6ca640cceaf89613a23fad69e379d3a8685c334e506b0",

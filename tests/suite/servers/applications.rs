@@ -1,0 +1,224 @@
+//! Applications that others wrote, kept running by fcgi-spawn, behind nginx.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use fcgi_tests::{
+    Address, HttpClient, Process, Program, Signal, Stray, TempDir, WebServer, eventually, free_port, proc, repository,
+    temp_dir,
+};
+
+use super::scenario::{digest, pattern};
+use crate::app::wait_until_it_listens;
+
+/// An application and how it is started.
+struct Application {
+    /// Its file in examples/applications.
+    file: &'static str,
+    /// The program that fcgi-spawn starts; `None` when it is not there.
+    program: fn() -> Option<Program>,
+    /// Its arguments, from the file and a private folder.
+    arguments: fn(&Path, &Path) -> Vec<PathBuf>,
+    /// What its processes are called.
+    name: &'static str,
+    /// The virtual host of nginx.conf.
+    host: &'static str,
+}
+
+const PHP: Application = Application {
+    file: "hello.php",
+    program: || Program::installed("php-cgi"),
+    arguments: |_, private| {
+        let sessions = format!("session.save_path={}", private.display());
+        ["-n", "-d", &sessions, "-d", "log_errors=1", "-d", "upload_max_filesize=64M", "-d", "post_max_size=64M"]
+            .map(PathBuf::from)
+            .into()
+    },
+    name: "php-cgi",
+    host: "files.test",
+};
+
+/// Python with flup, in the environment that tests/run made.
+const FLUP: Application = Application {
+    file: "hello.py",
+    program: || Program::at(&PathBuf::from(env::var_os("FCGI_TEST_FLUP")?).join("bin/python")),
+    arguments: |file, _| vec![file.to_owned()],
+    name: "python",
+    host: "unix.test",
+};
+
+const PERL: Application = Application {
+    file: "hello.pl",
+    program: || {
+        let perl = Program::installed("perl")?;
+        let has_fcgi = perl.command().args(["-MFCGI", "-e1"]).output().is_ok_and(|output| output.status.success());
+        has_fcgi.then_some(perl)
+    },
+    arguments: |file, _| vec![file.to_owned()],
+    name: "perl",
+    host: "unix.test",
+};
+
+const FCGIWRAP: Application = Application {
+    file: "hello.cgi",
+    program: || Program::installed("fcgiwrap"),
+    arguments: |_, _| vec!["-f".into()],
+    name: "fcgiwrap",
+    host: "files.test",
+};
+
+/// nginx, fcgi-spawn and two workers.
+struct Site {
+    nginx: WebServer,
+    launcher: Process,
+    client: HttpClient,
+    application: &'static Application,
+    _dir: TempDir,
+}
+
+impl Site {
+    fn start(application: &'static Application, nginx: &Program, program: &Program) -> Self {
+        let dir = temp_dir();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).expect("a document root");
+        let file = root.join(application.file);
+        fs::copy(repository().join("examples/applications").join(application.file), &file).expect("the application");
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("our own file");
+
+        let socket = dir.path().join("app.sock");
+        let mut command = Program::ours("fcgi-spawn").command();
+        command.arg("-s").arg(&socket).args(["-F", "2", "-n", "--restart-delay", "1s", "--"]).arg(program.path());
+        command.args((application.arguments)(&file, dir.path())).env("PHP_FCGI_MAX_REQUESTS", "5");
+        let launcher = Process::start(&mut command);
+        wait_until_it_listens(&Address::Unix(socket.clone()));
+
+        let (socket, root) = (socket.display().to_string(), root.display().to_string());
+        let fill = [("SOCKET", &socket[..]), ("APPPORT", &free_port().to_string()), ("ROOT", &root)];
+        let nginx =
+            WebServer::start("nginx.conf", &fill, |dir, configuration| super::start_nginx(nginx, dir, configuration));
+        let client = nginx.client(application.host);
+        Site { nginx, launcher, client, application, _dir: dir }
+    }
+
+    fn path(&self, query: &str) -> String {
+        format!("/{}?{query}", self.application.file)
+    }
+
+    #[track_caller]
+    fn get(&self, query: &str) -> String {
+        let answer = self.client.get(&self.path(query)).expect("an answer");
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        answer.text()
+    }
+
+    fn workers(&self) -> Vec<u32> {
+        let mut found = proc::children(self.launcher.pid());
+        found.retain(|&pid| proc::name(pid).is_some_and(|name| name.starts_with(self.application.name)));
+        found
+    }
+
+    /// Waits until there are two workers, none of which is an old one.
+    fn two_new_workers(&self, old: &[u32]) -> Vec<u32> {
+        eventually("two workers, all of them new", || {
+            let now = self.workers();
+            (now.len() == 2 && !now.iter().any(|pid| old.contains(pid))).then_some(now)
+        })
+    }
+}
+
+fn page(site: &Site) {
+    for name in ["Ann", "Bob", "Ann"] {
+        assert_eq!(site.get(&format!("name={name}")), format!("Hello, {name}\n"));
+    }
+}
+
+fn upload(site: &Site) {
+    for length in [10_000, 65_536, 1_048_576] {
+        let answer = site.client.post(&site.path(""), &pattern(length)).expect("an answer");
+        assert_eq!((answer.status(), answer.text()), (200, digest(length)));
+    }
+}
+
+/// What it says of a request is in nginx's error log, and the launcher says what becomes of its workers.
+fn logs(site: &Site) {
+    assert_eq!(site.get("log=the-application-says"), "Hello, World\n");
+    eventually("its words in the error log", || site.nginx.error_log().contains("the-application-says").then_some(()));
+    for pid in site.two_new_workers(&[]) {
+        site.launcher.stderr().wait_for_line("a worker's start", |line| line.contains(&format!("(pid {pid}) started")));
+    }
+}
+
+/// Workers that are killed are replaced, and clients wait meanwhile.
+fn crash(site: &Site) {
+    page(site);
+    let before = site.two_new_workers(&[]);
+    for &pid in &before {
+        let worker = Stray::adopt(pid);
+        worker.signal(Signal::KILL);
+        worker.wait_gone();
+    }
+    page(site);
+    site.two_new_workers(&before);
+}
+
+/// A form with a file in it.
+fn php_upload(site: &Site) {
+    let file = pattern(1_048_576);
+    let head = "--limit\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bin\"\r\n\r\n";
+    let body = [head.as_bytes(), &file, b"\r\n--limit--\r\n"].concat();
+    let form = "multipart/form-data; boundary=limit";
+    let answer = site.client.post_as(form, &site.path(""), &body).expect("an answer");
+    assert_eq!((answer.status(), answer.text()), (200, digest(file.len())));
+}
+
+/// A session goes on from one process to the other.
+fn php_session(site: &Site) {
+    let first = site.client.get(&site.path("count")).expect("an answer");
+    assert_eq!(first.text(), "1\n");
+    let cookie = first.header("Set-Cookie").expect("a cookie").split(';').next().expect("a pair").to_owned();
+    for count in 2..6 {
+        let next = site.client.get_with(&site.path("count"), &[("Cookie", &cookie)]).expect("an answer");
+        assert_eq!(next.text(), format!("{count}\n"));
+    }
+}
+
+/// php-cgi ends itself after five requests here (500 unless PHP_FCGI_MAX_REQUESTS says otherwise), with status 0: that is
+/// no failure, and nobody is turned away.
+fn php_recycling(site: &Site) {
+    let first = site.two_new_workers(&[]);
+    for _ in 0..4 {
+        for name in ["Ann", "Bob", "Cid", "Dan", "Eve"] {
+            assert_eq!(site.get(&format!("name={name}")), format!("Hello, {name}\n"));
+        }
+    }
+    site.two_new_workers(&first);
+}
+
+macro_rules! tests {
+    ($application:ident: $($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            fcgi_tests::once_is_enough!();
+            let Some(nginx) = fcgi_tests::Program::installed("nginx") else { fcgi_tests::skip!("nginx is not installed") };
+            let Some(program) = (super::$application.program)() else {
+                fcgi_tests::skip!("{} is not installed", super::$application.name)
+            };
+            super::$name(&super::Site::start(&super::$application, &nginx, &program));
+        })*
+    };
+}
+
+mod php {
+    tests! { PHP: page upload logs crash php_upload php_session php_recycling }
+}
+mod flup {
+    tests! { FLUP: page upload logs crash }
+}
+mod perl {
+    tests! { PERL: page upload logs crash }
+}
+mod fcgiwrap {
+    tests! { FCGIWRAP: page upload logs crash }
+}
