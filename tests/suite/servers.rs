@@ -5,13 +5,15 @@ mod haproxy;
 mod init_scripts;
 #[macro_use]
 mod matrix;
+mod scenario;
+mod site;
+
 mod apache;
 mod applications;
 mod busybox;
 mod caddy;
 mod h2o;
 mod lighttpd;
+mod mod_fastcgi;
 mod nginx;
-mod scenario;
-mod site;
 pub(crate) use nginx::start as start_nginx;
