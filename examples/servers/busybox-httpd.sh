@@ -10,6 +10,7 @@
 #   @PORT@     the HTTP port
 #   @ROOT@     the document root, with an executable @ROOT@/cgi-bin/app
 # The application is at http://127.0.0.1:@PORT@/cgi-bin/app and below. What it writes to its error log goes to the standard
-# error of this script. A header line of more than about 8150 bytes is cut, and no upload in chunks gets through.
+# error of this script. A header line of more than about 8150 bytes is cut, no upload in chunks
+# gets through, and no more than about ten clients may come at the same moment.
 
 exec busybox httpd -f -p 127.0.0.1:@PORT@ -h @ROOT@

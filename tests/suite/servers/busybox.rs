@@ -28,6 +28,12 @@ fn put_cgi_fcgi(root: &Path, address: &Address) {
     fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("our own file");
 }
 
+/// Makes the application itself that program.
+fn put_application(root: &Path, _: &Address) {
+    fs::create_dir(root.join("cgi-bin")).expect("a folder of programs");
+    fs::copy(Program::ours("test-app").path(), root.join("cgi-bin/app")).expect("the application can be copied");
+}
+
 const BUSYBOX: Server = Server {
     program: "busybox",
     configuration: "busybox-httpd.sh",
@@ -36,9 +42,14 @@ const BUSYBOX: Server = Server {
     restart: Restart::None,
     prefix: "/cgi-bin/app",
     largest_header: 8100,
+    clients: 8,
     reports_gone_clients: false,
     ..USUAL
 };
+
+/// Here the application finds out that its client is gone, as its own standard output is closed.
+const CGI: Server =
+    Server { prepare: put_application, starts_application: true, reports_gone_clients: true, ..BUSYBOX };
 
 macro_rules! cgi_column {
     ($server:path, $transport:ident $(, $more:ident)*) => {
@@ -54,3 +65,4 @@ macro_rules! cgi_column {
 
 cgi_column!(super::BUSYBOX, cgi_fcgi_unix, connections, restart_of_the_workers, killed_workers);
 cgi_column!(super::BUSYBOX, cgi_fcgi_tcp, connections, restart_of_the_workers, killed_workers);
+cgi_column!(super::CGI, cgi);

@@ -274,7 +274,7 @@ pub(crate) fn connections(place: &Place) {
 pub(crate) fn parallel_clients(place: &Place) {
     let site = place.site();
     thread::scope(|scope| {
-        for number in 0..50 {
+        for number in 0..place.server.clients {
             let site = &site;
             scope.spawn(move || {
                 for round in 0..4 {

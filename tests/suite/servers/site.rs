@@ -35,6 +35,8 @@ pub(crate) struct Server {
     pub(crate) largest_header: usize,
     /// The length of an upload in chunks that reaches the application; without one, chunks are refused with 411.
     pub(crate) largest_chunked: Option<usize>,
+    /// How many clients at once it lets in.
+    pub(crate) clients: usize,
     /// Whether an upload reaches the application while it comes.
     pub(crate) streams_uploads: bool,
     /// Whether it stops taking an answer when its client is gone.
@@ -75,6 +77,7 @@ pub(crate) const USUAL: Server = Server {
     starts_application: false,
     largest_header: 8000,
     largest_chunked: Some(64 << 10),
+    clients: 50,
     streams_uploads: true,
     reports_gone_clients: true,
     survives_early_answers: true,
