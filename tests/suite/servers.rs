@@ -16,4 +16,5 @@ mod h2o;
 mod lighttpd;
 mod mod_fastcgi;
 mod nginx;
+mod page;
 pub(crate) use nginx::start as start_nginx;
