@@ -208,6 +208,15 @@ fn two_simultaneous_starts_have_one_winner() {
     }
 }
 
+/// Ends whoever watches until this is set, also when what is watched fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Whoever looks all the time sees no other mode or owner than the final one.
 #[test]
 fn mode_and_owner_are_right_from_the_first_moment() {
@@ -226,8 +235,9 @@ fn mode_and_owner_are_right_from_the_first_moment() {
                 }
                 seen
             });
+            let end = SetOnDrop(&over);
             case.child(&format!("-s sock -M 0600 {options}"));
-            over.store(true, Ordering::Relaxed);
+            drop(end);
             watch.join().expect("the watch ends")
         });
         let own = case.owner("sock");
@@ -422,8 +432,9 @@ fn a_pid_file_is_never_half_written() {
                 }
                 seen
             });
+            let end = SetOnDrop(&over);
             let children: [Child; 3] = case.children("-s sock -P pid -F 3");
-            over.store(true, Ordering::Relaxed);
+            drop(end);
             (watch.join().expect("the watch ends"), children)
         });
         let pids = children.each_ref().map(|child| child.pid().to_string()).join("\n");
