@@ -1,6 +1,8 @@
-use std::io::{self, BufRead, ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
 
-use crate::Request;
+use fcgi_proto::Params;
+
+use crate::request::length;
 use crate::source::Source;
 
 /// The body of a request, `FCGI_STDIN`, read as it comes; in a [`Filter`](crate::Filter) the file behind it too.
@@ -22,40 +24,60 @@ use crate::source::Source;
 /// Each of them comes again at every later read.
 pub struct Body<'c> {
     source: &'c mut dyn Source,
-    /// Bytes that were promised and have not come.
-    missing: u64,
+    params: Params<'c>,
+    /// The param that promises how long the open stream is.
+    promise: &'static [u8],
+    /// Bytes of it that were read.
+    taken: u64,
     /// Bytes that may still come.
     allowed: u64,
     /// Whether more came.
     too_large: bool,
-    /// How long the file of a Filter is to be.
-    data_length: u64,
-}
-
-/// How long the input streams of a request are to be, and may be.
-pub(crate) struct Lengths {
-    /// `CONTENT_LENGTH`, if it promises something.
-    pub(crate) body: Option<u64>,
-    /// `FCGI_DATA_LENGTH`, likewise.
-    pub(crate) data: Option<u64>,
-    /// The most bytes of a body.
-    pub(crate) limit: Option<u64>,
-}
-
-impl Lengths {
-    pub(crate) fn of(request: &Request<'_>, limit: Option<u64>) -> Self {
-        Self { body: request.content_length(), data: request.data_length(), limit }
-    }
 }
 
 impl<'c> Body<'c> {
-    pub(crate) fn new(source: &'c mut dyn Source, lengths: &Lengths) -> Self {
+    /// The body of a request with these params, of which no more than `limit` bytes are given.
+    pub(crate) fn new(source: &'c mut dyn Source, params: Params<'c>, limit: Option<u64>) -> Self {
         Self {
             source,
-            missing: lengths.body.unwrap_or(0),
-            allowed: lengths.limit.unwrap_or(u64::MAX),
+            params,
+            promise: b"CONTENT_LENGTH",
+            taken: 0,
+            allowed: limit.unwrap_or(u64::MAX),
             too_large: false,
-            data_length: lengths.data.unwrap_or(0),
+        }
+    }
+
+    /// Writes what is left of the body to `out`, without copying it, and gives its length. As much as was read at once is
+    /// written at once, by [`write_vectored`](Write::write_vectored).
+    ///
+    /// # Errors
+    /// Those of reading, and those of writing.
+    pub fn copy_to(&mut self, out: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+        let mut copied = 0;
+        loop {
+            let mut pieces = [IoSlice::new(&[]); 16];
+            let count = self.source.fill_vectored(&mut pieces)?;
+            let pieces = &pieces[..count];
+            let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+            let written = if count > 0 && len <= self.allowed {
+                out.write_vectored(pieces)
+            } else {
+                // The end of the body, or of what is allowed of it.
+                match self.fill_buf()? {
+                    [] => return Ok(copied),
+                    bytes => out.write(bytes),
+                }
+            };
+            match written {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.consume(written);
+                    copied += written as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -67,7 +89,7 @@ impl<'c> Body<'c> {
     pub fn data(&mut self) -> io::Result<&mut Self> {
         io::copy(self, &mut io::sink())?;
         self.source.open_data()?;
-        (self.missing, self.allowed) = (self.data_length, u64::MAX);
+        (self.promise, self.taken, self.allowed) = (b"FCGI_DATA_LENGTH", 0, u64::MAX);
         Ok(self)
     }
 
@@ -81,7 +103,7 @@ impl BufRead for Body<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let bytes = self.source.fill()?;
         match bytes {
-            [] if self.missing > 0 => {
+            [] if length(self.params, self.promise).is_some_and(|promised| promised > self.taken) => {
                 Err(io::Error::new(ErrorKind::UnexpectedEof, "the body is shorter than was promised"))
             }
             [] => Ok(bytes),
@@ -95,7 +117,7 @@ impl BufRead for Body<'_> {
 
     fn consume(&mut self, amount: usize) {
         self.source.consume(amount);
-        self.missing = self.missing.saturating_sub(amount as u64);
+        self.taken += amount as u64;
         self.allowed = self.allowed.saturating_sub(amount as u64);
     }
 }

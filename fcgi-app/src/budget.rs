@@ -1,8 +1,13 @@
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Memory that all connections together may use for what their peers send, in bytes.
 pub(crate) struct Budget {
+    bytes: usize,
     left: AtomicUsize,
+    /// A body buffer that is not in use, kept for the next body.
+    spare: Mutex<Option<Box<[u8]>>>,
 }
 
 /// The budget is used up.
@@ -11,7 +16,7 @@ pub(crate) struct Exhausted;
 
 impl Budget {
     pub(crate) const fn new(bytes: usize) -> Self {
-        Self { left: AtomicUsize::new(bytes) }
+        Self { bytes, left: AtomicUsize::new(bytes), spare: Mutex::new(None) }
     }
 
     /// What is left of it.
@@ -20,9 +25,54 @@ impl Budget {
         self.left.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> Result<(), Exhausted> {
-        let take = |left: usize| left.checked_sub(bytes);
+    /// Takes bytes, if so many and `reserve` more are left.
+    fn take(&self, bytes: usize, reserve: usize) -> Result<(), Exhausted> {
+        let take = |left: usize| left.checked_sub(bytes).filter(|&left| left >= reserve);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(|_| Exhausted)
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A large buffer for a body to flow through, given back to its [`Budget`] when it is dropped.
+pub(crate) struct BodyBuffer<'b> {
+    budget: &'b Budget,
+    bytes: Box<[u8]>,
+}
+
+impl<'b> BodyBuffer<'b> {
+    /// As much as a unix socket holds, and some more.
+    const LEN: usize = 256 << 10;
+
+    /// A buffer; half of the budget is left to params, without which a request cannot go on at all.
+    pub(crate) fn take(budget: &'b Budget) -> Result<Self, Exhausted> {
+        budget.take(Self::LEN, budget.bytes / 2)?;
+        let spare = budget.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Self { budget, bytes: spare.unwrap_or_else(|| vec![0; Self::LEN].into()) })
+    }
+}
+
+impl Deref for BodyBuffer<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for BodyBuffer<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for BodyBuffer<'_> {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        *self.budget.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
+        self.budget.give_back(Self::LEN);
     }
 }
 
@@ -44,14 +94,14 @@ impl<'b> Share<'b> {
 
     /// Takes what lacks of so many bytes.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        self.budget.take(bytes.saturating_sub(self.taken))?;
+        self.budget.take(bytes.saturating_sub(self.taken), 0)?;
         self.taken = self.taken.max(bytes);
         Ok(())
     }
 
     /// Gives all of it back.
     pub(crate) fn release(&mut self) {
-        self.budget.left.fetch_add(self.taken, Ordering::Relaxed);
+        self.budget.give_back(self.taken);
         self.taken = 0;
     }
 }
@@ -105,5 +155,19 @@ mod tests {
             assert_eq!((first.as_slice(), second.as_slice()), (&[1; 300][..], &[2; 200][..]));
         }
         assert_eq!(budget.left(), 1000);
+    }
+
+    #[test]
+    fn bodies_leave_half_to_params() {
+        let budget = Budget::new(4 * BodyBuffer::LEN);
+        let mut params = Bytes::new(&budget);
+        let first = BodyBuffer::take(&budget).expect("a quarter");
+        let second = BodyBuffer::take(&budget).expect("another");
+        assert_eq!(BodyBuffer::take(&budget).err(), Some(Exhausted));
+        drop(first);
+        let third = BodyBuffer::take(&budget).expect("the first one again");
+        assert_eq!(params.extend(&vec![1; 2 * BodyBuffer::LEN]), Ok(()));
+        drop((second, third, params));
+        assert_eq!(budget.left.load(Ordering::Relaxed), 4 * BodyBuffer::LEN);
     }
 }

@@ -20,13 +20,13 @@ use crate::{Request, Response};
 
 /// Memory a thread lends to the connection it serves, and uses again for the next.
 pub(crate) struct Buffers {
-    input: [u8; 8192],
+    input: [u8; 4096],
     output: Vec<u8>,
 }
 
 impl Buffers {
     pub(crate) const fn new() -> Self {
-        Self { input: [0; 8192], output: Vec::new() }
+        Self { input: [0; 4096], output: Vec::new() }
     }
 
     /// Room for what is read, and for an answer.
@@ -77,7 +77,7 @@ struct Connection<'c> {
     slot: &'c Slot,
     wire: Wire<'c>,
     session: Session,
-    input: Input<'c>,
+    input: Input<'c, 'c>,
     output: &'c mut Vec<u8>,
     /// Whether all input so far belonged to requests that were read to their end.
     input_complete: bool,
@@ -219,7 +219,7 @@ impl<'c> Connection<'c> {
     fn answer(&mut self, accepted: &Accepted<'c>) -> Result<(), Fault> {
         let (params, rest) = self.input.part();
         let request = Request::new(params);
-        let mut response = Response::new(&self.wire, accepted.id, self.output, request.method() == "HEAD");
+        let mut response = Response::new(&self.wire, accepted.id, self.output, request.is_head());
         let mut source = Direct::new(&self.wire, &mut self.session, rest, accepted.id);
         if let Some(limit) = self.app.limits.handler_time {
             self.slot.set_handler(self.app.clock.deadline(limit));
@@ -232,10 +232,9 @@ impl<'c> Connection<'c> {
         if let Some(failure) = &failure {
             failure.answer(&mut response, is_wanted);
         }
-        self.input.rejoin(input.extent);
-        self.input_complete = input.complete && !input.refused;
         // Before its peer knows that it is answered, what it took of the budget is there again.
-        self.input.clear_params();
+        self.input.rejoin(input.rest);
+        self.input_complete = input.complete && !input.refused;
         let sent = response.finish();
         if let Some(failure) = &failure {
             failure.log(is_wanted);

@@ -8,7 +8,6 @@ use fcgi_proto::Limit;
 use log::Level;
 
 use crate::app::App;
-use crate::body::Lengths;
 use crate::roles::Handler;
 use crate::source::Source;
 use crate::wire::Output;
@@ -29,7 +28,7 @@ pub(crate) fn run_handler(
     source: &mut dyn Source,
     response: &mut Response<'_>,
 ) -> Result<(), Failure> {
-    let mut body = Body::new(source, &Lengths::of(request, app.limits.body_len));
+    let mut body = Body::new(source, request.encoded(), app.limits.body_len);
     let outcome = catch_unwind(AssertUnwindSafe(|| handler.run(request, &mut body, response)));
     let (app_status, why) = match outcome {
         Ok(Ok(())) => match response.misuse() {

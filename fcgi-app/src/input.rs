@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::budget::{Budget, Bytes, Exhausted};
+use crate::budget::{BodyBuffer, Budget, Bytes, Exhausted};
 
 /// The read buffer of a connection: params of the request under way in front, then what was read and not yet used.
 ///
@@ -10,30 +10,55 @@ use crate::budget::{Budget, Bytes, Exhausted};
 ///   | used   | params       | used         | unread     | room        |
 ///   +--------+--------------+--------------+------------+-------------+
 /// ```
-pub(crate) struct Input<'b> {
-    buffer: &'b mut [u8],
-    budget: &'b Budget,
+pub(crate) struct Input<'b, 'm> {
+    small: &'b mut [u8],
+    /// The one in use while a body flows, if the budget had one.
+    large: Option<BodyBuffer<'m>>,
+    budget: &'m Budget,
     start: usize,
     end: usize,
-    params: Params<'b>,
+    params: Params<'m>,
 }
 
 /// Where the params joined so far are.
-enum Params<'b> {
+enum Params<'m> {
     /// Still where they were read, as long as they fit half the buffer.
     InPlace(Range<usize>),
     /// Moved out.
-    Moved(Bytes<'b>),
+    Moved(Bytes<'m>),
 }
 
-impl<'b> Input<'b> {
-    pub(crate) fn new(buffer: &'b mut [u8], budget: &'b Budget) -> Self {
-        Self { buffer, budget, start: 0, end: 0, params: Params::InPlace(0..0) }
+/// What a request left of the input it had.
+pub(crate) struct Rest<'m> {
+    large: Option<BodyBuffer<'m>>,
+    /// How many bytes are unread.
+    unread: usize,
+    /// How much room is behind them.
+    room: usize,
+}
+
+impl<'b, 'm> Input<'b, 'm> {
+    pub(crate) fn new(buffer: &'b mut [u8], budget: &'m Budget) -> Self {
+        Self { small: buffer, large: None, budget, start: 0, end: 0, params: Params::InPlace(0..0) }
+    }
+
+    fn buffer(&self) -> &[u8] {
+        self.large.as_deref().unwrap_or(self.small)
     }
 
     /// What was read and not yet used.
     pub(crate) fn unread(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.buffer()[self.start..self.end]
+    }
+
+    /// Where the unread bytes begin.
+    pub(crate) fn position(&self) -> usize {
+        self.start
+    }
+
+    /// Bytes that were used, by their position: they stay until there is room for a read again.
+    pub(crate) fn used(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer()[range]
     }
 
     /// Says that all of the unread bytes but the last `left` were used.
@@ -44,8 +69,23 @@ impl<'b> Input<'b> {
     /// Makes room for a read and gives it. There must be nothing unread: a session uses all it is given.
     pub(crate) fn room(&mut self) -> Result<&mut [u8], Exhausted> {
         debug_assert!(self.unread().is_empty(), "a session leaves nothing when it wants more");
+        if matches!(&self.params, Params::InPlace(params) if params.is_empty()) {
+            self.large = None;
+        }
         self.make_room()?;
-        Ok(&mut self.buffer[self.start..])
+        let start = self.start;
+        Ok(&mut in_use(self.small, &mut self.large)[start..])
+    }
+
+    /// The same while there is a body and no params. When the last read took all the room there was, more is likely
+    /// to come, and a large buffer takes over, if the budget has one.
+    pub(crate) fn body_room(&mut self) -> &mut [u8] {
+        debug_assert!(self.unread().is_empty(), "a session leaves nothing when it wants more");
+        if self.large.is_none() && self.end == self.small.len() {
+            self.large = BodyBuffer::take(self.budget).ok();
+        }
+        (self.start, self.end) = (0, 0);
+        in_use(self.small, &mut self.large)
     }
 
     /// Says how many bytes were read into the room.
@@ -61,13 +101,14 @@ impl<'b> Input<'b> {
     /// Adds the `len` bytes just used to the params.
     pub(crate) fn keep_params(&mut self, len: usize) -> Result<(), Exhausted> {
         let piece = self.start - len..self.start;
+        let buffer = in_use(self.small, &mut self.large);
         match &mut self.params {
-            Params::Moved(params) => params.extend(&self.buffer[piece])?,
+            Params::Moved(params) => params.extend(&buffer[piece])?,
             Params::InPlace(params) if params.start == params.end => *params = piece,
             Params::InPlace(params) => {
                 // Between the two lies a record header and padding, or nothing when only our reads cut the record.
                 let end = params.end + len;
-                self.buffer.copy_within(piece, params.end);
+                buffer.copy_within(piece, params.end);
                 params.end = end;
             }
         }
@@ -77,73 +118,71 @@ impl<'b> Input<'b> {
     /// Sees to it that a body has half the buffer to flow through, whatever the params take of it: they move to its
     /// front, or out.
     pub(crate) fn settle_params(&mut self) -> Result<(), Exhausted> {
-        let half = self.buffer.len() / 2;
+        let buffer = in_use(self.small, &mut self.large);
+        let half = buffer.len() / 2;
         let Params::InPlace(params) = &mut self.params else { return Ok(()) };
-        if self.buffer.len() - params.end >= half {
+        if buffer.len() - params.end >= half {
             return Ok(());
         }
         if params.len() > half {
-            let mut moved = Bytes::new(self.budget);
-            moved.extend(&self.buffer[params.clone()])?;
-            self.params = Params::Moved(moved);
+            self.params = Params::Moved(moved(&buffer[params.clone()], self.budget)?);
             return Ok(());
         }
         let unread = self.start..self.end;
-        self.buffer.copy_within(params.clone(), 0);
+        buffer.copy_within(params.clone(), 0);
         *params = 0..params.len();
-        self.buffer.copy_within(unread.clone(), params.end);
+        buffer.copy_within(unread.clone(), params.end);
         (self.start, self.end) = (params.end, params.end + unread.len());
         Ok(())
     }
 
-    /// Parts the params from the rest of the input, which goes on while they are looked at. Give the rest back
+    /// Parts the params from the rest of the input, which goes on while they are looked at. Give what that leaves back
     /// with [`rejoin`](Self::rejoin).
-    pub(crate) fn part(&mut self) -> (fcgi_proto::Params<'_>, Input<'_>) {
-        match &self.params {
-            Params::Moved(params) => {
-                let rest = Input {
-                    buffer: self.buffer,
-                    budget: self.budget,
-                    start: self.start,
-                    end: self.end,
-                    params: Params::InPlace(0..0),
-                };
-                (fcgi_proto::Params::new(params.as_slice()), rest)
-            }
+    pub(crate) fn part(&mut self) -> (fcgi_proto::Params<'_>, Input<'_, 'm>) {
+        let buffer = in_use(self.small, &mut self.large);
+        let (params, buffer, used) = match &self.params {
+            Params::Moved(params) => (params.as_slice(), buffer, 0),
             Params::InPlace(range) => {
-                let (front, back) = self.buffer.split_at_mut(range.end);
-                let (start, end) = (self.start - range.end, self.end - range.end);
-                let rest = Input { buffer: back, budget: self.budget, start, end, params: Params::InPlace(0..0) };
-                (fcgi_proto::Params::new(&front[range.clone()]), rest)
+                let (front, back) = buffer.split_at_mut(range.end);
+                (&front[range.clone()], back, range.end)
             }
+        };
+        let rest = Input { start: self.start - used, end: self.end - used, ..Input::new(buffer, self.budget) };
+        (fcgi_proto::Params::new(params), rest)
+    }
+
+    /// What is left of the part of an input that [`part`](Self::part) gave.
+    pub(crate) fn rest(self) -> Rest<'m> {
+        let (unread, room) = (self.end - self.start, self.buffer().len() - self.end);
+        Rest { large: self.large, unread, room }
+    }
+
+    /// Takes back what a request left, and forgets its params. A large buffer is given up unless too much is in it.
+    pub(crate) fn rejoin(&mut self, rest: Rest<'m>) {
+        self.clear_params();
+        self.large = rest.large.or(self.large.take());
+        self.end = self.buffer().len() - rest.room;
+        self.start = self.end - rest.unread;
+        let fits = self.small.get_mut(..rest.unread);
+        if let (Some(large), Some(fits)) = (&self.large, fits) {
+            fits.copy_from_slice(&large[self.start..self.end]);
+            (self.start, self.end) = (0, rest.unread);
+            self.large = None;
         }
-    }
-
-    /// Takes back what [`part`](Self::part) gave out, of which this many bytes at the end of the buffer are room and
-    /// this many in front of them unread.
-    pub(crate) fn rejoin(&mut self, (unread, room): (usize, usize)) {
-        self.end = self.buffer.len() - room;
-        self.start = self.end - unread;
-    }
-
-    /// How many bytes are unread, and how much room is behind them: what [`rejoin`](Self::rejoin) wants.
-    pub(crate) fn extent(&self) -> (usize, usize) {
-        (self.end - self.start, self.buffer.len() - self.end)
     }
 
     /// Moves `start` to where the next read may go: behind the params, which themselves move to the front, or out
     /// once they fill half the buffer.
     fn make_room(&mut self) -> Result<(), Exhausted> {
+        let buffer = in_use(self.small, &mut self.large);
         self.start = match &mut self.params {
-            Params::InPlace(params) if params.len() > self.buffer.len() / 2 => {
-                let mut moved = Bytes::new(self.budget);
-                moved.extend(&self.buffer[params.clone()])?;
-                self.params = Params::Moved(moved);
+            Params::InPlace(params) if params.len() > buffer.len() / 2 => {
+                self.params = Params::Moved(moved(&buffer[params.clone()], self.budget)?);
                 0
             }
             Params::InPlace(params) => {
                 if params.start > 0 {
-                    self.buffer.copy_within(params.clone(), 0);
+                    buffer.copy_within(params.clone(), 0);
                     *params = 0..params.len();
                 }
                 params.end
@@ -155,12 +194,23 @@ impl<'b> Input<'b> {
     }
 }
 
+/// The buffer that is read into.
+fn in_use<'s>(small: &'s mut [u8], large: &'s mut Option<BodyBuffer<'_>>) -> &'s mut [u8] {
+    large.as_deref_mut().unwrap_or(small)
+}
+
+fn moved<'m>(params: &[u8], budget: &'m Budget) -> Result<Bytes<'m>, Exhausted> {
+    let mut moved = Bytes::new(budget);
+    moved.extend(params)?;
+    Ok(moved)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Puts bytes into the input as a read would.
-    fn put(input: &mut Input<'_>, bytes: &[u8]) {
+    fn put(input: &mut Input<'_, '_>, bytes: &[u8]) {
         input.room().expect("a budget")[..bytes.len()].copy_from_slice(bytes);
         input.filled(bytes.len());
     }
@@ -206,7 +256,7 @@ mod tests {
             let (params, rest) = input.part();
             assert_eq!(params.get(b"a"), Some(value.as_bytes()));
             assert_eq!(rest.unread(), b"u");
-            assert!(rest.buffer.len() >= 8, "{skipped} {value}: {}", rest.buffer.len());
+            assert!(rest.buffer().len() >= 8, "{skipped} {value}: {}", rest.buffer().len());
         }
     }
 
@@ -221,9 +271,35 @@ mod tests {
         assert_eq!(params.get(b"a"), Some(&b"b"[..]));
         assert_eq!(rest.unread(), b"rest");
         rest.used_but(1);
-        let extent = rest.extent();
-        drop(rest);
-        input.rejoin(extent);
+        let rest = rest.rest();
+        input.rejoin(rest);
         assert_eq!(input.unread(), b"t");
+    }
+    #[test]
+    fn a_body_flows_through_a_large_buffer() {
+        let (mut buffer, budget) = ([0; 16], Budget::new(1 << 20));
+        let mut input = Input::new(&mut buffer, &budget);
+        put(&mut input, b"h\x01\x01abrest");
+        input.used_but(4);
+        input.keep_params(4).expect("a budget");
+        for left in [0, 16, 17] {
+            let (_, mut rest) = input.part();
+            rest.used_but(0);
+            let room = rest.body_room().len();
+            assert!(room < 16 || left > 0, "nothing says that more will come");
+            rest.filled(room);
+            rest.used_but(0);
+            let room = rest.body_room();
+            assert!(room.len() > 10_000);
+            room[..100].fill(b'x');
+            rest.filled(100);
+            rest.used_but(left);
+            let rest = rest.rest();
+            input.rejoin(rest);
+            assert_eq!(input.unread(), &b"xxxxxxxxxxxxxxxxx"[..left]);
+            assert_eq!(input.large.is_some(), left > 16, "what does not fit stays where it is");
+        }
+        input.used_but(0);
+        assert!(input.room().expect("a budget").len() == 16 && input.large.is_none());
     }
 }

@@ -90,6 +90,16 @@ impl<'r> Request<'r> {
         self.param_str("REQUEST_METHOD").unwrap_or("GET")
     }
 
+    /// Its params, encoded as they came.
+    pub(crate) fn encoded(&self) -> Params<'r> {
+        self.params
+    }
+
+    /// Whether the body of the answer is not to be sent.
+    pub(crate) fn is_head(&self) -> bool {
+        self.params.get(b"REQUEST_METHOD") == Some(b"HEAD")
+    }
+
     /// The path that was asked for: `SCRIPT_NAME` with `PATH_INFO` behind it if one of them has something, else
     /// `DOCUMENT_URI`, else `REQUEST_URI` up to its `?`, else `"/"`.
     ///
@@ -149,17 +159,12 @@ impl<'r> Request<'r> {
     /// `CONTENT_LENGTH` as a number; `None` when it is absent, empty, negative, too large for 64 bits or no number.
     /// What it promises is not what comes: the end of the body is the end of its stream.
     pub fn content_length(&self) -> Option<u64> {
-        self.length("CONTENT_LENGTH")
+        length(self.params, b"CONTENT_LENGTH")
     }
 
     /// `FCGI_DATA_LENGTH`, the length of the file a [`Filter`](crate::Filter) is given, read likewise.
     pub fn data_length(&self) -> Option<u64> {
-        self.length("FCGI_DATA_LENGTH")
-    }
-
-    fn length(&self, name: &str) -> Option<u64> {
-        let digits = self.param_str(name)?;
-        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+        length(self.params, b"FCGI_DATA_LENGTH")
     }
 
     /// `REMOTE_ADDR`, the client's address; `None` also when it is something else, as `unix:` is. A scope behind the
@@ -249,6 +254,12 @@ impl<'r> Request<'r> {
     fn text(&self, name: &str) -> Option<&'r str> {
         self.param_str(name).filter(|value| !value.is_empty())
     }
+}
+
+/// A param that is a length; `None` when it is absent, empty, negative, too large for 64 bits or no number.
+pub(crate) fn length(params: Params<'_>, name: &[u8]) -> Option<u64> {
+    let digits = params.get(name).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Whether a param is the one that a client could mislead us with. No web server writes it in lower case, but who

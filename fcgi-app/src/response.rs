@@ -2,7 +2,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::time::Duration;
 
-use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType, records};
+use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType};
 
 use crate::Cookie;
 use crate::error_log::{ErrorLog, Lines, Scope};
@@ -52,10 +52,11 @@ const FRONT: usize = Header::LEN + 88;
 const BUFFER: usize = 8192;
 /// The largest content of an output record: a multiple of 8, so that none needs padding.
 const MAX_CONTENT: u16 = 65528;
+/// Pieces of a body that are written at once.
+const PIECES: usize = 64;
 
 impl<'c> Response<'c> {
     pub(crate) fn new(output: &'c dyn Output, id: u16, buffer: &'c mut Vec<u8>, is_head: bool) -> Self {
-        buffer.clear();
         buffer.resize(FRONT, 0);
         Self {
             output,
@@ -84,17 +85,21 @@ impl<'c> Response<'c> {
 
     /// Adds a header. Names may repeat, as `Set-Cookie` does; the status is set by [`status`](Self::status) only.
     pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
-        let value = value.as_ref();
-        if self.head != Head::Open {
-            return self.refuse("the header section ended with the first byte of the body");
-        }
         if !is_token(name) || name.eq_ignore_ascii_case("Status") {
             return self.refuse("invalid header name");
+        }
+        self.has_length |= name.eq_ignore_ascii_case("Content-Length");
+        self.add_header(name, value.as_ref())
+    }
+
+    fn add_header(&mut self, name: &str, value: &[u8]) -> &mut Self {
+        if self.head != Head::Open {
+            return self.refuse("the header section ended with the first byte of the body");
         }
         if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return self.refuse("CR, LF or NUL in a header value");
         }
-        self.has_length |= name.eq_ignore_ascii_case("Content-Length");
+        self.buffer.reserve(name.len() + value.len() + 4);
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
             self.buffer.extend_from_slice(part);
         }
@@ -103,7 +108,7 @@ impl<'c> Response<'c> {
 
     /// Adds the `Content-Type` header.
     pub fn content_type(&mut self, value: &str) -> &mut Self {
-        self.header("Content-Type", value)
+        self.add_header("Content-Type", value.as_bytes())
     }
 
     /// Adds a `Set-Cookie` header. A cookie that clients would misread is refused.
@@ -256,8 +261,39 @@ impl<'c> Response<'c> {
         sent.inspect_err(|_| lines.spill())
     }
 
+    /// Counts `len` bytes more of the body; `false` if there is nothing to keep of them.
+    fn begin_write(&mut self, len: usize) -> io::Result<bool> {
+        if let Some(misuse) = self.misuse {
+            return Err(io::Error::new(ErrorKind::InvalidInput, misuse));
+        }
+        if !self.output.is_wanted() {
+            return Err(aborted("the web server aborted the request"));
+        }
+        if self.head == Head::Open && len > 0 {
+            self.buffer.extend_from_slice(b"\r\n");
+            self.head = Head::Complete;
+        }
+        self.body_len += len as u64;
+        Ok(!self.is_head && len > 0)
+    }
+
+    /// Adds `len` bytes of the body to the buffer, or sends both if that is too small.
+    fn write_more(&mut self, pieces: &[IoSlice<'_>], len: usize) -> io::Result<()> {
+        let fits = self.buffer.len() + len <= FRONT + BUFFER;
+        if len >= BUFFER && !fits {
+            return self.send(None, pieces, &[]);
+        }
+        if !fits {
+            self.send(None, &[], &[])?;
+        }
+        for piece in pieces {
+            self.buffer.extend_from_slice(piece);
+        }
+        Ok(())
+    }
+
     /// Sends the buffer, then `body`, as STDOUT records, then the records `tail`.
-    fn send(&mut self, length: Option<u64>, body: &[u8], tail: &[u8]) -> io::Result<()> {
+    fn send(&mut self, length: Option<u64>, body: &[IoSlice<'_>], tail: &[u8]) -> io::Result<()> {
         if !self.output.may_answer() {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
@@ -269,42 +305,53 @@ impl<'c> Response<'c> {
             start = self.put_front(start, length);
             self.head = Head::Sent;
         }
-        let content = self.buffer.len() - start;
+        let content = self.buffer.len() - start + body.iter().map(|piece| piece.len()).sum::<usize>();
         let is_end = !tail.is_empty();
-        let joined = u16::try_from(content + body.len()).ok().filter(|&len| len <= MAX_CONTENT);
-        let sent = match joined {
-            Some(0) => self.write_records(tail, is_end),
-            Some(len) => {
+        let sent = match u16::try_from(content) {
+            Ok(0) => self.write_records(tail, is_end),
+            Ok(len @ ..=MAX_CONTENT) if body.is_empty() => {
                 self.put_header(start, len);
-                let record = IoSlice::new(&self.buffer[start - Header::LEN..]);
-                self.output.send(&mut [record, IoSlice::new(body), IoSlice::new(tail)], is_end)
+                self.buffer.extend_from_slice(tail);
+                self.write_records(&self.buffer[start - Header::LEN..], is_end)
             }
-            None => self.send_records(start, body, tail),
+            _ => self.send_records(start, content, body, tail),
         };
         self.buffer.truncate(FRONT);
         sent
     }
 
-    /// The general case of [`send`](Self::send): more than one record.
-    fn send_records(&self, start: usize, body: &[u8], tail: &[u8]) -> io::Result<()> {
-        const BATCH: usize = 64;
-        let batch = if self.output.is_shared() { 1 } else { BATCH };
-        let stdout = |bytes| records(RecordType::Stdout, self.id, bytes, MAX_CONTENT);
-        let mut all = stdout(&self.buffer[start..]).chain(stdout(body)).peekable();
-        while all.peek().is_some() {
-            let mut headers = [[0; Header::LEN]; BATCH];
-            let mut slices = [IoSlice::new(&[]); 2 * BATCH];
-            let mut used = 0;
-            for (encoded, pair) in headers.iter_mut().zip(slices.chunks_exact_mut(2)).take(batch) {
-                let Some((header, content)) = all.next() else { break };
-                *encoded = header.encode();
-                pair[0] = IoSlice::new(encoded);
-                pair[1] = IoSlice::new(content);
-                used += 2;
+    /// The general case of [`send`](Self::send): `content` bytes in as many records and pieces as it takes, uncopied.
+    fn send_records(&self, start: usize, content: usize, body: &[IoSlice<'_>], tail: &[u8]) -> io::Result<()> {
+        /// Slices for one call: enough for 16 MiB, and below the 1024 that Linux takes.
+        const SLICES: usize = 520;
+        let header = |len| Header::new(RecordType::Stdout, self.id, len).encode();
+        // All records are full but the last one.
+        let (full, last) = (header(MAX_CONTENT), header((content % usize::from(MAX_CONTENT)) as u16));
+        let most = 2 * (content / usize::from(MAX_CONTENT)) + body.len() + 4;
+        let mut slices = Vec::with_capacity(most.min(SLICES));
+        let (mut left, mut record_left) = (content, 0);
+        for piece in [&self.buffer[start..]].into_iter().chain(body.iter().map(|piece| &**piece)) {
+            let mut piece = piece;
+            while !piece.is_empty() {
+                if record_left == 0 {
+                    // Whole records leave: another answer may go out between two calls.
+                    let is_turn = self.output.is_shared() && !slices.is_empty();
+                    if is_turn || slices.len() + body.len() + 3 > SLICES {
+                        self.output.send(&mut slices, false)?;
+                        slices.clear();
+                    }
+                    record_left = left.min(MAX_CONTENT.into());
+                    slices.push(IoSlice::new(if record_left == usize::from(MAX_CONTENT) { &full } else { &last }));
+                }
+                let (now, later) = piece.split_at(piece.len().min(record_left));
+                slices.push(IoSlice::new(now));
+                record_left -= now.len();
+                left -= now.len();
+                piece = later;
             }
-            self.output.send(&mut slices[..used], false)?;
         }
-        self.write_records(tail, !tail.is_empty())
+        slices.push(IoSlice::new(tail));
+        self.output.send(&mut slices, !tail.is_empty())
     }
 
     /// Sends records that are encoded already.
@@ -325,11 +372,15 @@ impl<'c> Response<'c> {
             prepend(decimal(length, &mut [0; 20]));
             prepend(b"Content-Length: ");
         }
-        prepend(b"\r\n");
-        prepend(reason(self.status).as_bytes());
-        prepend(b" ");
-        prepend(decimal(self.status.into(), &mut [0; 20]));
-        prepend(b"Status: ");
+        if self.status == 200 {
+            prepend(b"Status: 200 OK\r\n");
+        } else {
+            prepend(b"\r\n");
+            prepend(reason(self.status).as_bytes());
+            prepend(b" ");
+            prepend(decimal(self.status.into(), &mut [0; 20]));
+            prepend(b"Status: ");
+        }
         start
     }
 
@@ -343,32 +394,29 @@ impl Write for Response<'_> {
     /// Takes all of `bytes` or fails: `InvalidInput` after a misuse, `ConnectionAborted` after an abort, else what the
     /// socket says.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(misuse) = self.misuse {
-            return Err(io::Error::new(ErrorKind::InvalidInput, misuse));
-        }
-        if !self.output.is_wanted() {
-            return Err(aborted("the web server aborted the request"));
-        }
-        if bytes.is_empty() {
-            return Ok(0);
-        }
-        if self.head == Head::Open {
-            self.buffer.extend_from_slice(b"\r\n");
-            self.head = Head::Complete;
-        }
-        self.body_len += bytes.len() as u64;
-        if self.is_head {
-            return Ok(bytes.len());
-        }
-        if self.buffer.len() + bytes.len() <= FRONT + BUFFER {
-            self.buffer.extend_from_slice(bytes);
-        } else if bytes.len() < BUFFER {
-            self.send(None, &[], &[])?;
-            self.buffer.extend_from_slice(bytes);
-        } else {
-            self.send(None, bytes, &[])?;
+        if self.begin_write(bytes.len())? {
+            if self.buffer.len() + bytes.len() <= FRONT + BUFFER {
+                self.buffer.extend_from_slice(bytes);
+            } else {
+                self.write_more(&[IoSlice::new(bytes)], bytes.len())?;
+            }
         }
         Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes).map(drop)
+    }
+
+    /// The same for up to 64 pieces, which leave together, uncopied unless they are small.
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let pieces = &pieces[pieces.iter().take_while(|piece| piece.is_empty()).count()..];
+        let pieces = &pieces[..pieces.len().min(PIECES)];
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        if self.begin_write(len)? {
+            self.write_more(pieces, len)?;
+        }
+        Ok(len)
     }
 
     /// Sends what was written so far, headers included, to the web server.
@@ -397,7 +445,8 @@ fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
 
 /// Whether `name` is a token, RFC 9110 section 5.6.2.
 pub(crate) fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    let is_other = |byte| matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_other(byte))
 }
 
 /// Whether an answer with this status may have a body, and so a `Content-Length`.

@@ -1,8 +1,9 @@
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 
 use fcgi_proto::{Event, ProtocolError, Reply, Session};
 
-use crate::input::Input;
+use crate::input::{Input, Rest};
 use crate::wire::{Output, Wire, aborted};
 
 /// Where a [`Body`](crate::Body) comes from: the input streams of a request, one after the other.
@@ -10,7 +11,14 @@ pub(crate) trait Source {
     /// What is there of the open stream and not yet taken, waiting for it; nothing at its end.
     fn fill(&mut self) -> io::Result<&[u8]>;
 
-    /// Takes bytes that [`fill`](Self::fill) gave.
+    /// The same in as many pieces as it came, if there is room for them; gives their number.
+    fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {
+        let piece = self.fill()?;
+        pieces[0] = IoSlice::new(piece);
+        Ok(usize::from(!piece.is_empty()))
+    }
+
+    /// Takes bytes that one of these gave.
     fn consume(&mut self, amount: usize);
 
     /// Opens `FCGI_DATA` once `FCGI_STDIN` is at its end.
@@ -18,13 +26,13 @@ pub(crate) trait Source {
 }
 
 /// The input streams of the only request on a connection, read from it when they are wanted.
-pub(crate) struct Direct<'c> {
+pub(crate) struct Direct<'c, 'm> {
     wire: &'c Wire<'c>,
     session: &'c mut Session,
-    input: Input<'c>,
+    input: Input<'c, 'm>,
     id: u16,
-    /// Bytes of the open stream in front of the unread input.
-    pending: usize,
+    /// Where the bytes of the open stream are that were not yet taken.
+    pending: Pieces,
     refused: bool,
     state: State,
 }
@@ -44,40 +52,84 @@ enum State {
 }
 
 /// How the input of a request ended.
-pub(crate) struct Finished {
+pub(crate) struct Finished<'m> {
     /// Whether all of it came and was used.
     pub(crate) complete: bool,
     /// Whether another request was refused meanwhile, of which records may still come.
     pub(crate) refused: bool,
     /// What the peer did wrong, if it did.
     pub(crate) broken: Option<ProtocolError>,
-    /// Where the unread input is, for [`Input::rejoin`].
-    pub(crate) extent: (usize, usize),
+    /// What is left of the input.
+    pub(crate) rest: Rest<'m>,
 }
 
-impl<'c> Direct<'c> {
-    pub(crate) fn new(wire: &'c Wire<'c>, session: &'c mut Session, input: Input<'c>, id: u16) -> Self {
+/// Ranges of the input, in order: as many as a large buffer usually has records.
+#[derive(Default)]
+struct Pieces {
+    ranges: [Range<usize>; Self::MOST],
+    first: usize,
+    end: usize,
+}
+
+impl Pieces {
+    const MOST: usize = 16;
+
+    fn as_slice(&self) -> &[Range<usize>] {
+        &self.ranges[self.first..self.end]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first == self.end
+    }
+
+    fn is_full(&self) -> bool {
+        self.end == Self::MOST
+    }
+
+    fn push(&mut self, range: Range<usize>) {
+        if self.is_empty() {
+            (self.first, self.end) = (0, 0);
+        }
+        self.ranges[self.end] = range;
+        self.end += 1;
+    }
+
+    /// Takes so many bytes off the front, or all there are.
+    fn take(&mut self, mut amount: usize) {
+        while let Some(range) = self.ranges[..self.end].get_mut(self.first) {
+            let taken = amount.min(range.len());
+            range.start += taken;
+            amount -= taken;
+            if range.start < range.end {
+                return;
+            }
+            self.first += 1;
+        }
+    }
+}
+
+impl<'c, 'm> Direct<'c, 'm> {
+    pub(crate) fn new(wire: &'c Wire<'c>, session: &'c mut Session, input: Input<'c, 'm>, id: u16) -> Self {
         let state = if session.input_complete(id) { State::Complete } else { State::Open };
-        Self { wire, session, input, id, pending: 0, refused: false, state }
+        Self { wire, session, input, id, pending: Pieces::default(), refused: false, state }
     }
 
     /// Reads and skips what comes before the answer to a Filter may begin: the rest of `FCGI_STDIN`.
     pub(crate) fn skip_stdin(&mut self) {
         while !self.wire.may_answer() && matches!(self.state, State::Open) {
-            self.consume(self.pending);
+            self.consume(usize::MAX);
             self.advance();
         }
     }
 
     /// Ends the request on the side of its input: skips what was read of it and not used, and reads no more.
-    pub(crate) fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished<'m> {
         while matches!(self.state, State::Open | State::BetweenStreams) {
-            self.consume(self.pending);
+            self.consume(usize::MAX);
             if !self.step() {
                 break;
             }
         }
-        self.consume(self.pending);
         Finished {
             complete: self.session.input_complete(self.id),
             refused: self.refused,
@@ -85,13 +137,13 @@ impl<'c> Direct<'c> {
                 State::Broken(error) => Some(error),
                 State::Open | State::BetweenStreams | State::Complete | State::Aborted | State::Lost(_) => None,
             },
-            extent: self.input.extent(),
+            rest: self.input.rest(),
         }
     }
 
     /// Goes on in the input until there are bytes of the open stream, or none will come.
     fn advance(&mut self) {
-        while self.pending == 0 && matches!(self.state, State::Open) {
+        while self.pending.is_empty() && matches!(self.state, State::Open) {
             if !self.step() {
                 self.refill();
             }
@@ -102,12 +154,11 @@ impl<'c> Direct<'c> {
     fn step(&mut self) -> bool {
         let mut rest = self.input.unread();
         let event = self.session.next(&mut rest);
-        let mut left = rest.len();
-        let mut found = true;
+        let left = rest.len();
+        let (mut found, mut piece) = (true, 0);
         match event {
             Ok(Some(Event::Stdin { content, .. } | Event::Data { content, .. })) => {
-                self.pending = content.len();
-                left += content.len();
+                piece = content.len();
             }
             Ok(Some(Event::StdinEnd { .. })) => {
                 self.wire.set_may_answer(true);
@@ -129,13 +180,15 @@ impl<'c> Direct<'c> {
             Err(error) => self.lose(State::Broken(error)),
         }
         self.input.used_but(left);
+        if piece > 0 {
+            let end = self.input.position();
+            self.pending.push(end - piece..end);
+        }
         found
     }
 
     fn refill(&mut self) {
-        // Params were moved before the handler began: room for a body takes nothing from the budget.
-        let read = self.input.room().map_or(Err(ErrorKind::OutOfMemory.into()), |room| self.wire.read(room));
-        match read {
+        match self.wire.read(self.input.body_room()) {
             Ok(0) => match self.session.end_of_input() {
                 Ok(()) => self.lose(State::Lost(ErrorKind::ConnectionAborted)),
                 Err(error) => self.lose(State::Broken(error)),
@@ -159,11 +212,13 @@ impl<'c> Direct<'c> {
     }
 }
 
-impl Source for Direct<'_> {
+impl Source for Direct<'_, '_> {
     fn fill(&mut self) -> io::Result<&[u8]> {
         self.advance();
+        if let [first, ..] = self.pending.as_slice() {
+            return Ok(self.input.used(first.clone()));
+        }
         match self.state {
-            _ if self.pending > 0 => Ok(&self.input.unread()[..self.pending]),
             State::Open | State::BetweenStreams | State::Complete => Ok(&[]),
             State::Aborted => Err(aborted("the web server aborted the request")),
             State::Broken(error) => Err(io::Error::new(ErrorKind::InvalidData, error)),
@@ -171,10 +226,18 @@ impl Source for Direct<'_> {
         }
     }
 
+    fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {
+        self.fill()?;
+        while matches!(self.state, State::Open) && !self.pending.is_full() && self.step() {}
+        let pending = self.pending.as_slice();
+        for (piece, range) in pieces.iter_mut().zip(pending) {
+            *piece = IoSlice::new(self.input.used(range.clone()));
+        }
+        Ok(pieces.len().min(pending.len()))
+    }
+
     fn consume(&mut self, amount: usize) {
-        let amount = amount.min(self.pending);
-        self.pending -= amount;
-        self.input.used_but(self.input.unread().len() - amount);
+        self.pending.take(amount);
     }
 
     fn open_data(&mut self) -> io::Result<()> {

@@ -71,7 +71,7 @@ fn milliseconds(time: Duration) -> libc::c_int {
 /// Makes a thread of this process return from a blocking system call with EINTR, if it is in one.
 pub(crate) fn interrupt(thread: &JoinHandle<()>) {
     // SAFETY: the id belongs to a thread that was not joined or detached, as its handle exists.
-    unsafe { libc::pthread_kill(thread.as_pthread_t(), INTERRUPT) };
+    unsafe { libc::pthread_kill(thread.as_pthread_t() as libc::pthread_t, INTERRUPT) };
 }
 
 /// A descriptor of our own for one that the process was started with, which itself no longer survives an exec.
