@@ -1,0 +1,50 @@
+//! bench-app with the crate tokio-fastcgi.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+use tokio_fastcgi::{RequestResult, Requests};
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(serve());
+}
+
+async fn serve() {
+    let big: Arc<Vec<u8>> = Arc::new((b'a'..=b'z').cycle().take(10 << 20).collect());
+    let listener = UnixListener::bind(std::env::args().nth(1).expect("usage: SOCKET")).expect("a socket");
+    while let Ok((mut socket, _)) = listener.accept().await {
+        let big = Arc::clone(&big);
+        tokio::spawn(async move {
+            let mut requests = Requests::from_split_socket(socket.split(), 10, 10);
+            while let Ok(Some(request)) = requests.next().await {
+                let big = Arc::clone(&big);
+                let done = request
+                    .process(|request| async move {
+                        let params: usize = request
+                            .params_iter()
+                            .map_or(0, |params| params.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum());
+                        std::hint::black_box(params);
+                        let script = request.get_str_param("script_name").flatten().unwrap_or_default().to_owned();
+                        let mut out = request.get_stdout();
+                        let _ = out.write(b"Content-Type: text/plain\r\n\r\n").await;
+                        let _ = match &script[..] {
+                            "/echo" => {
+                                let mut body = Vec::new();
+                                let _ = request.get_stdin().read_to_end(&mut body);
+                                out.write(&body).await
+                            }
+                            "/big" => out.write(&big[..]).await,
+                            _ => out.write(b"Hello, World!").await,
+                        };
+                        RequestResult::Complete(0)
+                    })
+                    .await;
+                if done.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
