@@ -32,8 +32,9 @@ pub struct Limits {
     pub handler_time: Option<Duration>,
     /// Requests after which the server stops by itself, so that a fresh process takes over. Default: no limit.
     pub requests: Option<u32>,
-    /// Memory, in bytes, for what grows with what peers send: params that outgrow a connection's read buffer, and all
-    /// input of multiplexed requests. A request that finds none left is answered 503. Default 16 MiB.
+    /// Memory, in bytes, for what grows with what peers send: params that outgrow a connection's read buffer of 4 KiB, all
+    /// input of multiplexed requests, and 256 KiB for each other body while it flows, as long as half is left. A request
+    /// that finds none left is answered 503; a body goes on through the small buffer. Default 16 MiB.
     pub budget: usize,
     /// How long a stop waits for requests under way. Default 5 s; 1.5 s suits mod_fastcgi, which waits 2 s.
     pub grace: Duration,

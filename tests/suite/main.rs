@@ -5,6 +5,7 @@
 
 mod app;
 mod bench;
+mod bench_app;
 mod cgi;
 mod contract;
 mod demo;
