@@ -24,9 +24,9 @@ async fn serve() {
                     .process(|request| async move {
                         let params: usize = request
                             .params_iter()
-                            .map_or(0, |params| params.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum());
+                            .map_or(0, |params| params.map(|(name, value)| name.len() + value.len()).sum());
                         std::hint::black_box(params);
-                        let script = request.get_str_param("script_name").flatten().unwrap_or_default().to_owned();
+                        let script = request.get_str_param("script_name").unwrap_or_default().to_owned();
                         let mut out = request.get_stdout();
                         let _ = out.write(b"Content-Type: text/plain\r\n\r\n").await;
                         let _ = match &script[..] {
