@@ -175,7 +175,7 @@ impl Victim {
 
     /// Asserts that whatever was done to it left nothing.
     #[track_caller]
-    fn is_well(mut self) {
+    fn expect_well(mut self) {
         self.expect_hello();
         eventually("all connections closed", || self.count("fd") <= self.descriptors);
         // The main thread, the test's, and one a connection.
@@ -232,7 +232,7 @@ fn garbage() {
     let http = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
     assert_eq!(victim.provoke(&[&http[..], &[b'x'; 100_000]].concat()), b"");
     assert_eq!(victim.provoke(&[&b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..], &[7; 505]].concat()), b"");
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn every_header_field_wrong() {
         assert!(!(answered && must_not), "record {part}, byte {field} = {value}: {}", got.escape_ascii());
         assert!(answered || field != 7, "record {part}, byte {field} = {value}: {}", got.escape_ascii());
     }
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn params_that_promise_too_much_or_do_not_end() {
         client.send(&[END_PARAMS, END_STDIN, &get(CLOSE, &[])].concat());
         assert_eq!(client.receive_all(), answer(HELLO, 0), "{what}");
     }
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn begin_twice() {
         let got = victim.provoke(&[&begin(KEEP)[..], &before.concat(), &begin(KEEP), &after.concat()].concat());
         assert_eq!(got, b"", "behind {at} records");
     }
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn half_closed_at_every_byte() {
         assert!(!got.windows(10).any(|bytes| bytes == b"Status: 20") || cut >= whole.len() - 8, "cut at {cut}");
     }
     assert_eq!(victim.provoke(&whole), answer(HELLO, 0));
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn a_peer_that_never_reads() {
     }
     assert!(victim.memory() < victim.memory + (20 << 10), "nothing of 64 MiB piles up");
     drop(deaf);
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn connects_and_closes() {
     }
     let all: Vec<_> = (0..60).map(|_| victim.connect()).collect();
     drop(all);
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn slow_peers_beside_a_fast_one() {
         assert_eq!(client.receive_all(), answer(HELLO, 0), "slow is not wrong");
     }
     drop(fast);
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -438,7 +438,7 @@ fn no_descriptors_left() {
     thread::sleep(Duration::from_secs(1));
     assert!(victim.ticks() - before <= 5, "waiting for descriptors is no work");
     drop(kept);
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -464,7 +464,7 @@ fn no_memory_left() {
         assert!(client.receive_all().windows(13).any(|bytes| bytes == b"3145728 bytes"));
     }
     drop(hogs);
-    victim.is_well();
+    victim.expect_well();
 }
 
 #[test]
@@ -482,5 +482,5 @@ fn lengths_that_are_none_and_lengths_that_lie() {
         let got = victim.provoke(&post(too_large, &body));
         assert!(got.windows(12).any(|bytes| bytes == b"Status: 500 "), "{too_large}: {}", got.escape_ascii());
     }
-    victim.is_well();
+    victim.expect_well();
 }
