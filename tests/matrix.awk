@@ -44,7 +44,7 @@ function table(which, width,    c, r, part, heads, names, line, result) {
         print line
     }
     if (which == "servers")
-        print "unix or TCP, kept or streamed, guarded by an authorizer, spawned by the server, by cgi-fcgi, as CGI"
+        print "unix or TCP, kept, multiplexed or streamed, guarded by an authorizer, spawned by the server, by cgi-fcgi, as CGI"
     print ""
 }
 

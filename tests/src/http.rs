@@ -31,7 +31,8 @@ impl HttpClient {
     /// A client of the virtual host `host` at `address`.
     pub fn for_host(address: SocketAddr, host: &str) -> Self {
         let agent = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            // Some requests carry much.
+            .timeout_global(Some(3 * PATIENCE))
             // Errors and redirects are answers like others: tests look at them.
             .http_status_as_error(false)
             .max_redirects(0)

@@ -1,8 +1,6 @@
 //! Behind real web servers. Each has a module named after it, its line in tests/run, and its configuration in
 //! examples/servers, which the tests use as it is.
 
-mod haproxy;
-mod init_scripts;
 #[macro_use]
 mod matrix;
 mod scenario;
@@ -13,6 +11,8 @@ mod applications;
 mod busybox;
 mod caddy;
 mod h2o;
+mod haproxy;
+mod init_scripts;
 mod lighttpd;
 mod mod_fastcgi;
 mod nginx;

@@ -3,6 +3,8 @@
 //!
 //! A test that wants to know how a request ended here, when its client is gone, names a file in `journal=`: it gets a
 //! line for each thing that happened. The file has to be there already.
+//!
+//! With `FCGI_MULTIPLEX` in its environment it takes many requests at once on a connection.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,7 +15,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
-use fcgi_app::{Body, Request, Response, Roles};
+use fcgi_app::{Body, Request, Response, Roles, Server, Start};
 use sha2::{Digest, Sha256};
 
 /// What the process was given at its start, before it made anything of it.
@@ -21,7 +23,16 @@ static START: LazyLock<String> = LazyLock::new(describe_process);
 
 fn main() -> fcgi_app::Result {
     LazyLock::force(&START);
-    fcgi_app::run(Roles::new().responder(play).authorizer(judge))
+    fcgi_app::log_to_stderr();
+    let roles = Roles::new().responder(play).authorizer(judge);
+    match Start::find(None)? {
+        Start::Listening(listener) => {
+            let multiplex = env::var_os("FCGI_MULTIPLEX").is_some();
+            Server::new(listener)?.multiplex(multiplex).stop_on_signals(true).serve(roles)?;
+        }
+        Start::Cgi(request) => process::exit(request.serve(roles)?.into()),
+    }
+    Ok(())
 }
 
 fn play(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {

@@ -8,13 +8,14 @@ use fcgi_tests::{Address, Process, Program, blocks, once_is_enough, repository, 
 use crate::app::{expect_hello, wait_until_it_listens};
 
 /// What stands in the page and in the configurations.
-const NAMES: [(&str, &str); 6] = [
+const NAMES: [(&str, &str); 7] = [
     ("unix//run/app.sock", "unix/@SOCKET@"),
     ("-connect /run/app.sock", "-connect @ADDRESS@"),
     ("/run/app.sock", "@SOCKET@"),
     (":9000", ":@APPPORT@"),
     ("/usr/local/bin/app", "@APP@"),
-    ("/srv/www", "@ROOT@"),
+    ("root /srv/www", "root @ROOT@"),
+    ("docroot @ROOT@", "docroot /srv/www"),
 ];
 
 fn page() -> String {

@@ -105,10 +105,8 @@ fn echoes(place: &Place, length: usize) {
 fn digests(place: &Place, length: usize) {
     let site = place.site();
     let body = pattern(length);
-    for _ in 0..2 {
-        let answer = site.post("/digest", &body);
-        assert_eq!((answer.status(), answer.text()), (200, digest(body.len())));
-    }
+    let answer = site.post("/digest", &body);
+    assert_eq!((answer.status(), answer.text()), (200, digest(body.len())));
 }
 
 pub(crate) fn chunked_upload(place: &Place) {
@@ -156,7 +154,8 @@ pub(crate) fn cut_upload(place: &Place) {
     drop(client);
     if place.server.streams_uploads {
         let end = eventually("the end of the upload", || journal.lines().into_iter().nth(1));
-        assert!(["upload: UnexpectedEof", "upload: ConnectionAborted"].contains(&&end[..]), "{end}");
+        let errors = ["upload: UnexpectedEof", "upload: ConnectionAborted", "upload: ConnectionReset"];
+        assert!(errors.contains(&&end[..]), "{end}");
     }
     site.expect_hello();
     let _kept = site.end();
@@ -218,6 +217,7 @@ pub(crate) fn redirects(place: &Place) {
         for to in ["http://elsewhere.test/page", "/local/page"] {
             let answer = site.get(&format!("/redirect?status={status}&to={to}"));
             let location = answer.header("Location").unwrap_or_default();
+            let status = place.server.redirect.unwrap_or(status);
             // A path may have become a whole URL of the same host.
             assert!(answer.status() == status && location.ends_with(to), "{status} to {to}: {answer:?}");
         }
@@ -268,7 +268,12 @@ pub(crate) fn connections(place: &Place) {
     for _ in 0..20 {
         site.expect_hello();
     }
-    assert_eq!(site.connections(), if place.is_kept() { 1 } else { 20 });
+    match place.transport.split('_').next() {
+        Some("kept") => assert_eq!(site.connections(), 1),
+        // Each thread of the server may have one.
+        Some("multiplexed") => assert!(site.connections() < 5, "{}", site.connections()),
+        _ => assert_eq!(site.connections(), 20),
+    }
 }
 
 pub(crate) fn parallel_clients(place: &Place) {
@@ -280,7 +285,8 @@ pub(crate) fn parallel_clients(place: &Place) {
                 for round in 0..4 {
                     let body = pattern(1000 * number + round);
                     let answer = site.post("/echo", &body);
-                    assert!(answer.status() == 200 && answer.body() == body, "{}", answer.status());
+                    let whole = answer.status() == 200 && answer.body() == body;
+                    assert!(whole, "{} bytes came back as {answer:?}", body.len());
                 }
             });
         }

@@ -23,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) command: fn(&Program, &Path, &Path) -> Command,
     /// What is put into the document root first, for an application at that address.
     pub(crate) prepare: fn(&Path, &Address),
+    /// What it logs when it is ready for signals, if that is later than it accepts connections.
+    pub(crate) ready: &'static str,
     /// How it is told to start afresh without refusing anybody.
     pub(crate) restart: Restart,
     /// Whose its processes are when root starts it, if not root's.
@@ -35,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) largest_header: usize,
     /// The length of an upload in chunks that reaches the application; without one, chunks are refused with 411.
     pub(crate) largest_chunked: Option<usize>,
+    /// The only status that it gives to redirects, whatever the application says.
+    pub(crate) redirect: Option<u16>,
     /// How many clients at once it lets in.
     pub(crate) clients: usize,
     /// Whether an upload reaches the application while it comes.
@@ -71,12 +75,14 @@ pub(crate) const USUAL: Server = Server {
     configuration: "",
     command: |_, _, _| unreachable!("each server has its command line"),
     prepare: |_, _| (),
+    ready: "",
     restart: Restart::Workers(Signal::HUP),
     user: None,
     prefix: "",
     starts_application: false,
     largest_header: 8000,
     largest_chunked: Some(64 << 10),
+    redirect: None,
     clients: 50,
     streams_uploads: true,
     reports_gone_clients: true,
@@ -124,11 +130,6 @@ enum Behind {
 }
 
 impl Place {
-    /// Whether connections to the application are kept.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.transport.starts_with("kept")
-    }
-
     /// The server in front of the application.
     pub(crate) fn site(&self) -> Site {
         let dir = self.dir();
@@ -156,7 +157,7 @@ impl Place {
     pub(crate) fn supervised_site(&self) -> Site {
         let dir = self.dir();
         let address = self.future_address(&dir);
-        let mut command = Program::ours("fcgi-spawn").command();
+        let mut command = self.multiplexing(Program::ours("fcgi-spawn").command());
         match &address {
             Address::Unix(path) => command.arg("-s").arg(path),
             Address::Tcp(tcp) => command.args(["-a", &tcp.ip().to_string(), "-p", &tcp.port().to_string()]),
@@ -178,6 +179,14 @@ impl Place {
         dir
     }
 
+    /// The command in an environment that has the application take many requests on a connection, if need be.
+    fn multiplexing(&self, mut command: Command) -> Command {
+        if self.transport.starts_with("multiplexed") {
+            command.env("FCGI_MULTIPLEX", "1");
+        }
+        command
+    }
+
     fn is_unix(&self) -> bool {
         self.transport.contains("unix")
     }
@@ -193,7 +202,7 @@ impl Place {
     }
 
     fn app(&self, address: &Address) -> App {
-        let app = App::on_descriptor_0("test-app", address);
+        let app = App::on_descriptor_0_as(self.multiplexing(Program::ours("test-app").command()), address);
         if let Address::Unix(path) = address {
             open_to_all(path);
         }
@@ -217,6 +226,7 @@ impl Place {
             }
             (server.command)(&self.program, private, file)
         });
+        eventually("a web server that is ready", || web.error_log().contains(server.ready).then_some(()));
         let host = format!("{}.test", self.transport.replace('_', "-"));
         Site { web, server, host, relay, _app: app, dir }
     }
