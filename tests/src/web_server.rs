@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::deadline::eventually;
+use crate::deadline::{PATIENCE, eventually_within};
 use crate::http::HttpClient;
 use crate::port::free_port;
 use crate::process::Process;
@@ -62,7 +62,8 @@ impl WebServer {
 
         let mut process = Process::start(&mut command(dir.path(), &file));
         let pid = process.pid();
-        eventually("a web server that accepts connections", || {
+        // Some read many modules first.
+        eventually_within(3 * PATIENCE, "a web server that accepts connections", || {
             if !crate::proc::is_alive(pid) {
                 let status = process.wait_exit();
                 panic!("the web server ended ({status}):\n{}", process.stderr().to_end());

@@ -30,7 +30,9 @@ column!(super::PROXY_FCGI, kept_unix);
 column!(super::PROXY_FCGI, kept_tcp);
 column!(super::PROXY_FCGI, guarded_tcp: authorizer_grants authorizer_denies authorizer_that_panics_denies);
 
+/// Its process manager starts processes while it ends, and ends those before they can handle SIGTERM.
 const FCGID: Server = Server {
+    restarts_cleanly: false,
     configuration: "apache-fcgid.conf",
     prefix: "/app",
     starts_application: true,

@@ -27,6 +27,8 @@ pub(crate) struct Server {
     pub(crate) ready: &'static str,
     /// How it is told to start afresh without refusing anybody.
     pub(crate) restart: Restart,
+    /// Whether it answers all requests meanwhile, and none with an error of its own.
+    pub(crate) restarts_cleanly: bool,
     /// Whose its processes are when root starts it, if not root's.
     pub(crate) user: Option<&'static str>,
     /// The path under which the application is.
@@ -77,6 +79,7 @@ pub(crate) const USUAL: Server = Server {
     prepare: |_, _| (),
     ready: "",
     restart: Restart::Workers(Signal::HUP),
+    restarts_cleanly: true,
     user: None,
     prefix: "",
     starts_application: false,
