@@ -59,11 +59,11 @@ impl Asked<'_> {
         match &self.entry {
             Some(entry) if entry.gid != 0 => Ok(entry.gid),
             Some(_) => {
-                let why = format_args!("its group is root's, which is refused: name another with {group_option}");
+                let why = format!("its group is root's, which is refused: name another with {group_option}");
                 Err(invalid(self.option, self.value, why))
             }
             None => {
-                let why = format_args!("no such user, so its group has to be named with {group_option}");
+                let why = format!("no such user, so its group has to be named with {group_option}");
                 Err(invalid(self.option, self.value, why))
             }
         }
