@@ -52,6 +52,7 @@ mod made;
 mod once;
 mod options;
 mod pid_file;
+mod poll;
 mod privileges;
 mod restart;
 mod root;

@@ -13,6 +13,7 @@ use crate::error::Reason;
 use crate::identity::Identity;
 use crate::listener::Listener;
 use crate::pid_file::PidFile;
+use crate::poll::Poll;
 use crate::restart::Restart;
 use crate::signals::{self, Signals};
 use crate::sys::{self, CallerSignals};
@@ -78,21 +79,26 @@ impl Supervisor {
     ///
     /// Only if the kernel refuses to wait.
     pub fn run(mut self) -> Result<u8, Error> {
-        loop {
-            // Before reaping: a child that ends in between rings again.
-            for signal in self.signals.take() {
-                if signal != libc::SIGCHLD {
-                    log::info!("{}: stopping", signals::name(signal));
-                    self.stop();
+        while self.workers.iter().any(|worker| worker.state() != State::Stopped) {
+            for source in self.wait()? {
+                match source {
+                    Source::Signals => self.heed_signals(),
                 }
             }
-            self.reap();
             self.tell_all(Event::Tick);
-            if self.workers.iter().all(|worker| worker.state() == State::Stopped) {
-                return Ok(self.killed.into());
-            }
-            self.wait()?;
         }
+        Ok(self.killed.into())
+    }
+
+    fn heed_signals(&mut self) {
+        // Before reaping: a child that ends in between rings again.
+        for signal in self.signals.take() {
+            if signal != libc::SIGCHLD {
+                log::info!("{}: stopping", signals::name(signal));
+                self.stop();
+            }
+        }
+        self.reap();
     }
 
     /// The first start, at which a program that cannot be executed ends everything.
@@ -173,13 +179,19 @@ impl Supervisor {
         }
     }
 
-    /// Sleeps until a signal arrives or the first worker wants to be told the time.
-    fn wait(&self) -> Result<(), Error> {
-        let deadline = self.workers.iter().filter_map(Worker::deadline).min();
-        let timeout = deadline.map(|then| then.saturating_duration_since(Instant::now()));
-        sys::wait_readable(self.signals.as_fd(), timeout)
-            .map_err(|error| Error::new(format!("cannot wait for events: {}", Reason(&error))))
+    /// Sleeps until somebody has something to do, and says who.
+    fn wait(&self) -> Result<Vec<Source>, Error> {
+        let mut poll = Poll::new();
+        poll.readable(&self.signals, Source::Signals);
+        poll.until(self.workers.iter().filter_map(Worker::deadline).min());
+        poll.wait().map_err(|error| Error::new(format!("cannot wait for events: {}", Reason(&error))))
     }
+}
+
+/// Who wakes the supervisor up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
 }
 
 /// How a process ended, as a verb.

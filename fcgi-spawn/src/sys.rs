@@ -20,6 +20,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::poll::For;
+
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
 pub(crate) use exec::{CStrings, Exec, REPORT_LEN, Step, environment, exec, fork_exec, read_report};
 pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
@@ -140,22 +142,30 @@ pub(crate) fn redirect(file: impl AsFd, stream: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Sleeps until `fd` is readable, the time is over or a signal arrives.
-pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
+/// Sleeps until one of `fds` is ready, the time is over or a signal arrives; says which are ready.
+pub(crate) fn poll(fds: &[(BorrowedFd<'_>, For)], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
     // Rounded up: woken before the deadline we would only ask again.
     let milliseconds = match timeout {
         Some(timeout) => timeout.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int,
         None => -1,
     };
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one pollfd, of which we say that it is one, and it outlives the call.
-    if unsafe { libc::poll(&mut poll, 1, milliseconds) } == -1 {
+    let polled = |(fd, what): &(BorrowedFd<'_>, For)| {
+        let events = match what {
+            For::Reading => libc::POLLIN,
+            For::Writing => libc::POLLOUT,
+        };
+        libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }
+    };
+    let mut polled: Vec<_> = fds.iter().map(polled).collect();
+    // SAFETY: an array and its length, which outlives the call; its descriptors are borrowed, so open.
+    if unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, milliseconds) } == -1 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+        polled.iter_mut().for_each(|polled| polled.revents = 0);
     }
-    Ok(())
+    Ok(polled.iter().map(|polled| polled.revents != 0).collect())
 }
 
 /// The next child that ended, if there is one, reaped.
