@@ -55,6 +55,7 @@ mod multiplex;
 mod peer;
 mod pool;
 mod queue;
+mod ready;
 mod redirect;
 mod request;
 mod response;

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::housekeeper::{End, Housekeeper, Waker};
 use crate::peer::AllowedPeers;
 use crate::pool::Pool;
+use crate::ready::Ready;
 use crate::{Limits, Listener, Roles, sys};
 
 /// A FastCGI application: a listener, handlers, and limits.
@@ -136,6 +137,9 @@ impl Server {
     /// answer or, when nothing is on its way to them, after a quarter of a second. A second stop more than three
     /// seconds after the first waits for nothing.
     ///
+    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does, gets a byte
+    /// when connections are accepted.
+    ///
     /// Only peers listed in the environment variable `FCGI_WEB_SERVER_ADDRS` may connect, if it is set (specification
     /// section 3.2); others are closed unread.
     ///
@@ -149,6 +153,7 @@ impl Server {
             self.waker.stop_on(SIGTERM)?;
             self.waker.stop_on(SIGUSR1)?;
         }
+        let ready = Ready::take();
         let limits = self.limits;
         let allowed = env::var_os("FCGI_WEB_SERVER_ADDRS").map(|list| list.to_string_lossy().into_owned());
         let app = App::new(roles.into(), limits);
@@ -164,6 +169,9 @@ impl Server {
             failure: Mutex::new(None),
         });
         Pool::grow(&shared)?;
+        if let Some(ready) = ready {
+            ready.say();
+        }
         let mut housekeeper = Housekeeper::new(Arc::clone(&shared), self.woken);
         let end = housekeeper.run()?;
         shared.app.stop();
