@@ -3,14 +3,21 @@
 use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
+
+use libc::c_int;
 
 use crate::error::{Quoted, Reason};
 use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Step};
-use crate::{Config, Error, Program, privileges};
+use crate::{Config, Error, Program, handover, privileges};
+
+/// The variable that names the descriptor to which a worker may write a byte when it serves.
+const READY: &str = "FCGI_SPAWN_READY=";
+
+/// Variables between us and our workers, or our successor: another supervisor's are nobody's business.
+const OURS: [&str; 2] = [READY, handover::VARIABLE];
 
 /// Everything the start of a worker needs, made before the first fork.
 pub(crate) struct Plan {
@@ -22,18 +29,33 @@ pub(crate) struct Plan {
     /// What each worker gives up itself.
     privileges: Option<Privileges>,
     signals: CallerSignals,
-    dies_with_us: bool,
+    /// What each worker gets when we die.
+    death_signal: Option<c_int>,
+    /// Stays open in each worker, and is named by a variable.
+    ready: Option<OwnedFd>,
 }
 
 impl Plan {
-    /// The plan for workers of a supervisor, which give up `privileges` each for itself.
-    pub(crate) fn supervised(config: &Config, privileges: Privileges, signals: CallerSignals) -> Result<Self, Error> {
-        let plan = Plan::new(config, signals.without(libc::SIGTERM).without(libc::SIGCHLD))?;
-        Ok(Plan { privileges: Some(privileges), dies_with_us: true, ..plan })
+    /// The plan for workers of a supervisor, which give up `privileges` each for itself, and say by `ready` that they
+    /// serve.
+    pub(crate) fn supervised(
+        config: &Config,
+        privileges: Privileges,
+        signals: CallerSignals,
+        ready: OwnedFd,
+    ) -> Result<Self, Error> {
+        let signals = signals.without(libc::SIGTERM).without(libc::SIGCHLD).without(config.stop_signal);
+        let plan = Plan::with_variable(config, signals, Some(format!("{READY}{}", ready.as_raw_fd())))?;
+        let death_signal = Some(config.stop_signal);
+        Ok(Plan { privileges: Some(privileges), death_signal, ready: Some(ready), ..plan })
     }
 
     /// The plan for workers that are on their own, of a launcher that has given up its privileges.
     pub(crate) fn new(config: &Config, signals: CallerSignals) -> Result<Self, Error> {
+        Plan::with_variable(config, signals, None)
+    }
+
+    fn with_variable(config: &Config, signals: CallerSignals, variable: Option<String>) -> Result<Self, Error> {
         let (program, arguments) = match &config.program {
             Program::File(words) => match words.first() {
                 Some(file) => (file.clone(), words.clone()),
@@ -46,12 +68,14 @@ impl Plan {
             }
         };
         let mut environment = sys::environment();
+        environment.retain(|variable| !OURS.iter().any(|ours| variable.to_bytes().starts_with(ours.as_bytes())));
         if let Some(children) = config.php_children {
             let name = b"PHP_FCGI_CHILDREN=";
             environment.retain(|variable| !variable.to_bytes().starts_with(name));
             let variable = [&name[..], children.to_string().as_bytes()].concat();
             environment.push(CString::new(variable).expect("letters and digits"));
         }
+        environment.extend(variable.map(|variable| CString::new(variable).expect("letters and digits")));
         Ok(Plan {
             program,
             arguments: CStrings::new(arguments),
@@ -59,7 +83,8 @@ impl Plan {
             output: if config.foreground { None } else { Some(dev_null()?) },
             privileges: None,
             signals,
-            dies_with_us: false,
+            death_signal: None,
+            ready: None,
         })
     }
 
@@ -72,28 +97,14 @@ impl Plan {
             output: self.output.as_ref().map(AsFd::as_fd),
             privileges: self.privileges.as_ref(),
             signals: &self.signals,
-            dies_with_us: self.dies_with_us,
+            death_signal: self.death_signal,
+            inherited: self.ready.as_ref().map(AsFd::as_fd),
         }
     }
 
     /// Starts a worker and waits until it executes the program, or until it is known why it does not.
     pub(crate) fn start(&self, listener: BorrowedFd<'_>) -> Result<Pid, StartError<'_>> {
-        let failed = |step, errno| StartError { plan: self, step, errno };
-
-        // An exec closes `report`: its end of file is the news that the program runs.
-        let (mut reports, report) = UnixStream::pair().map_err(|errno| failed(Step::Fork, errno))?;
-        let exec = self.exec_on(listener);
-        let pid = sys::fork_exec(&exec, report.as_fd()).map_err(|errno| failed(Step::Fork, errno))?;
-        drop(report);
-
-        let mut bytes = [0; sys::REPORT_LEN];
-        if reports.read_exact(&mut bytes).is_err() {
-            return Ok(pid);
-        }
-        // Only to leave no zombie: the report has said all there is to know.
-        let _ = sys::reap_pid(pid);
-        let (step, errno) = sys::read_report(bytes);
-        Err(failed(step, errno))
+        sys::fork_exec(&self.exec_on(listener)).map_err(|(step, errno)| self.failed(step, errno))
     }
 
     /// Executes the program in this very process; returns only if that fails.
@@ -101,6 +112,10 @@ impl Plan {
     /// Our stdin is the listener then, and a broken pipe may end us.
     pub(crate) fn exec(&self, listener: BorrowedFd<'_>) -> StartError<'_> {
         let (step, errno) = sys::exec(&self.exec_on(listener));
+        self.failed(step, errno)
+    }
+
+    fn failed(&self, step: Step, errno: io::Error) -> StartError<'_> {
         StartError { plan: self, step, errno }
     }
 }

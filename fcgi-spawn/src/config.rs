@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::error::Quoted;
-use crate::{Error, Options, sys};
+use crate::{Error, Options, signals, sys};
 
 /// What the launcher is to do.
 ///
@@ -54,10 +54,34 @@ pub struct Config {
     pub foreground: bool,
     /// Where to write the supervisor's pid, once all workers are up; or theirs, if there is no supervisor.
     pub pid_file: Option<PathBuf>,
-    /// The pause between a worker's end and its next start.
+    /// A worker that fails sooner after its start had a short life; others are started again at once.
+    pub min_server_life: Duration,
+    /// The pause between the end of a short life and the next start.
     pub restart_delay: Duration,
-    /// How long a worker may take to end after SIGTERM before it is killed.
-    pub stop_timeout: Duration,
+    /// After so many short lives in a row the pause is doubled each time; `None`: it never is.
+    pub backoff_after: Option<u32>,
+    /// The longest pause that doubling leads to; `None`: no limit but a year.
+    pub max_backoff: Option<Duration>,
+    /// With so many short lives of a worker in a row the supervisor stops; `None`: it goes on.
+    pub give_up: Option<u32>,
+    /// What makes the pauses of workers differ by up to a tenth, to repeat it; `None`: chance.
+    pub seed: Option<u64>,
+    /// The signal that asks a worker to end.
+    pub stop_signal: i32,
+    /// How long a worker may take to end after that before it is killed; `None`: as long as it likes.
+    pub stop_timeout: Option<Duration>,
+    /// Replace the workers, one after the other, when the file of the program has changed.
+    pub auto_update: bool,
+    /// The same when one of these has changed.
+    pub watch: Vec<PathBuf>,
+    /// Replace a worker that is older, or up to a tenth less; `None`: none is too old.
+    pub max_age: Option<Duration>,
+    /// Replace a worker that takes more memory, in bytes, or up to a tenth less; `None`: none takes too much.
+    pub max_rss: Option<u64>,
+    /// Start workers only when connections wait, and stop those that are idle.
+    pub on_demand: bool,
+    /// With `on_demand`: how long a worker is idle before it is stopped; `None`: it never is.
+    pub idle: Option<Duration>,
     /// What they execute.
     pub program: Program,
 }
@@ -133,8 +157,20 @@ impl Config {
             workers: 1,
             foreground: false,
             pid_file: None,
+            min_server_life: Duration::from_secs(30),
             restart_delay: Duration::from_secs(5),
-            stop_timeout: Duration::from_secs(10),
+            backoff_after: Some(3),
+            max_backoff: Some(Duration::from_secs(600)),
+            give_up: None,
+            seed: None,
+            stop_signal: libc::SIGTERM,
+            stop_timeout: Some(Duration::from_secs(10)),
+            auto_update: false,
+            watch: Vec::new(),
+            max_age: None,
+            max_rss: None,
+            on_demand: false,
+            idle: Some(Duration::from_secs(600)),
             program: Program::File(program),
         }
     }
@@ -180,11 +216,30 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
     }
     let mode = options.mode.unwrap_or(Mode::Supervise);
     if mode == Mode::Once {
-        ignored.value("--restart-delay", &mut options.restart_delay, "with --once");
+        let why = "with --once";
+        ignored.value("--min-server-life", &mut options.min_server_life, why);
+        ignored.value("--restart-delay", &mut options.restart_delay, why);
+        ignored.value("--backoff-after", &mut options.backoff_after, why);
+        ignored.value("--max-backoff", &mut options.max_backoff, why);
+        ignored.value("--give-up", &mut options.give_up, why);
+        ignored.value("--seed", &mut options.seed, why);
+        ignored.value("--stop-signal", &mut options.stop_signal, why);
+        ignored.value("--stop-timeout", &mut options.stop_timeout, why);
+        ignored.flag("--auto-update", &mut options.auto_update, why);
+        for file in mem::take(&mut options.watch) {
+            ignored.value("--watch", &mut Some(file), why);
+        }
+        ignored.value("--max-age", &mut options.max_age, why);
+        ignored.value("--max-rss", &mut options.max_rss, why);
+        ignored.flag("--on-demand", &mut options.on_demand, why);
+        ignored.value("--idle", &mut options.idle, why);
         if options.foreground {
             ignored.value("-F", &mut options.workers, "with -n");
             ignored.value("-P", &mut options.pid_file, "with -n");
         }
+    }
+    if !options.on_demand {
+        ignored.value("--idle", &mut options.idle, "without --on-demand");
     }
     let address = address(&options)?;
     if !matches!(address, Address::Unix(_)) {
@@ -209,8 +264,39 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
     config.backlog = options.backlog.map(|value| number("-b", &value, 0..=i32::MAX as u32)).transpose()?;
     config.php_children = options.php_children.map(|value| number("-C", &value, 0..=i32::MAX as u32)).transpose()?;
     config.socket_mode = options.socket_mode.map(|value| permissions("-M", &value)).transpose()?;
+    if let Some(value) = options.min_server_life {
+        config.min_server_life = time("--min-server-life", &value)?.unwrap_or_default();
+    }
     if let Some(value) = options.restart_delay {
-        config.restart_delay = time("--restart-delay", &value)?;
+        config.restart_delay = time("--restart-delay", &value)?.unwrap_or_default();
+    }
+    if let Some(value) = options.backoff_after {
+        config.backoff_after = or_off("--backoff-after", &value, count)?;
+    }
+    if let Some(value) = options.max_backoff {
+        config.max_backoff = time("--max-backoff", &value)?;
+    }
+    if let Some(value) = options.give_up {
+        config.give_up = or_off("--give-up", &value, count)?.filter(|most| *most > 0);
+    }
+    config.seed = options.seed.map(|value| number("--seed", &value, 0..=u64::MAX)).transpose()?;
+    if let Some(value) = options.stop_signal {
+        config.stop_signal = signal("--stop-signal", &value)?;
+    }
+    if let Some(value) = options.stop_timeout {
+        config.stop_timeout = time("--stop-timeout", &value)?;
+    }
+    config.auto_update = options.auto_update;
+    config.watch = options.watch.into_iter().map(PathBuf::from).collect();
+    if let Some(value) = options.max_age {
+        config.max_age = time("--max-age", &value)?.filter(|age| !age.is_zero());
+    }
+    if let Some(value) = options.max_rss {
+        config.max_rss = or_off("--max-rss", &value, size)?.filter(|most| *most > 0);
+    }
+    config.on_demand = options.on_demand;
+    if let Some(value) = options.idle {
+        config.idle = time("--idle", &value)?;
     }
     config.socket_user = options.socket_user;
     config.socket_group = options.socket_group;
@@ -312,9 +398,53 @@ fn permissions(option: &str, value: &OsStr) -> Result<u32, Error> {
     mode.ok_or_else(|| invalid(option, value, "not an octal number from 0 to 0777"))
 }
 
-fn time(option: &str, value: &OsStr) -> Result<Duration, Error> {
-    let time = value.to_str().and_then(duration::parse);
-    time.ok_or_else(|| invalid(option, value, "not a time like 200ms, 5s or 10m"))
+/// `None` for `off`.
+fn or_off<T>(
+    option: &str,
+    value: &OsStr,
+    read: impl FnOnce(&str, &OsStr) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    if value == "off" { Ok(None) } else { read(option, value).map(Some) }
+}
+
+fn count(option: &str, value: &OsStr) -> Result<u32, Error> {
+    number(option, value, 0..=i32::MAX as u32)
+}
+
+/// `None` for `off`.
+fn time(option: &str, value: &OsStr) -> Result<Option<Duration>, Error> {
+    or_off(option, value, |option, value| {
+        let time = value.to_str().and_then(duration::parse);
+        time.ok_or_else(|| invalid(option, value, "not a time like 200ms, 5s or 10m"))
+    })
+}
+
+/// A number of bytes, KiB, MiB or GiB.
+fn size(option: &str, value: &OsStr) -> Result<u64, Error> {
+    let read = |text: &str| {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit: u64 = match &text[digits.len()..] {
+            "" => 1,
+            "K" | "k" => 1 << 10,
+            "M" | "m" => 1 << 20,
+            "G" | "g" => 1 << 30,
+            _ => return None,
+        };
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse::<u64>().ok()?.checked_mul(unit)
+    };
+    value.to_str().and_then(read).ok_or_else(|| invalid(option, value, "not a size like 500K, 64M or 1G"))
+}
+
+/// `TERM`, `SIGTERM` or `15`.
+fn signal(option: &str, value: &OsStr) -> Result<i32, Error> {
+    let named = |text: &str| {
+        let name = text.to_ascii_uppercase();
+        let name = name.strip_prefix("SIG").unwrap_or(&name);
+        (1..=libc::SIGRTMAX()).find(|signal| signals::name(*signal).strip_prefix("SIG") == Some(name))
+    };
+    let number = whole(value).filter(|number| (1..=libc::SIGRTMAX()).contains(number));
+    number.or_else(|| value.to_str().and_then(named)).ok_or_else(|| invalid(option, value, "not a signal"))
 }
 
 /// The value as a `T`, if it is one from its first byte to its last.
@@ -406,6 +536,55 @@ mod tests {
         });
         let message = "--restart-delay 'soon': not a time like 200ms, 5s or 10m";
         refuses("-p 1 --restart-delay soon", message);
+    }
+
+    #[test]
+    fn off_and_0_are_values() {
+        let check = |line: &str, expect: fn(&mut Config)| check(&format!("-p 1 {line}"), tcp("0.0.0.0:1"), expect);
+        for none in ["off", "0", "0s"] {
+            check(&format!("--min-server-life {none}"), |want| want.min_server_life = Duration::ZERO);
+            check(&format!("--restart-delay {none}"), |want| want.restart_delay = Duration::ZERO);
+            check(&format!("--max-age {none}"), |want| want.max_age = None);
+        }
+        check("--max-backoff off", |want| want.max_backoff = None);
+        check("--max-backoff 0", |want| want.max_backoff = Some(Duration::ZERO));
+        check("--backoff-after off", |want| want.backoff_after = None);
+        check("--backoff-after 0", |want| want.backoff_after = Some(0));
+        check("--give-up off", |want| want.give_up = None);
+        check("--give-up 0", |want| want.give_up = None);
+        check("--stop-timeout off", |want| want.stop_timeout = None);
+        check("--stop-timeout 0s", |want| want.stop_timeout = Some(Duration::ZERO));
+        check("--max-rss off", |want| want.max_rss = None);
+        check("--on-demand --idle off", |want| (want.on_demand, want.idle) = (true, None));
+    }
+
+    #[test]
+    fn the_numbers_of_a_supervisor() {
+        let check = |line: &str, expect: fn(&mut Config)| check(&format!("-p 1 {line}"), tcp("0.0.0.0:1"), expect);
+        check("--min-server-life 1m --backoff-after 5 --max-backoff 1h --give-up 9 --seed 7", |want| {
+            want.min_server_life = Duration::from_secs(60);
+            want.backoff_after = Some(5);
+            want.max_backoff = Some(Duration::from_secs(3600));
+            want.give_up = Some(9);
+            want.seed = Some(7);
+        });
+        check("--stop-signal INT --stop-timeout 2s --max-age 1h --max-rss 64M", |want| {
+            want.stop_signal = libc::SIGINT;
+            want.stop_timeout = Some(Duration::from_secs(2));
+            want.max_age = Some(Duration::from_secs(3600));
+            want.max_rss = Some(64 << 20);
+        });
+        check("--stop-signal sigquit", |want| want.stop_signal = libc::SIGQUIT);
+        check("--stop-signal 10", |want| want.stop_signal = 10);
+        check("--auto-update --watch /a --watch b", |want| {
+            want.auto_update = true;
+            want.watch = vec!["/a".into(), "b".into()];
+        });
+        refuses("-p 1 --stop-signal HELLO", "--stop-signal 'HELLO': not a signal");
+        refuses("-p 1 --stop-signal 0", "--stop-signal '0': not a signal");
+        refuses("-p 1 --max-rss 64X", "--max-rss '64X': not a size like 500K, 64M or 1G");
+        refuses("-p 1 --max-rss -1", "--max-rss '-1': not a size like 500K, 64M or 1G");
+        refuses("-p 1 --give-up never", "--give-up 'never': not a number from 0 to 2147483647");
     }
 
     #[test]
