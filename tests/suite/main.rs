@@ -21,5 +21,7 @@ mod readme;
 mod roles;
 mod servers;
 mod start;
+mod supervise;
+mod supervise_load;
 mod supervised;
 mod upload;
