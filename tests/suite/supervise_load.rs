@@ -6,13 +6,18 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fcgi_tests::{Address, Process, Program, Signal, Stray, TempDir, eventually, once_is_enough, proc, temp_dir};
+use fcgi_tests::{
+    Address, Process, Program, Signal, Stray, TempDir, eventually, eventually_within, once_is_enough, proc, temp_dir,
+};
 use serde_json::Value;
 
 use crate::launcher::{in_folder, path_of};
 
 /// How many connections each kind of load has.
 const CONNECTIONS: u64 = 4;
+
+/// How long one step may take under load.
+const LONG: Duration = Duration::from_secs(180);
 
 /// A supervisor, from files of its own that can be replaced, and load on it.
 struct Loaded {
@@ -75,7 +80,8 @@ impl Loaded {
     fn says_once_more(&mut self, what: &str, after: impl FnOnce(&mut Self)) {
         let before = self.said(what);
         after(self);
-        eventually(what, || (self.said(what) > before).then_some(()));
+        // Eight threads of load and the other tests are before it in the queue for two cores.
+        eventually_within(LONG, what, || (self.said(what) > before).then_some(()));
     }
 }
 
@@ -152,7 +158,7 @@ fn workers_and_supervisor_are_replaced() {
     const HUPS: u64 = 100;
     const FILES: u64 = 20;
     const UPGRADES: u64 = 20;
-    let mut loaded = Loaded::start(&["-F", "2", "--auto-update"]);
+    let mut loaded = Loaded::start(&["-F", "2", "--auto-update", "--stop-timeout", "60s"]);
     let (hello, supervisor) = (loaded.dir.path().join("hello"), loaded.dir.path().join("fcgi-spawn"));
     for _ in 0..HUPS {
         loaded.says_once_more("reloaded", |loaded| loaded.supervisor.signal(Signal::HUP));
