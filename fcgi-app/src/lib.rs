@@ -46,6 +46,7 @@ mod exchange;
 mod file;
 mod form;
 mod handler;
+mod heartbeat;
 mod housekeeper;
 mod input;
 mod limits;
