@@ -11,13 +11,16 @@ use libc::c_int;
 
 use crate::error::{Quoted, Reason};
 use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Step};
-use crate::{Config, Error, Program, handover, privileges};
+use crate::{Config, Error, Program, handover, inherited, notify, privileges};
 
 /// The variable that names the descriptor to which a worker may write a byte when it serves.
 const READY: &str = "FCGI_SPAWN_READY=";
 
+/// The variable that names the descriptor to which a worker may write while it is well.
+const HEARTBEAT: &str = "FCGI_SPAWN_HEARTBEAT=";
+
 /// Variables between us and our workers, or our successor: another supervisor's are nobody's business.
-const OURS: [&str; 2] = [READY, handover::VARIABLE];
+const OURS: [&str; 3] = [READY, HEARTBEAT, handover::VARIABLE];
 
 /// Everything the start of a worker needs, made before the first fork.
 pub(crate) struct Plan {
@@ -31,31 +34,43 @@ pub(crate) struct Plan {
     signals: CallerSignals,
     /// What each worker gets when we die.
     death_signal: Option<c_int>,
-    /// Stays open in each worker, and is named by a variable.
-    ready: Option<OwnedFd>,
+    /// Stay open in each worker, and are named by variables.
+    inherited: Vec<OwnedFd>,
 }
 
 impl Plan {
-    /// The plan for workers of a supervisor, which give up `privileges` each for itself, and say by `ready` that they
-    /// serve.
+    /// The plan for workers of a supervisor, which give up `privileges` each for itself, say by `ready` that they serve,
+    /// and by `heartbeat` that they are well.
     pub(crate) fn supervised(
         config: &Config,
         privileges: Privileges,
         signals: CallerSignals,
         ready: OwnedFd,
+        heartbeat: Option<OwnedFd>,
     ) -> Result<Self, Error> {
         let signals = signals.without(libc::SIGTERM).without(libc::SIGCHLD).without(config.stop_signal);
-        let plan = Plan::with_variable(config, signals, Some(format!("{READY}{}", ready.as_raw_fd())))?;
-        let death_signal = Some(config.stop_signal);
-        Ok(Plan { privileges: Some(privileges), death_signal, ready: Some(ready), ..plan })
+        let mut environment = environment();
+        environment.retain(|variable| {
+            let name = variable.to_bytes().split(|byte| *byte == b'=').next();
+            !inherited::VARIABLES.iter().chain(&notify::VARIABLES).any(|ours| name == Some(ours.as_bytes()))
+        });
+        let mut inherited = Vec::new();
+        for (name, end) in [(READY, Some(ready)), (HEARTBEAT, heartbeat)] {
+            if let Some(end) = end {
+                environment.push(CString::new(format!("{name}{}", end.as_raw_fd())).expect("letters and digits"));
+                inherited.push(end);
+            }
+        }
+        let plan = Plan::with_environment(config, signals, environment)?;
+        Ok(Plan { privileges: Some(privileges), death_signal: Some(config.stop_signal), inherited, ..plan })
     }
 
     /// The plan for workers that are on their own, of a launcher that has given up its privileges.
     pub(crate) fn new(config: &Config, signals: CallerSignals) -> Result<Self, Error> {
-        Plan::with_variable(config, signals, None)
+        Plan::with_environment(config, signals, environment())
     }
 
-    fn with_variable(config: &Config, signals: CallerSignals, variable: Option<String>) -> Result<Self, Error> {
+    fn with_environment(config: &Config, signals: CallerSignals, mut environment: Vec<CString>) -> Result<Self, Error> {
         let (program, arguments) = match &config.program {
             Program::File(words) => match words.first() {
                 Some(file) => (file.clone(), words.clone()),
@@ -67,15 +82,12 @@ impl Plan {
                 (c"/bin/sh".into(), vec![c"sh".into(), c"-c".into(), line])
             }
         };
-        let mut environment = sys::environment();
-        environment.retain(|variable| !OURS.iter().any(|ours| variable.to_bytes().starts_with(ours.as_bytes())));
         if let Some(children) = config.php_children {
             let name = b"PHP_FCGI_CHILDREN=";
             environment.retain(|variable| !variable.to_bytes().starts_with(name));
             let variable = [&name[..], children.to_string().as_bytes()].concat();
             environment.push(CString::new(variable).expect("letters and digits"));
         }
-        environment.extend(variable.map(|variable| CString::new(variable).expect("letters and digits")));
         Ok(Plan {
             program,
             arguments: CStrings::new(arguments),
@@ -84,7 +96,7 @@ impl Plan {
             privileges: None,
             signals,
             death_signal: None,
-            ready: None,
+            inherited: Vec::new(),
         })
     }
 
@@ -94,17 +106,24 @@ impl Plan {
             arguments: &self.arguments,
             environment: &self.environment,
             listener,
-            output: self.output.as_ref().map(AsFd::as_fd),
+            output: self.output.as_ref().map(|null| [null.as_fd(); 2]),
             privileges: self.privileges.as_ref(),
             signals: &self.signals,
             death_signal: self.death_signal,
-            inherited: self.ready.as_ref().map(AsFd::as_fd),
+            inherited: &self.inherited,
         }
     }
 
-    /// Starts a worker and waits until it executes the program, or until it is known why it does not.
-    pub(crate) fn start(&self, listener: BorrowedFd<'_>) -> Result<Pid, StartError<'_>> {
-        sys::fork_exec(&self.exec_on(listener)).map_err(|(step, errno)| self.failed(step, errno))
+    /// Starts a worker and waits until it executes the program, or until it is known why it does not. `output` is its
+    /// stdout and stderr, if it has any of its own.
+    pub(crate) fn start(
+        &self,
+        listener: BorrowedFd<'_>,
+        output: Option<[BorrowedFd<'_>; 2]>,
+    ) -> Result<Pid, StartError<'_>> {
+        let plan = self.exec_on(listener);
+        sys::fork_exec(&Exec { output: output.or(plan.output), ..plan })
+            .map_err(|(step, errno)| self.failed(step, errno))
     }
 
     /// Executes the program in this very process; returns only if that fails.
@@ -118,6 +137,13 @@ impl Plan {
     fn failed(&self, step: Step, errno: io::Error) -> StartError<'_> {
         StartError { plan: self, step, errno }
     }
+}
+
+/// Our own environment, without what is between us and others.
+fn environment() -> Vec<CString> {
+    let mut environment = sys::environment();
+    environment.retain(|variable| !OURS.iter().any(|ours| variable.to_bytes().starts_with(ours.as_bytes())));
+    environment
 }
 
 /// `/dev/null`, for reading and writing.
@@ -158,7 +184,7 @@ impl fmt::Display for StartError<'_> {
             Step::Fork => "fork",
             Step::Listener => "dup2 of the socket",
             Step::Session => "setsid",
-            Step::Output => "dup2 of /dev/null",
+            Step::Output => "dup2 of its output",
             Step::ParentDeathSignal => "prctl(PR_SET_PDEATHSIG)",
             Step::Gid | Step::Groups | Step::Root | Step::Uid | Step::Final | Step::Directory => {
                 return match &self.plan.privileges {
@@ -196,7 +222,7 @@ mod tests {
     /// Runs the program to its end; its fd 0 is `/dev/null` in place of a listener.
     fn run(words: &[&str]) -> Result<ExitStatus, Error> {
         let stdin = dev_null()?;
-        let pid = plan(words).start(stdin.as_fd())?;
+        let pid = plan(words).start(stdin.as_fd(), None)?;
         Ok(sys::reap_pid(pid).expect("it is our child"))
     }
 

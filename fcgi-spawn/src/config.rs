@@ -5,6 +5,7 @@ use std::fmt;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::error::Quoted;
-use crate::{Error, Options, signals, sys};
+use crate::output::Syslog;
+use crate::{Error, Options, handover, inherited, signals, sys};
 
 /// What the launcher is to do.
 ///
@@ -82,8 +84,30 @@ pub struct Config {
     pub on_demand: bool,
     /// With `on_demand`: how long a worker is idle before it is stopped; `None`: it never is.
     pub idle: Option<Duration>,
+    /// Where the workers' stdout and stderr go, line by line, and what the launcher itself has to say. `None` leaves
+    /// them where they are, see [`foreground`](Self::foreground).
+    pub log: Option<LogTo>,
+    /// A descriptor above 2 that gets a line, and is closed, when all workers are up.
+    pub ready_fd: Option<RawFd>,
+    /// Where to write how the workers are, whenever that changes and every 10 s.
+    pub status: Option<PathBuf>,
+    /// How long a worker with connections may be silent, if it has ever said that it is well, before it is replaced;
+    /// `None` gives workers nothing to say it by.
+    pub heartbeat: Option<Duration>,
     /// What they execute.
     pub program: Program,
+}
+
+/// Where log lines go. A log that is slow or full loses lines, which are counted and named when there is room again;
+/// it keeps nobody waiting, but for a regular file on a slow disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// Lines with the time in front at the end of this file, made if there is none, or in this named pipe.
+    File(PathBuf),
+    /// The syslog daemon behind this unix socket, usually `/dev/log`.
+    Syslog(PathBuf),
+    /// The stderr with which the launcher was started, without the time.
+    Stderr,
 }
 
 /// What becomes of the workers once they are started.
@@ -104,6 +128,8 @@ pub enum Address {
     Abstract(OsString),
     /// A TCP address.
     Tcp(SocketAddr),
+    /// Wherever the listening stream socket is bound that the process was started with as this descriptor.
+    Inherited(RawFd),
 }
 
 impl Address {
@@ -121,6 +147,7 @@ impl fmt::Display for Address {
                 write!(f, "{}", Quoted(&shown))
             }
             Address::Tcp(address) => write!(f, "{address}"),
+            Address::Inherited(fd) => write!(f, "the socket of descriptor {fd}"),
         }
     }
 }
@@ -135,6 +162,9 @@ pub enum Program {
 }
 
 impl Config {
+    /// The shortest [`heartbeat`](Self::heartbeat): hearts beat once a second.
+    pub const MIN_HEARTBEAT: Duration = Duration::from_secs(3);
+
     /// The most workers one launcher keeps.
     pub const MAX_WORKERS: u16 = 1024;
 
@@ -171,6 +201,10 @@ impl Config {
             max_rss: None,
             on_demand: false,
             idle: Some(Duration::from_secs(600)),
+            log: None,
+            ready_fd: None,
+            status: None,
+            heartbeat: None,
             program: Program::File(program),
         }
     }
@@ -233,6 +267,10 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
         ignored.value("--max-rss", &mut options.max_rss, why);
         ignored.flag("--on-demand", &mut options.on_demand, why);
         ignored.value("--idle", &mut options.idle, why);
+        ignored.value("--log", &mut options.log, why);
+        ignored.value("--ready-fd", &mut options.ready_fd, why);
+        ignored.value("--status", &mut options.status, why);
+        ignored.value("--heartbeat", &mut options.heartbeat, why);
         if options.foreground {
             ignored.value("-F", &mut options.workers, "with -n");
             ignored.value("-P", &mut options.pid_file, "with -n");
@@ -242,6 +280,10 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
         ignored.value("--idle", &mut options.idle, "without --on-demand");
     }
     let address = address(&options)?;
+    if matches!(address, Address::Inherited(_)) {
+        ignored.value("-a", &mut options.address, "with a socket that is there already");
+        ignored.value("-b", &mut options.backlog, "with a socket that is there already");
+    }
     if !matches!(address, Address::Unix(_)) {
         let why = "without the path of a unix socket";
         ignored.value("-M", &mut options.socket_mode, why);
@@ -308,6 +350,15 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
     config.directory = options.directory.map(PathBuf::from);
     config.foreground = options.foreground;
     config.pid_file = options.pid_file.map(PathBuf::from);
+    config.ready_fd = options.ready_fd.map(|value| number("--ready-fd", &value, 3..=RawFd::MAX)).transpose()?;
+    config.status = options.status.map(PathBuf::from);
+    if let Some(value) = options.heartbeat {
+        config.heartbeat = time("--heartbeat", &value)?;
+        if config.heartbeat.is_some_and(|limit| limit < Config::MIN_HEARTBEAT) {
+            return Err(invalid("--heartbeat", &value, "less than 3s, and a heart beats once a second"));
+        }
+    }
+    config.log = options.log.map(|value| log_to(&value)).transpose()?;
     Ok((config, ignored.0))
 }
 
@@ -340,7 +391,10 @@ fn address(options: &Options) -> Result<Address, Error> {
             Ok(Address::Tcp(SocketAddr::new(ip, number("-p", port, 1..=u16::MAX)?)))
         }
         (Some(_), Some(_)) => Err(Error::new("either a Unix domain socket or a TCP-port, but not both (-s or -p)")),
-        (None, None) => Err(Error::new("no socket given (use either -p or -s)")),
+        (None, None) => match handover::listener()?.map_or_else(inherited::find, |fd| Ok(Some(fd)))? {
+            Some(fd) if options.mode != Some(Mode::Once) => Ok(Address::Inherited(fd)),
+            _ => Err(Error::new("no socket given (use either -p or -s)")),
+        },
     }
 }
 
@@ -359,6 +413,18 @@ fn unix_address(typed: &OsStr) -> Result<Address, Error> {
 
 fn ip_address(value: &OsStr) -> Result<IpAddr, Error> {
     whole(value).ok_or_else(|| invalid("-a", value, "not an IPv4 or IPv6 address"))
+}
+
+fn log_to(value: &OsStr) -> Result<LogTo, Error> {
+    match value.as_bytes() {
+        b"" => Err(invalid("--log", value, "the path is empty")),
+        b"stderr" => Ok(LogTo::Stderr),
+        b"syslog" => Ok(LogTo::Syslog(Syslog::PATH.into())),
+        bytes => Ok(match bytes.strip_prefix(b"syslog:") {
+            Some(path) => LogTo::Syslog(OsStr::from_bytes(path).into()),
+            None => LogTo::File(value.into()),
+        }),
+    }
 }
 
 fn program(words: Vec<OsString>) -> Result<Program, Error> {
@@ -585,6 +651,20 @@ mod tests {
         refuses("-p 1 --max-rss 64X", "--max-rss '64X': not a size like 500K, 64M or 1G");
         refuses("-p 1 --max-rss -1", "--max-rss '-1': not a size like 500K, 64M or 1G");
         refuses("-p 1 --give-up never", "--give-up 'never': not a number from 0 to 2147483647");
+    }
+
+    #[test]
+    fn a_log_is_a_file_syslog_or_stderr() {
+        let check = |value: &str, log: LogTo| {
+            check(&format!("-p 1 --log {value}"), tcp("0.0.0.0:1"), |want| want.log = Some(log));
+        };
+        check("stderr", LogTo::Stderr);
+        check("./stderr", LogTo::File("./stderr".into()));
+        check("syslog", LogTo::Syslog("/dev/log".into()));
+        check("syslog:/run/log", LogTo::Syslog("/run/log".into()));
+        check("/var/log/app", LogTo::File("/var/log/app".into()));
+        refuses("-p 1 --log ''", "--log '': the path is empty");
+        ignores("-s a --once --log stderr", true, &["--log 'stderr' is ignored with --once"]);
     }
 
     #[test]

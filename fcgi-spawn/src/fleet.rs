@@ -120,6 +120,11 @@ pub(crate) enum Event {
     },
     /// Whether a connection waits.
     Waiting(bool),
+    /// A process has not said for so long that it is well.
+    Silent {
+        pid: Pid,
+        time: Duration,
+    },
     Reload(Cause),
     OneMore,
     OneLess,
@@ -265,6 +270,10 @@ impl Fleet {
         });
     }
 
+    pub(crate) fn is_on_demand(&self) -> bool {
+        self.rules.on_demand
+    }
+
     /// Whether all is stopped and gone.
     pub(crate) fn is_over(&self) -> bool {
         self.phase == Phase::Stopping && self.leaving.is_empty()
@@ -316,6 +325,7 @@ impl Fleet {
             Event::Ended { pid, status, others } => self.ended(pid, status, others, now),
             Event::Looked { pid, others } => self.tell_leaver(pid, leaving::Event::Looked { others }, now),
             Event::Measured { pid, usage } => self.measured(pid, usage, now),
+            Event::Silent { pid, time } => self.silent(pid, time, now),
             Event::Waiting(waiting) => self.waiting(waiting, now),
             Event::Reload(cause) => self.reload(cause, now),
             Event::OneMore => self.one_more(now),
@@ -537,6 +547,13 @@ impl Fleet {
         if self.slots[slot].idle.look(usage, time, now) && self.renewal.proving(slot).is_none() {
             self.say(Note::Idle { slot, pid });
             self.stop_one(slot, now);
+        }
+    }
+
+    fn silent(&mut self, pid: Pid, time: Duration, now: Instant) {
+        if let Some(slot) = self.slot_of(pid).filter(|_| self.phase == Phase::Serving) {
+            self.say(Note::Silent { slot, pid, time });
+            self.renewal.recycle(slot, Cause::Silent(time), now);
         }
     }
 

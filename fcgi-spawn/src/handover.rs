@@ -33,6 +33,21 @@ pub(crate) struct State {
     /// How many workers there are to be.
     pub(crate) workers: usize,
     pub(crate) slots: Vec<Slot>,
+    pub(crate) pipes: Vec<Pipes>,
+    /// The open descriptors of the socket for heartbeats: our end, and the workers'.
+    pub(crate) hearts: Option<(RawFd, RawFd)>,
+    /// The open descriptor of the log, if it is the stderr we were started with.
+    pub(crate) log: Option<RawFd>,
+}
+
+/// The open descriptors to which a worker's process writes, as far as there are any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pipes {
+    /// Its slot's number, counted from 1.
+    pub(crate) number: usize,
+    pub(crate) pid: i32,
+    pub(crate) stdout: Option<RawFd>,
+    pub(crate) stderr: Option<RawFd>,
 }
 
 /// One worker.
@@ -55,6 +70,13 @@ pub(crate) enum Life {
         age: Duration,
         up: bool,
     },
+}
+
+/// The listening socket that was handed over to this process, if one was.
+pub(crate) fn listener() -> Result<Option<RawFd>, Error> {
+    Ok(received()?.map(|task| match task {
+        Task::Prove(state) | Task::TakeOver(state) => state.listener,
+    }))
 }
 
 /// What somebody who was given a state is to do with it.
@@ -98,6 +120,15 @@ impl State {
         CallerSignals::from_bits(self.signals.0, self.signals.1)
     }
 
+    /// The pipes of this process, to be filled in.
+    pub(crate) fn pipes_of(&mut self, number: usize, pid: i32) -> &mut Pipes {
+        let at = self.pipes.iter().position(|pipes| pipes.pid == pid).unwrap_or_else(|| {
+            self.pipes.push(Pipes { number, pid, stdout: None, stderr: None });
+            self.pipes.len() - 1
+        });
+        &mut self.pipes[at]
+    }
+
     fn text(&self) -> String {
         let mut text = format!("listener {}\n", self.listener);
         if let Some((device, inode)) = self.socket_file {
@@ -110,6 +141,15 @@ impl State {
         }
         text += &format!("signals {} {}\n", self.signals.0, self.signals.1);
         text += &format!("workers {}\n", self.workers);
+        if let Some(log) = self.log {
+            text += &format!("log {log}\n");
+        }
+        if let Some((ours, theirs)) = self.hearts {
+            text += &format!("hearts {ours} {theirs}\n");
+        }
+        for Pipes { number, pid, stdout, stderr } in &self.pipes {
+            text += &format!("pipes {number} {pid} {} {}\n", fd(*stdout), fd(*stderr));
+        }
         for slot in &self.slots {
             let past = format!("{} {} {}", slot.short_lives, slot.quick_exits, slot.ends);
             text += &match slot.life {
@@ -131,6 +171,9 @@ impl State {
                 "listener" => state.listener = number(&mut words)?,
                 "socket-file" => state.socket_file = Some((number(&mut words)?, number(&mut words)?)),
                 "signals" => state.signals = (number(&mut words)?, number(&mut words)?),
+                "log" => state.log = Some(number(&mut words)?),
+                "hearts" => state.hearts = Some((number(&mut words)?, number(&mut words)?)),
+                "pipes" => state.pipes.push(pipes(&mut words)?),
                 "workers" => state.workers = number(&mut words)?,
                 name => match FOLDERS.iter().position(|known| *known == name) {
                     Some(at) => state.folders[at].push(PathBuf::from(OsString::from_vec(unhex(words.next()?)?))),
@@ -146,6 +189,19 @@ impl State {
 }
 
 const FOLDERS: [&str; 2] = ["socket-folder", "pid-folder"];
+
+fn pipes(words: &mut SplitAsciiWhitespace<'_>) -> Option<Pipes> {
+    let (slot, pid) = (number(words)?, number(words)?);
+    let mut fd = || number(words).map(|fd| Some(fd).filter(|fd| *fd != NONE));
+    Some(Pipes { number: slot, pid, stdout: fd()?, stderr: fd()? })
+}
+
+/// In place of a descriptor that there is not.
+const NONE: RawFd = -1;
+
+fn fd(fd: Option<RawFd>) -> RawFd {
+    fd.unwrap_or(NONE)
+}
 
 fn slot(kind: &str, words: &mut SplitAsciiWhitespace<'_>) -> Option<Slot> {
     let (short_lives, quick_exits, ends) = (number(words)?, number(words)?, number(words)?);
@@ -186,6 +242,12 @@ mod tests {
             folders: [vec!["/a b".into(), OsString::from_vec(b"/\xff\n".to_vec()).into()], vec!["/c".into()]],
             signals: (1 << 63, 7),
             workers: 3,
+            pipes: vec![
+                Pipes { number: 1, pid: 4711, stdout: Some(5), stderr: None },
+                Pipes { number: 2, pid: 4712, stdout: None, stderr: Some(8) },
+            ],
+            hearts: Some((10, 11)),
+            log: Some(9),
             slots: vec![
                 past(Life::Empty),
                 past(Life::Waiting(Duration::from_millis(1500))),
@@ -210,6 +272,9 @@ mod tests {
         let life = Life::Process { pid: i32::MAX, age: Duration::from_secs(10_000_000), up: true };
         let slot = Slot { life, short_lives: 1_000_000, quick_exits: 1_000_000, ends: 1_000_000_000 };
         let slots = vec![slot; crate::Config::MAX_WORKERS.into()];
-        assert!(State { slots, ..State::default() }.variable().len() < 100_000);
+        let fd = Some(9999);
+        let pipes = Pipes { number: 1024, pid: i32::MAX, stdout: fd, stderr: fd };
+        let pipes = vec![pipes; crate::Config::MAX_WORKERS.into()];
+        assert!(State { slots, pipes, ..State::default() }.variable().len() < 100_000);
     }
 }

@@ -10,9 +10,10 @@ use log::LevelFilter;
 
 use crate::daemon::{self, Daemon, Outcome};
 use crate::handover::{self, Task};
+use crate::inherited::Given;
 use crate::sys::{self, Pid};
 use crate::upgrade::Upgrade;
-use crate::{Config, Error, Mode, Options, Supervisor, completions, get, logger, once};
+use crate::{Config, Error, Mode, Options, Supervisor, completions, get, logger, once, status};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///
@@ -65,14 +66,20 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
         say(&completions::of(&shell)?);
         return Ok(0);
     }
+    if options.check {
+        let path = options.status.ok_or_else(|| Error::new("--check needs --status FILE"))?;
+        let check = status::check(Path::new(&path));
+        say(&check.text);
+        return Ok(check.status);
+    }
     if sys::is_set_uid() && !sys::is_root() {
         return Err(Error::new("this program is not made to be installed set-uid or set-gid"));
     }
 
     let mode = *options.mode.get_or_insert(if name == "spawn-fcgi" { Mode::Once } else { Mode::Supervise });
     // In the background there is soon nobody to read what is merely going on.
-    let supervises_in_foreground = mode == Mode::Supervise && options.foreground;
-    logger::install(name, if supervises_in_foreground { LevelFilter::Info } else { LevelFilter::Warn });
+    let is_read = mode == Mode::Supervise && (options.foreground || options.log.is_some());
+    logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
     let config = Config::try_from(options)?;
     match mode {
         Mode::Once => once(name, &config),
@@ -107,7 +114,8 @@ fn once(name: &str, config: &Config) -> Result<u8, Error> {
 
 /// In the background.
 fn supervise(name: &str, config: &Config, upgrade: Upgrade) -> Result<u8, Error> {
-    match daemon::fork()? {
+    let given = Given::take(config)?;
+    match daemon::fork(&given)? {
         Daemon::Starter(starter) => match starter.wait()? {
             Outcome::Up(pid) => {
                 say(&success(name, pid));
@@ -117,7 +125,7 @@ fn supervise(name: &str, config: &Config, upgrade: Upgrade) -> Result<u8, Error>
         },
         Daemon::Background(background) => {
             let supervised = || {
-                let supervisor = Supervisor::start(config)?;
+                let supervisor = Supervisor::start_with(config, given)?;
                 if supervisor.is_up() {
                     background.up()?;
                 }

@@ -13,7 +13,7 @@ use crate::folders::Folders;
 use crate::handover::State;
 use crate::socket_file::{Access, SocketFile};
 use crate::sys::{self, Owner};
-use crate::{Address, Config, Error};
+use crate::{Address, Config, Error, inherited};
 
 /// How many connections may wait to be accepted, if nothing else is said.
 const BACKLOG: u32 = 1024;
@@ -46,6 +46,10 @@ impl Listener {
                 path.push(name);
                 SockAddr::unix(path).map_err(Refused::from).and_then(|address| bind(&address, backlog))
             }
+            Address::Inherited(fd) => match inherited::duplicate(*fd) {
+                Ok(socket) => Ok(Listener { socket, file: None }),
+                Err(error) => return Err(error),
+            },
             Address::Unix(path) => {
                 let mode = config.socket_mode.unwrap_or_else(|| MODE & !sys::umask());
                 let root = config.chroot.as_deref().filter(|_| !config.socket_outside);

@@ -67,6 +67,12 @@ pub(crate) enum Note {
         slot: usize,
         pid: Pid,
     },
+    /// It has not said for so long that it is well, and is replaced.
+    Silent {
+        slot: usize,
+        pid: Pid,
+        time: Duration,
+    },
     /// A connection waits, and a worker starts.
     Demand,
     /// How many workers there are to be now.
@@ -104,6 +110,8 @@ pub(crate) enum Cause {
     Age(Duration),
     /// It takes so many bytes of memory.
     Memory(u64),
+    /// It has not said for so long that it is well.
+    Silent(Duration),
 }
 
 impl Note {
@@ -136,6 +144,7 @@ impl Note {
             | Note::ReloadFailed
             | Note::Killed { .. }
             | Note::Orphans { .. }
+            | Note::Silent { .. }
             | Note::NoOther(_) => Level::Warn,
             _ => Level::Info,
         }
@@ -165,6 +174,9 @@ impl fmt::Display for Note {
                 write!(f, "worker {} (pid {pid}) has left processes in its group, stopped", slot + 1)
             }
             Note::Idle { slot, pid } => write!(f, "worker {} (pid {pid}) is idle, stopped", slot + 1),
+            Note::Silent { slot, pid, time } => {
+                write!(f, "worker {} (pid {pid}) has no heartbeat for {}, replaced", slot + 1, Human(*time))
+            }
             Note::Demand => f.write_str("a connection waits, one worker more"),
             Note::Workers(count) => write!(f, "{count} workers from now on"),
             Note::NoOther(count) => write!(f, "{count} workers it is and stays"),
@@ -204,6 +216,7 @@ impl fmt::Display for Cause {
             Cause::Asked => f.write_str("SIGHUP"),
             Cause::Changed => f.write_str("a watched file has changed"),
             Cause::Age(age) => write!(f, "{} old", Human(*age)),
+            Cause::Silent(time) => write!(f, "silent for {}", Human(*time)),
             Cause::Memory(bytes) => write!(f, "{} KiB of memory", bytes / 1024),
         }
     }

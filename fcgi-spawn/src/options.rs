@@ -74,6 +74,16 @@ pub struct Options {
     pub on_demand: bool,
     /// `--idle TIME`: how long a worker may have nothing to do.
     pub idle: Option<OsString>,
+    /// `--log FILE`, `--log syslog` or `--log stderr`: where output goes.
+    pub log: Option<OsString>,
+    /// `--ready-fd N`: what gets a line when all is up.
+    pub ready_fd: Option<OsString>,
+    /// `--status FILE`: where to write how the workers are.
+    pub status: Option<OsString>,
+    /// `--check`: say what is in there, and exit with a status for monitors.
+    pub check: bool,
+    /// `--heartbeat TIME`: how long a worker may be silent.
+    pub heartbeat: Option<OsString>,
     /// `--completions SHELL`: print them; nothing behind it was read.
     pub completions: Option<OsString>,
     /// `-v`: print the version; nothing behind it was read.
@@ -185,6 +195,16 @@ const TABLE: Table<Options> = Table(&[
             value("", "max-rss", "SIZE", |o, v| o.max_rss = Some(v), "or takes more memory (default off)"),
             flag("", "on-demand", |o| o.on_demand = true, "start workers when connections wait"),
             value("", "idle", "TIME", |o, v| o.idle = Some(v), "and stop those that do nothing (default 10m)"),
+        ],
+    ),
+    (
+        "Output and health",
+        &[
+            value("", "log", "FILE", |o, v| o.log = Some(v), "write all output there, or to: syslog, stderr"),
+            value("", "status", "FILE", |o, v| o.status = Some(v), "write there how the workers are"),
+            flag("", "check", |o| o.check = true, "only say what --status has: 0 all up, 1 some, 2 none"),
+            value("", "ready-fd", "N", |o, v| o.ready_fd = Some(v), "write a line there when all workers are up"),
+            value("", "heartbeat", "TIME", |o, v| o.heartbeat = Some(v), "replace one without (fcgi-app, default off)"),
         ],
     ),
     (

@@ -19,8 +19,13 @@ impl Ready {
         Ok((Ready(ours), sys::out_of_the_way(theirs.as_fd())?))
     }
 
-    /// Those that have said so since the last time, or the first of them.
-    pub(crate) fn heard(&self) -> Vec<Pid> {
+    /// Takes our end over from whoever was this process before an exec.
+    pub(crate) fn adopt(ours: OwnedFd) -> Self {
+        Ready(ours.into())
+    }
+
+    /// Those that have said so since the last time, or the first of them, and by which byte.
+    pub(crate) fn heard(&self) -> Vec<(Pid, u8)> {
         const AT_ONCE: usize = 64;
         (0..AT_ONCE).map_while(|_| sys::receive_sender(&self.0)).flatten().collect()
     }
@@ -49,7 +54,7 @@ mod tests {
         let mut child = child.spawn().expect("sh exists");
         child.wait().expect("it ends");
         File::from(theirs).write_all(b"x").expect("written");
-        let pids: Vec<u32> = ready.heard().iter().filter_map(|pid| u32::try_from(pid.number()).ok()).collect();
+        let pids: Vec<u32> = ready.heard().iter().filter_map(|(pid, _)| u32::try_from(pid.number()).ok()).collect();
         assert_eq!(pids, [child.id(), process::id()]);
         assert_eq!(ready.heard(), []);
     }

@@ -11,20 +11,25 @@ use crate::error::Reason;
 use crate::fleet::{Action, Event, Fleet, Phase, Rules};
 use crate::folders::Folders;
 use crate::handover::State;
+use crate::heartbeat::Heartbeats;
 use crate::identity::Identity;
+use crate::inherited::Given;
 use crate::listener::Listener;
-use crate::note::Cause;
+use crate::note::{Cause, Note};
+use crate::notify::Notify;
+use crate::output::{self, Log, Output, Pipes, Tag};
 use crate::pid_file::PidFile;
 use crate::poll::Poll;
 use crate::random::Random;
 use crate::ready::Ready;
 use crate::signals::{self, Signals};
 use crate::socket_file::SocketFile;
+use crate::status::{self, StatusFile, Summary};
 use crate::sys::{self, CallerSignals};
 use crate::upgrade::Upgrade;
 use crate::usage::{self, Clients};
 use crate::watch::Watch;
-use crate::{Config, Error, privileges};
+use crate::{Config, Error, logger, privileges};
 
 /// The listening socket, the workers behind it, and what keeps them running.
 ///
@@ -36,6 +41,10 @@ pub struct Supervisor {
     plan: Plan,
     fleet: Fleet,
     signals: Signals,
+    output: Option<Output>,
+    heartbeats: Option<Heartbeats>,
+    notify: Notify,
+    status: Option<StatusFile>,
     stop_signal: i32,
     ready: Ready,
     watch: Option<Watch>,
@@ -51,6 +60,12 @@ pub struct Supervisor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Signals,
+    /// A worker has written something.
+    Output(output::Id),
+    /// The log takes lines again.
+    Log,
+    /// A worker says that it is well.
+    Heartbeat,
     /// A connection waits.
     Listener,
     /// A process is ready.
@@ -69,6 +84,10 @@ impl Supervisor {
     ///
     /// The first thing that went wrong; what was made before it is undone, workers included.
     pub fn start(config: &Config) -> Result<Self, Error> {
+        Supervisor::start_with(config, Given::take(config)?)
+    }
+
+    pub(crate) fn start_with(config: &Config, given: Given) -> Result<Self, Error> {
         let caller = CallerSignals::look();
         let pid_file = config.pid_file.as_deref().map(|path| PidFile::new(path, config.mkdir)).transpose()?;
         let identity = Identity::of_workers(config)?;
@@ -78,8 +97,18 @@ impl Supervisor {
         let signals = install_handlers()?;
         let bits = caller.bits();
         let (ready, their_end) = ready()?;
-        let plan = Plan::supervised(config, privileges::of_workers(config, identity)?, caller, their_end)?;
-        let listener = Listener::bind(config, owner)?;
+        let heartbeats = config.heartbeat.map(Heartbeats::new).transpose()?;
+        let their_heart = heartbeats.as_ref().map(Heartbeats::their_end).transpose()?;
+        let privileges = privileges::of_workers(config, identity)?;
+        let plan = Plan::supervised(config, privileges, caller, their_end, their_heart)?;
+        let listener = match given.listener {
+            Some(socket) => Listener { socket, file: None },
+            None => Listener::bind(config, owner)?,
+        };
+        let log = config.log.as_ref().map(|to| Log::open(to, None)).transpose()?;
+        log.iter().for_each(logger::direct_to);
+        let now = Instant::now();
+        let status = config.status.as_deref().map(|path| StatusFile::new(path, now)).transpose()?;
         let fleet = Fleet::new(Rules::of(config), random(config));
         let mut supervisor = Supervisor {
             listener,
@@ -87,6 +116,10 @@ impl Supervisor {
             plan,
             fleet,
             signals,
+            output: log.map(Output::new),
+            heartbeats,
+            notify: Notify::new(given.ready, now),
+            status,
             stop_signal: config.stop_signal,
             ready,
             watch: Watch::of(config, Instant::now()),
@@ -119,28 +152,42 @@ impl Supervisor {
     pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
         let listener = Listener::adopt(config, state)?;
         let (ready, their_end) = ready()?;
-        let plan = plan_again(config, state, their_end)?;
+        let heartbeats = config.heartbeat.map(|limit| Heartbeats::take_over(limit, state)).transpose()?;
+        let their_heart = heartbeats.as_ref().map(Heartbeats::their_end).transpose()?;
+        let plan = plan_again(config, state, their_end, their_heart)?;
         sys::close_inherited_on_exec();
         let folders = Folders::adopt(state.folders[1].clone());
         let pid = process::id().to_string();
         let pid_file = config.pid_file.as_deref().map(|path| PidFile::adopt(path, pid, folders)).transpose()?;
         let signals = install_handlers()?;
-        let fleet = Fleet::adopt(Rules::of(config), random(config), state, Instant::now());
+        let now = Instant::now();
+        let stderr = state.log.and_then(sys::take_inherited);
+        let log = config.log.as_ref().map(|to| Log::open(to, stderr)).transpose()?;
+        log.iter().for_each(logger::direct_to);
+        let mut output = log.map(Output::new);
+        output.iter_mut().for_each(|output| output.take_over(state));
+        let status = config.status.as_deref().map(|path| StatusFile::new(path, now)).transpose()?;
+        let fleet = Fleet::adopt(Rules::of(config), random(config), state, now);
         let mut supervisor = Supervisor {
             listener,
             pid_file,
             plan,
             fleet,
             signals,
+            output,
+            heartbeats,
+            notify: Notify::new(None, now),
+            status,
             stop_signal: config.stop_signal,
             ready,
-            watch: Watch::of(config, Instant::now()),
+            watch: Watch::of(config, now),
             measures_idleness: config.on_demand && config.idle.is_some(),
             failure: None,
             caller: state.signals,
             upgrade: None,
         };
         log::info!("version {} has taken over", env!("CARGO_PKG_VERSION"));
+        supervisor.notify.ready();
         // Who ended on the way has rung for somebody else.
         supervisor.reap();
         Ok(supervisor)
@@ -155,7 +202,7 @@ impl Supervisor {
             file.keep();
         }
         let (_, their_end) = ready()?;
-        plan_again(config, state, their_end).map(drop)
+        plan_again(config, state, their_end, None).map(drop)
     }
 
     /// Lets SIGUSR2 replace this program.
@@ -188,6 +235,9 @@ impl Supervisor {
         while !self.fleet.is_over() {
             self.turn()?;
         }
+        if let Some(output) = &self.output {
+            output.log().finish();
+        }
         Ok(())
     }
 
@@ -200,14 +250,27 @@ impl Supervisor {
             match source {
                 Source::Signals => {}
                 Source::Listener => self.tell(Event::Waiting(true)),
-                Source::Ready => self.ready.heard().into_iter().for_each(|pid| self.tell(Event::Ready(pid))),
+                Source::Ready => self.ready.heard().into_iter().for_each(|(pid, _)| self.tell(Event::Ready(pid))),
                 Source::Upgrade => self.upgrade.iter_mut().for_each(Upgrade::listen),
+                Source::Output(stream) => {
+                    if let Some(output) = &mut self.output {
+                        output.read(stream);
+                    }
+                }
+                Source::Heartbeat => {
+                    if let Some(hearts) = &mut self.heartbeats {
+                        hearts.listen(Instant::now());
+                    }
+                }
+                Source::Log => self.output.iter().for_each(|output| output.log().flush()),
             }
         }
         if self.watch.as_mut().is_some_and(|watch| watch.look(Instant::now())) {
             self.tell(Event::Reload(Cause::Changed));
         }
         self.tell(Event::Tick);
+        self.look_for_silence();
+        self.report();
         self.further_upgrade();
         Ok(())
     }
@@ -221,10 +284,23 @@ impl Supervisor {
             if upgrade.is_wanted() {
                 upgrade.prove(&self.state(now), self.listener.as_fd());
             } else if upgrade.is_proven() {
-                upgrade.take_place(&self.state(now), self.listener.as_fd());
+                let mut state = self.state(now);
+                self.hand_over(true, &mut state);
+                upgrade.take_place(&state, self.listener.as_fd());
+                self.hand_over(false, &mut state);
             }
         }
         self.upgrade = Some(upgrade);
+    }
+
+    /// Has what workers write to survive an exec, or not.
+    fn hand_over(&mut self, survives: bool, state: &mut State) {
+        if let Some(output) = &mut self.output {
+            output.hand_over(survives, state);
+        }
+        if let Some(hearts) = &self.heartbeats {
+            hearts.hand_over(survives, state);
+        }
     }
 
     /// What whoever comes after us needs to know.
@@ -244,8 +320,21 @@ impl Supervisor {
 
     /// Sleeps until somebody has something to do, and says who.
     fn wait(&self) -> Result<Vec<Source>, Error> {
+        let full_log = self.output.as_ref().and_then(|output| output.log().waits_for());
         let mut poll = Poll::new();
         poll.readable(&self.signals, Source::Signals);
+        if let Some(output) = &self.output {
+            output.streams().for_each(|(id, pipe)| poll.readable(pipe, Source::Output(id)));
+        }
+        if let Some(hearts) = &self.heartbeats {
+            poll.readable(hearts, Source::Heartbeat);
+            poll.until(hearts.deadline());
+        }
+        poll.until(self.notify.deadline());
+        poll.until(self.status.as_ref().map(StatusFile::deadline));
+        if let Some(log) = &full_log {
+            poll.writable(log, Source::Log);
+        }
         if self.fleet.watches_listener() {
             poll.readable(&self.listener, Source::Listener);
         }
@@ -261,11 +350,34 @@ impl Supervisor {
         poll.wait().map_err(|error| Error::new(format!("cannot wait for events: {}", Reason(&error))))
     }
 
+    fn look_for_silence(&mut self) {
+        let Some(hearts) = &mut self.heartbeats else { return };
+        let time = hearts.limit();
+        for pid in hearts.silent(Instant::now()) {
+            self.tell(Event::Silent { pid, time });
+        }
+    }
+
+    /// Tells whoever wants to know how the workers are.
+    fn report(&mut self) {
+        let now = Instant::now();
+        self.notify.tick(now);
+        if self.status.is_none() && !self.notify.wants_status() {
+            return;
+        }
+        let mut rows = status::rows(&self.fleet, now);
+        self.notify.status(&Summary::of(rows.iter().map(|row| row.state)).to_string());
+        if let Some(status) = &mut self.status {
+            status.update(&mut rows, now);
+        }
+    }
+
     fn heed_signals(&mut self, rang: bool) {
         for signal in self.signals.take(rang) {
             match signal {
                 libc::SIGTERM | libc::SIGINT => {
                     log::info!("{}: stopping", signals::name(signal));
+                    self.notify.stopping();
                     self.tell(Event::Stop);
                 }
                 libc::SIGHUP => self.tell(Event::Reload(Cause::Asked)),
@@ -279,11 +391,23 @@ impl Supervisor {
         }
     }
 
-    fn reopen_logs(&mut self) {}
+    fn reopen_logs(&mut self) {
+        match self.output.as_ref().map(|output| output.log().reopen()) {
+            Some(Ok(())) => log::info!("SIGUSR1: log opened again"),
+            Some(Err(error)) => log::error!("SIGUSR1: {error}, the old log stays"),
+            None => {}
+        }
+    }
 
     /// Takes note of every child that ended.
     fn reap(&mut self) {
         while let Some((pid, status)) = sys::reap() {
+            if let Some(output) = &mut self.output {
+                output.ended(pid);
+            }
+            if let Some(hearts) = &mut self.heartbeats {
+                hearts.ended(pid);
+            }
             if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) {
                 self.tell(Event::Ended { pid, status, others: sys::group_is_left(pid) });
             }
@@ -314,12 +438,20 @@ impl Supervisor {
                 let clients = self.measures_idleness.then(clients).flatten();
                 return Some(Event::Measured { pid, usage: usage::of_worker(pid, clients.as_ref()) });
             }
-            Action::Say(note) => log::log!(note.level(), "{note}"),
+            Action::Say(note) => {
+                log::log!(note.level(), "{note}");
+                match note {
+                    Note::Reloading(_) => self.notify.reloading(),
+                    Note::Reloaded | Note::ReloadFailed => self.notify.ready(),
+                    _ => {}
+                }
+            }
             Action::Up => {
                 if let Some(Err(error)) = self.pid_file.as_mut().map(|file| file.write(&process::id().to_string())) {
                     self.failure = Some(error);
                     return Some(Event::Stop);
                 }
+                self.notify.ready();
             }
             Action::Fail(error) => self.failure = Some(error),
         }
@@ -327,8 +459,23 @@ impl Supervisor {
     }
 
     fn start_worker(&mut self, slot: usize) -> Event {
-        match self.plan.start(self.listener.as_fd()) {
-            Ok(pid) => Event::Started { slot, pid },
+        let pipes = match self.output.as_ref().map(|_| Pipes::new()).transpose() {
+            Ok(pipes) => pipes,
+            Err(error) => {
+                let error = Error::new(format!("cannot make a pipe: {}", Reason(&error)));
+                return Event::NotStarted { slot, error };
+            }
+        };
+        match self.plan.start(self.listener.as_fd(), pipes.as_ref().map(Pipes::theirs)) {
+            Ok(pid) => {
+                if let Some(hearts) = &mut self.heartbeats {
+                    hearts.add(pid);
+                }
+                if let (Some(output), Some(pipes)) = (&mut self.output, pipes) {
+                    output.add(Tag { number: slot + 1, pid }, pipes, self.fleet.slots.len());
+                }
+                Event::Started { slot, pid }
+            }
             Err(error) => Event::NotStarted { slot, error: error.into() },
         }
     }
@@ -350,9 +497,9 @@ fn random(config: &Config) -> Random {
 }
 
 /// The plan that another supervisor had.
-fn plan_again(config: &Config, state: &State, ready: OwnedFd) -> Result<Plan, Error> {
+fn plan_again(config: &Config, state: &State, ready: OwnedFd, heart: Option<OwnedFd>) -> Result<Plan, Error> {
     let identity = Identity::of_workers(config)?;
-    Plan::supervised(config, privileges::of_workers(config, identity)?, state.caller_signals(), ready)
+    Plan::supervised(config, privileges::of_workers(config, identity)?, state.caller_signals(), ready, heart)
 }
 
 fn ready() -> Result<(Ready, OwnedFd), Error> {

@@ -209,7 +209,7 @@ fn wait(pid: libc::pid_t, options: c_int) -> io::Result<(Pid, ExitStatus)> {
     }
 }
 
-/// A pipe whose ends close on exec: what is read from, and what is written to.
+/// A pipe whose ends close on exec: what is read from without waiting, and what is written to.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: room for the two numbers that the call writes.
@@ -220,6 +220,10 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         // SAFETY: just opened, and nobody else knows of it.
         unsafe { OwnedFd::from_raw_fd(end) }
     });
+    // SAFETY: an open descriptor; each end of a pipe has flags of its own.
+    if unsafe { libc::fcntl(read.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
     Ok((read, write))
 }
 
@@ -233,9 +237,9 @@ pub(crate) fn out_of_the_way(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
-/// Receives a message from a socket that is told of senders, without waiting; what is in it does not matter. `None` if
+/// Receives a message from a socket that is told of senders, without waiting: its sender and its first byte. `None` if
 /// there is none, and nothing inside if the kernel does not say who it was.
-pub(crate) fn receive_sender(socket: impl AsFd) -> Option<Option<Pid>> {
+pub(crate) fn receive_sender(socket: impl AsFd) -> Option<Option<(Pid, u8)>> {
     // SAFETY: all-zero bytes are a valid msghdr: no address, no data, no control messages.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     let mut byte = [0u8; 1];
@@ -259,7 +263,7 @@ pub(crate) fn receive_sender(socket: impl AsFd) -> Option<Option<Pid>> {
     let data = unsafe { libc::CMSG_DATA(header) };
     // SAFETY: this kind of control message has one `ucred`, wherever it is.
     let sender: libc::ucred = unsafe { ptr::read_unaligned(data.cast()) };
-    Some(Pid::handed_over(sender.pid))
+    Some(Pid::handed_over(sender.pid).map(|pid| (pid, byte[0])))
 }
 
 /// Whether a descriptor is closed by an exec.
@@ -270,6 +274,24 @@ pub(crate) fn set_close_on_exec(fd: impl AsFd, close: bool) -> io::Result<()> {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// A descriptor of our own for one that whoever executed us has left open.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes any number and says EBADF to one that is not open.
+    match unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: just made, and nobody else knows of it.
+        own => Ok(unsafe { OwnedFd::from_raw_fd(own) }),
+    }
+}
+
+/// What CLOCK_MONOTONIC says, by which systemd tells messages apart.
+pub(crate) fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: room for what the call writes; every Linux has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Takes over a descriptor that whoever executed us has left open for us, if it is open.

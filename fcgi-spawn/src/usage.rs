@@ -17,6 +17,8 @@ pub(crate) struct Stat {
     session: i32,
     /// In user and kernel mode, in ticks of the kernel.
     cpu: u64,
+    /// When the process was started, in ticks since the boot.
+    pub(crate) start: u64,
 }
 
 impl Stat {
@@ -35,6 +37,7 @@ impl Stat {
             group: fields.get(2)?.parse().ok()?,
             session: fields.get(3)?.parse().ok()?,
             cpu: number(11)? + number(12)?,
+            start: number(19)?,
         })
     }
 
@@ -142,7 +145,7 @@ mod tests {
     #[test]
     fn a_name_may_contain_anything() {
         let line = b"42 (a) b (c)) S 7 8 9 -1 0 0 0 0 0 0 5 6 0 0 20 0 1 0 4711 0 0";
-        assert_eq!(Stat::parse(line), Some(Stat { state: 'S', group: 8, session: 9, cpu: 11 }));
+        assert_eq!(Stat::parse(line), Some(Stat { state: 'S', group: 8, session: 9, cpu: 11, start: 4711 }));
         assert_eq!(Stat::parse(b"42 (cut"), None);
         assert!(Stat::of(std::process::id()).is_some_and(|stat| stat.is_alive()));
     }

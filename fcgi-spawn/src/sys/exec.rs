@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use super::{CallerSignals, Pid, Privileges, signals};
@@ -51,14 +51,14 @@ pub(crate) struct Exec<'a> {
     pub(crate) environment: &'a CStrings,
     /// Becomes its fd 0. It is not fd 0 here: that is our own stdin.
     pub(crate) listener: BorrowedFd<'a>,
-    /// Becomes its stdout and stderr; otherwise it keeps ours.
-    pub(crate) output: Option<BorrowedFd<'a>>,
+    /// Become its stdout and stderr; otherwise it keeps ours.
+    pub(crate) output: Option<[BorrowedFd<'a>; 2]>,
     pub(crate) privileges: Option<&'a Privileges>,
     pub(crate) signals: &'a CallerSignals,
     /// It gets this signal when we die.
     pub(crate) death_signal: Option<c_int>,
-    /// Stays open in it, under the same number.
-    pub(crate) inherited: Option<BorrowedFd<'a>>,
+    /// Stay open in it, under the same numbers.
+    pub(crate) inherited: &'a [OwnedFd],
 }
 
 /// The steps on the way from a plan to a running program.
@@ -169,8 +169,8 @@ unsafe fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
     if libc::setsid() == -1 {
         return Step::Session;
     }
-    if let Some(output) = exec.output {
-        for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+    if let Some([stdout, stderr]) = exec.output {
+        for (output, stream) in [(stdout, libc::STDOUT_FILENO), (stderr, libc::STDERR_FILENO)] {
             if libc::dup2(output.as_raw_fd(), stream) == -1 {
                 return Step::Output;
             }
@@ -181,7 +181,7 @@ unsafe fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
             return step;
         }
     }
-    if let Some(inherited) = exec.inherited {
+    for inherited in exec.inherited {
         libc::fcntl(inherited.as_raw_fd(), libc::F_SETFD, 0);
     }
     if let Some(signal) = exec.death_signal {
