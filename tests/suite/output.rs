@@ -131,6 +131,7 @@ fn a_full_stderr_blocks_nobody_and_stays_as_it_is() {
     let mut child = command.stderr(Stdio::from(both.try_clone().expect("a copy"))).spawn().expect("it starts");
     let supervisor = Stray::adopt(child.id());
     eventually("the flood's end", || dir.path().join("done").exists().then_some(()));
+    eventually("a supervisor that sleeps", || (proc::status(child.id(), "State")[0] == "S").then_some(()));
     let info = fs::read_to_string(format!("/proc/{}/fdinfo/2", child.id())).expect("stderr is open");
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags").trim();
     assert_eq!(u32::from_str_radix(flags, 8).expect("octal") & 0o4000, 0, "it was made non-blocking");

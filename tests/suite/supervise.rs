@@ -91,6 +91,7 @@ const NOTE_TIME: &str = "date +%s.%N >>@/starts";
 fn a_crash_loop_follows_the_policy() {
     let options = ["--restart-delay", "200ms", "--backoff-after", "3", "--max-backoff", "1600ms", "--seed", "1"];
     let launcher = supervise(&options, &format!("{NOTE_TIME}; exit 3"));
+    launcher.says("listening on");
     let starts = eventually("8 starts", || {
         assert!(launcher.socket().connect().is_ok(), "the socket is closed");
         let starts = times(&fs::read_to_string(launcher.path("starts")).ok()?);
