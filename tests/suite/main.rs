@@ -24,6 +24,5 @@ mod roles;
 mod servers;
 mod start;
 mod supervise;
-mod supervise_load;
 mod supervised;
 mod upload;
