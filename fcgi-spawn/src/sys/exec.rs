@@ -106,46 +106,37 @@ pub(crate) fn fork_exec(exec: &Exec<'_>, report: BorrowedFd<'_>) -> io::Result<P
     // SAFETY: no arguments, and no other thread whose locks the child could find taken.
     signals::blocked(|| match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        // SAFETY: this is the just-forked child.
-        0 => unsafe { run_child(exec, parent, report) },
+        0 => run_child(exec, parent, report),
         pid => Ok(Pid(pid)),
     })
 }
 
 /// Becomes the program in this process; returns only what went wrong.
 pub(crate) fn exec(exec: &Exec<'_>) -> (Step, io::Error) {
-    // SAFETY: our own process may do what a child may; what it has lost when it fails is the caller's to know.
-    let failed = unsafe { become_program(exec) };
+    let failed = become_program(exec);
     (failed, io::Error::last_os_error())
 }
 
-/// # Safety
-///
-/// Only in a just-forked child. From here to the program or `_exit` there are system calls and
-/// nothing else: no allocation, lock, log line or panic. The descriptors and pointers in `exec`
-/// are the parent's, copied by fork and borrowed by the caller, so all of them are valid.
-#[allow(unsafe_op_in_unsafe_fn)]
-unsafe fn run_child(exec: &Exec<'_>, parent: libc::pid_t, report: BorrowedFd<'_>) -> ! {
+/// What a just-forked child does. From here to the program or `_exit` there are system calls and nothing else: no
+/// allocation, lock, log line or panic. The descriptors and pointers in `exec` are the parent's, copied by fork.
+fn run_child(exec: &Exec<'_>, parent: libc::pid_t, report: BorrowedFd<'_>) -> ! {
     let failed = become_worker(exec, parent);
-    let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
+    let [a, b, c, d] = errno().to_ne_bytes();
     let bytes: [u8; REPORT_LEN] = [failed as u8, a, b, c, d];
-    libc::write(report.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
-    libc::_exit(127)
+    // SAFETY: as many bytes as there are; nobody is left to hear that it failed.
+    unsafe { libc::write(report.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    exit()
 }
 
 /// Returns only if a step failed; `errno` says why.
-///
-/// # Safety
-///
-/// As for [`run_child`].
-#[allow(unsafe_op_in_unsafe_fn)]
-unsafe fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
-    if libc::setsid() == -1 {
+fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
+    // SAFETY: no arguments.
+    if unsafe { libc::setsid() } == -1 {
         return Step::Session;
     }
     if let Some(output) = exec.output {
         for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-            if libc::dup2(output.as_raw_fd(), stream) == -1 {
+            if !dup2(output, stream) {
                 return Step::Output;
             }
         }
@@ -157,28 +148,44 @@ unsafe fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
     }
     if exec.dies_with_us {
         // Not before: a change of user takes it back.
-        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) == -1 {
+        // SAFETY: numbers only.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) } == -1 {
             return Step::ParentDeathSignal;
         }
         // The parent may have died before it was to be signalled, and then nobody reads the report.
-        if libc::getppid() != parent {
-            libc::_exit(127);
+        // SAFETY: no arguments, cannot fail.
+        if unsafe { libc::getppid() } != parent {
+            exit();
         }
     }
     become_program(exec)
 }
 
 /// Returns only if a step failed; `errno` says why.
-///
-/// # Safety
-///
-/// The descriptors and pointers in `exec` are valid.
-#[allow(unsafe_op_in_unsafe_fn)]
-unsafe fn become_program(exec: &Exec<'_>) -> Step {
-    if libc::dup2(exec.listener.as_raw_fd(), libc::STDIN_FILENO) == -1 {
+fn become_program(exec: &Exec<'_>) -> Step {
+    if !dup2(exec.listener, libc::STDIN_FILENO) {
         return Step::Listener;
     }
     exec.signals.restore();
-    libc::execve(exec.program.as_ptr(), exec.arguments.pointers.as_ptr(), exec.environment.pointers.as_ptr());
+    let (arguments, environment) = (exec.arguments.pointers.as_ptr(), exec.environment.pointers.as_ptr());
+    // SAFETY: strings that end in NUL, and arrays of such that end in a null pointer; all are borrowed.
+    unsafe { libc::execve(exec.program.as_ptr(), arguments, environment) };
     Step::Exec
+}
+
+fn dup2(file: BorrowedFd<'_>, stream: c_int) -> bool {
+    // SAFETY: numbers only; what `stream` was is nobody's here.
+    unsafe { libc::dup2(file.as_raw_fd(), stream) != -1 }
+}
+
+/// Ends the child at once, without what std does at an exit: that is the parent's.
+fn exit() -> ! {
+    // SAFETY: it does not return.
+    unsafe { libc::_exit(127) }
+}
+
+/// Why the last call failed. It reads a variable, as `io::Error::last_os_error` does.
+fn errno() -> c_int {
+    // SAFETY: a valid pointer to a variable of this thread.
+    unsafe { *libc::__errno_location() }
 }

@@ -38,60 +38,59 @@ impl Privileges {
 
     /// Takes this process there. There is no way back from a failure either.
     pub(crate) fn take_on(&self) -> Result<(), (Step, io::Error)> {
-        // SAFETY: it is safe wherever errno is not read by somebody else in between.
-        let done = unsafe { self.change() };
-        done.map_err(|step| (step, io::Error::last_os_error()))
+        self.change().map_err(|step| (step, io::Error::last_os_error()))
     }
 
     /// The way there, which may also be gone by a forked child: system calls and nothing else.
     /// `errno` says why a step failed.
-    ///
-    /// # Safety
-    ///
-    /// All pointers are to what `self` owns.
-    #[allow(unsafe_op_in_unsafe_fn)]
-    pub(super) unsafe fn change(&self) -> Result<(), Step> {
+    pub(super) fn change(&self) -> Result<(), Step> {
         let did = |done: libc::c_int, step| if done == -1 { Err(step) } else { Ok(()) };
         if let Some(gid) = self.gid {
-            did(libc::setgid(gid), Step::Gid)?;
-            did(libc::setgroups(self.groups.len() as _, self.groups.as_ptr()), Step::Groups)?;
+            // SAFETY: a number.
+            did(unsafe { libc::setgid(gid) }, Step::Gid)?;
+            // SAFETY: as many numbers as the array has.
+            did(unsafe { libc::setgroups(self.groups.len() as _, self.groups.as_ptr()) }, Step::Groups)?;
         }
         if let Some(root) = &self.root {
-            did(libc::chroot(root.as_ptr()), Step::Root)?;
-            did(libc::chdir(c"/".as_ptr()), Step::Root)?;
+            // SAFETY: a string that ends in NUL.
+            did(unsafe { libc::chroot(root.as_ptr()) }, Step::Root)?;
+            // SAFETY: as above.
+            did(unsafe { libc::chdir(c"/".as_ptr()) }, Step::Root)?;
         }
         if let Some(uid) = self.uid {
-            did(libc::setuid(uid), Step::Uid)?;
+            // SAFETY: a number.
+            did(unsafe { libc::setuid(uid) }, Step::Uid)?;
         }
         if !self.are_final() {
-            *libc::__errno_location() = libc::EPERM;
+            // SAFETY: a valid pointer to a variable of this thread.
+            unsafe { *libc::__errno_location() = libc::EPERM };
             return Err(Step::Final);
         }
         if let Some(directory) = &self.directory {
-            did(libc::chdir(directory.as_ptr()), Step::Directory)?;
+            // SAFETY: a string that ends in NUL.
+            did(unsafe { libc::chdir(directory.as_ptr()) }, Step::Directory)?;
         }
         Ok(())
     }
 
     /// Whether the kernel agrees on who we are, and does not let us back.
-    ///
-    /// # Safety
-    ///
-    /// As [`change`](Self::change).
-    #[allow(unsafe_op_in_unsafe_fn)]
-    unsafe fn are_final(&self) -> bool {
+    fn are_final(&self) -> bool {
         let (mut real, mut effective, mut saved) = (0, 0, 0);
         if let Some(gid) = self.gid {
-            libc::getresgid(&mut real, &mut effective, &mut saved);
-            let count = libc::getgroups(self.seen.len() as _, self.seen.as_ptr().cast_mut().cast());
+            // SAFETY: three variables of the size it writes.
+            unsafe { libc::getresgid(&mut real, &mut effective, &mut saved) };
+            // SAFETY: room for as many numbers as we say, in cells, which may be written to.
+            let count = unsafe { libc::getgroups(self.seen.len() as _, self.seen.as_ptr().cast_mut().cast()) };
             let groups = self.groups.iter().zip(&self.seen).all(|(want, seen)| seen.get() == *want);
             if [real, effective, saved] != [gid; 3] || usize::try_from(count) != Ok(self.groups.len()) || !groups {
                 return false;
             }
         }
         if let Some(uid) = self.uid {
-            libc::getresuid(&mut real, &mut effective, &mut saved);
-            if [real, effective, saved] != [uid; 3] || libc::setuid(0) != -1 {
+            // SAFETY: three variables of the size it writes.
+            unsafe { libc::getresuid(&mut real, &mut effective, &mut saved) };
+            // SAFETY: a number. That it fails is what is wanted.
+            if [real, effective, saved] != [uid; 3] || unsafe { libc::setuid(0) } != -1 {
                 return false;
             }
         }
