@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use crate::heartbeat::Heartbeat;
 use crate::server::Shared;
 use crate::slot::{Slot, State};
 use crate::sys;
@@ -29,6 +30,9 @@ pub(crate) struct Housekeeper {
     last_tick: Instant,
     /// The last look for a slot to free.
     idle: Option<IdleSlots>,
+    heartbeat: Option<Heartbeat>,
+    /// Whether a handler takes longer than it may.
+    is_overdue: bool,
 }
 
 /// The slots that were idle at some time, and how often each had been.
@@ -54,8 +58,9 @@ pub(crate) enum End {
 }
 
 impl Housekeeper {
-    pub(crate) fn new(shared: Arc<Shared>, woken: UnixStream) -> Self {
-        Self { shared, woken, lingering: VecDeque::new(), last_tick: Instant::now(), idle: None }
+    pub(crate) fn new(shared: Arc<Shared>, woken: UnixStream, heartbeat: Option<Heartbeat>) -> Self {
+        let (lingering, last_tick) = (VecDeque::new(), Instant::now());
+        Self { shared, woken, lingering, last_tick, idle: None, heartbeat, is_overdue: false }
     }
 
     /// Works until the server is to stop.
@@ -63,6 +68,9 @@ impl Housekeeper {
         self.woken.set_nonblocking(true)?;
         loop {
             let timeout = self.timeout();
+            if let (None, Some(heartbeat)) = (timeout, &mut self.heartbeat) {
+                heartbeat.rest();
+            }
             let is_look = self.idle.as_ref().is_none_or(|idle| idle.seen.elapsed() >= QUIET);
             let watch_listener = is_look && self.shared.pool.is_full();
             let (woken, waiting) = self.wait(timeout, watch_listener)?;
@@ -73,8 +81,16 @@ impl Housekeeper {
             if self.last_tick.elapsed() >= TICK {
                 self.last_tick = Instant::now();
                 self.shared.app.clock.tick();
-                if self.look_for_overdue() {
-                    return Ok(End::HandlerTime);
+                let was_overdue = self.is_overdue;
+                self.is_overdue = self.look_for_overdue();
+                match &mut self.heartbeat {
+                    Some(heartbeat) if !self.is_overdue => heartbeat.beat(),
+                    Some(_) if !was_overdue => {
+                        log::error!("a handler takes longer than Limits::handler_time: the heartbeat stops");
+                    }
+                    Some(_) => {}
+                    None if self.is_overdue => return Ok(End::HandlerTime),
+                    None => {}
                 }
             }
             match waiting {
@@ -93,6 +109,8 @@ impl Housekeeper {
         /// Some web servers say it twice in a row; who says it again later means at once.
         const TWICE: Duration = Duration::from_secs(3);
         let begun = Instant::now();
+        // It has an end of its own.
+        self.heartbeat.iter_mut().for_each(Heartbeat::rest);
         loop {
             let all_ended = self.shared.pool.end(begun.elapsed() >= QUIET);
             self.drain();

@@ -28,7 +28,8 @@ pub struct Limits {
     /// How long a write may be blocked by a peer that does not read; then the handler gets `TimedOut`. Default 60 s.
     pub write_time: Duration,
     /// How long a handler may take; then the server ends with an error, since a thread cannot be ended, and whoever
-    /// supervises the process starts another. Default: no limit.
+    /// supervises the process starts another. Under a supervisor that listens for a heartbeat it says so and goes on
+    /// without one: see [`Server::serve`](crate::Server::serve). Default: no limit.
     pub handler_time: Option<Duration>,
     /// Requests after which the server stops by itself, so that a fresh process takes over. Default: no limit.
     pub requests: Option<u32>,

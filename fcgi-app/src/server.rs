@@ -8,9 +8,11 @@ use signal_hook::consts::{SIGTERM, SIGUSR1};
 use socket2::Socket;
 
 use crate::app::App;
+use crate::heartbeat::Heartbeat;
 use crate::housekeeper::{End, Housekeeper, Waker};
 use crate::peer::AllowedPeers;
 use crate::pool::Pool;
+use crate::ready::Ready;
 use crate::{Limits, Listener, Roles, sys};
 
 /// A FastCGI application: a listener, handlers, and limits.
@@ -136,12 +138,19 @@ impl Server {
     /// answer or, when nothing is on its way to them, after a quarter of a second. A second stop more than three
     /// seconds after the first waits for nothing.
     ///
+    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does, gets a byte
+    /// when connections are accepted.
+    ///
+    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_HEARTBEAT`, as fcgi-spawn does if it
+    /// is told to, gets a byte a second while there are connections and no handler takes longer than
+    /// [`Limits::handler_time`]. It is then his to end the process: the other requests are served until he does.
+    ///
     /// Only peers listed in the environment variable `FCGI_WEB_SERVER_ADDRS` may connect, if it is set (specification
     /// section 3.2); others are closed unread.
     ///
     /// # Errors
     /// When signals cannot be set up or the first thread cannot be started, when the listener fails for good, and when a
-    /// handler takes longer than [`Limits::handler_time`]. Nothing a peer does ends the server, and no shortage of
+    /// handler takes longer than [`Limits::handler_time`] and no supervisor listens for a heartbeat. Nothing a peer does ends the server, and no shortage of
     /// descriptors, memory or threads.
     pub fn serve(self, roles: impl Into<Roles>) -> io::Result<()> {
         sys::install_interrupt()?;
@@ -149,6 +158,7 @@ impl Server {
             self.waker.stop_on(SIGTERM)?;
             self.waker.stop_on(SIGUSR1)?;
         }
+        let (ready, heartbeat) = (Ready::take(), Heartbeat::take());
         let limits = self.limits;
         let allowed = env::var_os("FCGI_WEB_SERVER_ADDRS").map(|list| list.to_string_lossy().into_owned());
         let app = App::new(roles.into(), limits);
@@ -164,7 +174,10 @@ impl Server {
             failure: Mutex::new(None),
         });
         Pool::grow(&shared)?;
-        let mut housekeeper = Housekeeper::new(Arc::clone(&shared), self.woken);
+        if let Some(ready) = ready {
+            ready.say();
+        }
+        let mut housekeeper = Housekeeper::new(Arc::clone(&shared), self.woken, heartbeat);
         let end = housekeeper.run()?;
         shared.app.stop();
         if let End::HandlerTime = end {

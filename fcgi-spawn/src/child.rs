@@ -3,14 +3,24 @@
 use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
+
+use libc::c_int;
 
 use crate::error::{Quoted, Reason};
 use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Step};
-use crate::{Config, Error, Program, privileges};
+use crate::{Config, Error, Program, handover, inherited, notify, privileges};
+
+/// The variable that names the descriptor to which a worker may write a byte when it serves.
+const READY: &str = "FCGI_SPAWN_READY=";
+
+/// The variable that names the descriptor to which a worker may write while it is well.
+const HEARTBEAT: &str = "FCGI_SPAWN_HEARTBEAT=";
+
+/// Variables between us and our workers, or our successor: another supervisor's are nobody's business.
+const OURS: [&str; 3] = [READY, HEARTBEAT, handover::VARIABLE];
 
 /// Everything the start of a worker needs, made before the first fork.
 pub(crate) struct Plan {
@@ -22,18 +32,45 @@ pub(crate) struct Plan {
     /// What each worker gives up itself.
     privileges: Option<Privileges>,
     signals: CallerSignals,
-    dies_with_us: bool,
+    /// What each worker gets when we die.
+    death_signal: Option<c_int>,
+    /// Stay open in each worker, and are named by variables.
+    inherited: Vec<OwnedFd>,
 }
 
 impl Plan {
-    /// The plan for workers of a supervisor, which give up `privileges` each for itself.
-    pub(crate) fn supervised(config: &Config, privileges: Privileges, signals: CallerSignals) -> Result<Self, Error> {
-        let plan = Plan::new(config, signals.without(libc::SIGTERM).without(libc::SIGCHLD))?;
-        Ok(Plan { privileges: Some(privileges), dies_with_us: true, ..plan })
+    /// The plan for workers of a supervisor, which give up `privileges` each for itself, say by `ready` that they serve,
+    /// and by `heartbeat` that they are well.
+    pub(crate) fn supervised(
+        config: &Config,
+        privileges: Privileges,
+        signals: CallerSignals,
+        ready: OwnedFd,
+        heartbeat: Option<OwnedFd>,
+    ) -> Result<Self, Error> {
+        let signals = signals.without(libc::SIGTERM).without(libc::SIGCHLD).without(config.stop_signal);
+        let mut environment = environment();
+        environment.retain(|variable| {
+            let name = variable.to_bytes().split(|byte| *byte == b'=').next();
+            !inherited::VARIABLES.iter().chain(&notify::VARIABLES).any(|ours| name == Some(ours.as_bytes()))
+        });
+        let mut inherited = Vec::new();
+        for (name, end) in [(READY, Some(ready)), (HEARTBEAT, heartbeat)] {
+            if let Some(end) = end {
+                environment.push(CString::new(format!("{name}{}", end.as_raw_fd())).expect("letters and digits"));
+                inherited.push(end);
+            }
+        }
+        let plan = Plan::with_environment(config, signals, environment)?;
+        Ok(Plan { privileges: Some(privileges), death_signal: Some(config.stop_signal), inherited, ..plan })
     }
 
     /// The plan for workers that are on their own, of a launcher that has given up its privileges.
     pub(crate) fn new(config: &Config, signals: CallerSignals) -> Result<Self, Error> {
+        Plan::with_environment(config, signals, environment())
+    }
+
+    fn with_environment(config: &Config, signals: CallerSignals, mut environment: Vec<CString>) -> Result<Self, Error> {
         let (program, arguments) = match &config.program {
             Program::File(words) => match words.first() {
                 Some(file) => (file.clone(), words.clone()),
@@ -45,7 +82,6 @@ impl Plan {
                 (c"/bin/sh".into(), vec![c"sh".into(), c"-c".into(), line])
             }
         };
-        let mut environment = sys::environment();
         if let Some(children) = config.php_children {
             let name = b"PHP_FCGI_CHILDREN=";
             environment.retain(|variable| !variable.to_bytes().starts_with(name));
@@ -59,7 +95,8 @@ impl Plan {
             output: if config.foreground { None } else { Some(dev_null()?) },
             privileges: None,
             signals,
-            dies_with_us: false,
+            death_signal: None,
+            inherited: Vec::new(),
         })
     }
 
@@ -69,31 +106,24 @@ impl Plan {
             arguments: &self.arguments,
             environment: &self.environment,
             listener,
-            output: self.output.as_ref().map(AsFd::as_fd),
+            output: self.output.as_ref().map(|null| [null.as_fd(); 2]),
             privileges: self.privileges.as_ref(),
             signals: &self.signals,
-            dies_with_us: self.dies_with_us,
+            death_signal: self.death_signal,
+            inherited: &self.inherited,
         }
     }
 
-    /// Starts a worker and waits until it executes the program, or until it is known why it does not.
-    pub(crate) fn start(&self, listener: BorrowedFd<'_>) -> Result<Pid, StartError<'_>> {
-        let failed = |step, errno| StartError { plan: self, step, errno };
-
-        // An exec closes `report`: its end of file is the news that the program runs.
-        let (mut reports, report) = UnixStream::pair().map_err(|errno| failed(Step::Fork, errno))?;
-        let exec = self.exec_on(listener);
-        let pid = sys::fork_exec(&exec, report.as_fd()).map_err(|errno| failed(Step::Fork, errno))?;
-        drop(report);
-
-        let mut bytes = [0; sys::REPORT_LEN];
-        if reports.read_exact(&mut bytes).is_err() {
-            return Ok(pid);
-        }
-        // Only to leave no zombie: the report has said all there is to know.
-        let _ = sys::reap_pid(pid);
-        let (step, errno) = sys::read_report(bytes);
-        Err(failed(step, errno))
+    /// Starts a worker and waits until it executes the program, or until it is known why it does not. `output` is its
+    /// stdout and stderr, if it has any of its own.
+    pub(crate) fn start(
+        &self,
+        listener: BorrowedFd<'_>,
+        output: Option<[BorrowedFd<'_>; 2]>,
+    ) -> Result<Pid, StartError<'_>> {
+        let plan = self.exec_on(listener);
+        sys::fork_exec(&Exec { output: output.or(plan.output), ..plan })
+            .map_err(|(step, errno)| self.failed(step, errno))
     }
 
     /// Executes the program in this very process; returns only if that fails.
@@ -101,8 +131,19 @@ impl Plan {
     /// Our stdin is the listener then, and a broken pipe may end us.
     pub(crate) fn exec(&self, listener: BorrowedFd<'_>) -> StartError<'_> {
         let (step, errno) = sys::exec(&self.exec_on(listener));
+        self.failed(step, errno)
+    }
+
+    fn failed(&self, step: Step, errno: io::Error) -> StartError<'_> {
         StartError { plan: self, step, errno }
     }
+}
+
+/// Our own environment, without what is between us and others.
+fn environment() -> Vec<CString> {
+    let mut environment = sys::environment();
+    environment.retain(|variable| !OURS.iter().any(|ours| variable.to_bytes().starts_with(ours.as_bytes())));
+    environment
 }
 
 /// `/dev/null`, for reading and writing.
@@ -143,7 +184,7 @@ impl fmt::Display for StartError<'_> {
             Step::Fork => "fork",
             Step::Listener => "dup2 of the socket",
             Step::Session => "setsid",
-            Step::Output => "dup2 of /dev/null",
+            Step::Output => "dup2 of its output",
             Step::ParentDeathSignal => "prctl(PR_SET_PDEATHSIG)",
             Step::Gid | Step::Groups | Step::Root | Step::Uid | Step::Final | Step::Directory => {
                 return match &self.plan.privileges {
@@ -181,7 +222,7 @@ mod tests {
     /// Runs the program to its end; its fd 0 is `/dev/null` in place of a listener.
     fn run(words: &[&str]) -> Result<ExitStatus, Error> {
         let stdin = dev_null()?;
-        let pid = plan(words).start(stdin.as_fd())?;
+        let pid = plan(words).start(stdin.as_fd(), None)?;
         Ok(sys::reap_pid(pid).expect("it is our child"))
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::error::Quoted;
-use crate::{Error, Options, sys};
+use crate::output::Syslog;
+use crate::{Error, Options, handover, inherited, signals, sys};
 
 /// What the launcher is to do.
 ///
@@ -54,12 +56,58 @@ pub struct Config {
     pub foreground: bool,
     /// Where to write the supervisor's pid, once all workers are up; or theirs, if there is no supervisor.
     pub pid_file: Option<PathBuf>,
-    /// The pause between a worker's end and its next start.
+    /// A worker that fails sooner after its start had a short life; others are started again at once.
+    pub min_server_life: Duration,
+    /// The pause between the end of a short life and the next start.
     pub restart_delay: Duration,
-    /// How long a worker may take to end after SIGTERM before it is killed.
-    pub stop_timeout: Duration,
+    /// After so many short lives in a row the pause is doubled each time; `None`: it never is.
+    pub backoff_after: Option<u32>,
+    /// The longest pause that doubling leads to; `None`: no limit but a year.
+    pub max_backoff: Option<Duration>,
+    /// With so many short lives of a worker in a row the supervisor stops; `None`: it goes on.
+    pub give_up: Option<u32>,
+    /// What makes the pauses of workers differ by up to a tenth, to repeat it; `None`: chance.
+    pub seed: Option<u64>,
+    /// The signal that asks a worker to end.
+    pub stop_signal: i32,
+    /// How long a worker may take to end after that before it is killed; `None`: as long as it likes.
+    pub stop_timeout: Option<Duration>,
+    /// Replace the workers, one after the other, when the file of the program has changed.
+    pub auto_update: bool,
+    /// The same when one of these has changed.
+    pub watch: Vec<PathBuf>,
+    /// Replace a worker that is older, or up to a tenth less; `None`: none is too old.
+    pub max_age: Option<Duration>,
+    /// Replace a worker that takes more memory, in bytes, or up to a tenth less; `None`: none takes too much.
+    pub max_rss: Option<u64>,
+    /// Start workers only when connections wait, and stop those that are idle.
+    pub on_demand: bool,
+    /// With `on_demand`: how long a worker is idle before it is stopped; `None`: it never is.
+    pub idle: Option<Duration>,
+    /// Where the workers' stdout and stderr go, line by line, and what the launcher itself has to say. `None` leaves
+    /// them where they are, see [`foreground`](Self::foreground).
+    pub log: Option<LogTo>,
+    /// A descriptor above 2 that gets a line, and is closed, when all workers are up.
+    pub ready_fd: Option<RawFd>,
+    /// Where to write how the workers are, whenever that changes and every 10 s.
+    pub status: Option<PathBuf>,
+    /// How long a worker with connections may be silent, if it has ever said that it is well, before it is replaced;
+    /// `None` gives workers nothing to say it by.
+    pub heartbeat: Option<Duration>,
     /// What they execute.
     pub program: Program,
+}
+
+/// Where log lines go. A log that is slow or full loses lines, which are counted and named when there is room again;
+/// it keeps nobody waiting, but for a regular file on a slow disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// Lines with the time in front at the end of this file, made if there is none, or in this named pipe.
+    File(PathBuf),
+    /// The syslog daemon behind this unix socket, usually `/dev/log`.
+    Syslog(PathBuf),
+    /// The stderr with which the launcher was started, without the time.
+    Stderr,
 }
 
 /// What becomes of the workers once they are started.
@@ -80,6 +128,8 @@ pub enum Address {
     Abstract(OsString),
     /// A TCP address.
     Tcp(SocketAddr),
+    /// Wherever the listening stream socket is bound that the process was started with as this descriptor.
+    Inherited(RawFd),
 }
 
 impl Address {
@@ -97,6 +147,7 @@ impl fmt::Display for Address {
                 write!(f, "{}", Quoted(&shown))
             }
             Address::Tcp(address) => write!(f, "{address}"),
+            Address::Inherited(fd) => write!(f, "the socket of descriptor {fd}"),
         }
     }
 }
@@ -111,6 +162,9 @@ pub enum Program {
 }
 
 impl Config {
+    /// The shortest [`heartbeat`](Self::heartbeat): hearts beat once a second.
+    pub const MIN_HEARTBEAT: Duration = Duration::from_secs(3);
+
     /// The most workers one launcher keeps.
     pub const MAX_WORKERS: u16 = 1024;
 
@@ -133,8 +187,24 @@ impl Config {
             workers: 1,
             foreground: false,
             pid_file: None,
+            min_server_life: Duration::from_secs(30),
             restart_delay: Duration::from_secs(5),
-            stop_timeout: Duration::from_secs(10),
+            backoff_after: Some(3),
+            max_backoff: Some(Duration::from_secs(600)),
+            give_up: None,
+            seed: None,
+            stop_signal: libc::SIGTERM,
+            stop_timeout: Some(Duration::from_secs(10)),
+            auto_update: false,
+            watch: Vec::new(),
+            max_age: None,
+            max_rss: None,
+            on_demand: false,
+            idle: Some(Duration::from_secs(600)),
+            log: None,
+            ready_fd: None,
+            status: None,
+            heartbeat: None,
             program: Program::File(program),
         }
     }
@@ -180,13 +250,40 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
     }
     let mode = options.mode.unwrap_or(Mode::Supervise);
     if mode == Mode::Once {
-        ignored.value("--restart-delay", &mut options.restart_delay, "with --once");
+        let why = "with --once";
+        ignored.value("--min-server-life", &mut options.min_server_life, why);
+        ignored.value("--restart-delay", &mut options.restart_delay, why);
+        ignored.value("--backoff-after", &mut options.backoff_after, why);
+        ignored.value("--max-backoff", &mut options.max_backoff, why);
+        ignored.value("--give-up", &mut options.give_up, why);
+        ignored.value("--seed", &mut options.seed, why);
+        ignored.value("--stop-signal", &mut options.stop_signal, why);
+        ignored.value("--stop-timeout", &mut options.stop_timeout, why);
+        ignored.flag("--auto-update", &mut options.auto_update, why);
+        for file in mem::take(&mut options.watch) {
+            ignored.value("--watch", &mut Some(file), why);
+        }
+        ignored.value("--max-age", &mut options.max_age, why);
+        ignored.value("--max-rss", &mut options.max_rss, why);
+        ignored.flag("--on-demand", &mut options.on_demand, why);
+        ignored.value("--idle", &mut options.idle, why);
+        ignored.value("--log", &mut options.log, why);
+        ignored.value("--ready-fd", &mut options.ready_fd, why);
+        ignored.value("--status", &mut options.status, why);
+        ignored.value("--heartbeat", &mut options.heartbeat, why);
         if options.foreground {
             ignored.value("-F", &mut options.workers, "with -n");
             ignored.value("-P", &mut options.pid_file, "with -n");
         }
     }
+    if !options.on_demand {
+        ignored.value("--idle", &mut options.idle, "without --on-demand");
+    }
     let address = address(&options)?;
+    if matches!(address, Address::Inherited(_)) {
+        ignored.value("-a", &mut options.address, "with a socket that is there already");
+        ignored.value("-b", &mut options.backlog, "with a socket that is there already");
+    }
     if !matches!(address, Address::Unix(_)) {
         let why = "without the path of a unix socket";
         ignored.value("-M", &mut options.socket_mode, why);
@@ -209,8 +306,39 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
     config.backlog = options.backlog.map(|value| number("-b", &value, 0..=i32::MAX as u32)).transpose()?;
     config.php_children = options.php_children.map(|value| number("-C", &value, 0..=i32::MAX as u32)).transpose()?;
     config.socket_mode = options.socket_mode.map(|value| permissions("-M", &value)).transpose()?;
+    if let Some(value) = options.min_server_life {
+        config.min_server_life = time("--min-server-life", &value)?.unwrap_or_default();
+    }
     if let Some(value) = options.restart_delay {
-        config.restart_delay = time("--restart-delay", &value)?;
+        config.restart_delay = time("--restart-delay", &value)?.unwrap_or_default();
+    }
+    if let Some(value) = options.backoff_after {
+        config.backoff_after = or_off("--backoff-after", &value, count)?;
+    }
+    if let Some(value) = options.max_backoff {
+        config.max_backoff = time("--max-backoff", &value)?;
+    }
+    if let Some(value) = options.give_up {
+        config.give_up = or_off("--give-up", &value, count)?.filter(|most| *most > 0);
+    }
+    config.seed = options.seed.map(|value| number("--seed", &value, 0..=u64::MAX)).transpose()?;
+    if let Some(value) = options.stop_signal {
+        config.stop_signal = signal("--stop-signal", &value)?;
+    }
+    if let Some(value) = options.stop_timeout {
+        config.stop_timeout = time("--stop-timeout", &value)?;
+    }
+    config.auto_update = options.auto_update;
+    config.watch = options.watch.into_iter().map(PathBuf::from).collect();
+    if let Some(value) = options.max_age {
+        config.max_age = time("--max-age", &value)?.filter(|age| !age.is_zero());
+    }
+    if let Some(value) = options.max_rss {
+        config.max_rss = or_off("--max-rss", &value, size)?.filter(|most| *most > 0);
+    }
+    config.on_demand = options.on_demand;
+    if let Some(value) = options.idle {
+        config.idle = time("--idle", &value)?;
     }
     config.socket_user = options.socket_user;
     config.socket_group = options.socket_group;
@@ -222,6 +350,15 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
     config.directory = options.directory.map(PathBuf::from);
     config.foreground = options.foreground;
     config.pid_file = options.pid_file.map(PathBuf::from);
+    config.ready_fd = options.ready_fd.map(|value| number("--ready-fd", &value, 3..=RawFd::MAX)).transpose()?;
+    config.status = options.status.map(PathBuf::from);
+    if let Some(value) = options.heartbeat {
+        config.heartbeat = time("--heartbeat", &value)?;
+        if config.heartbeat.is_some_and(|limit| limit < Config::MIN_HEARTBEAT) {
+            return Err(invalid("--heartbeat", &value, "less than 3s, and a heart beats once a second"));
+        }
+    }
+    config.log = options.log.map(|value| log_to(&value)).transpose()?;
     Ok((config, ignored.0))
 }
 
@@ -254,7 +391,10 @@ fn address(options: &Options) -> Result<Address, Error> {
             Ok(Address::Tcp(SocketAddr::new(ip, number("-p", port, 1..=u16::MAX)?)))
         }
         (Some(_), Some(_)) => Err(Error::new("either a Unix domain socket or a TCP-port, but not both (-s or -p)")),
-        (None, None) => Err(Error::new("no socket given (use either -p or -s)")),
+        (None, None) => match handover::listener()?.map_or_else(inherited::find, |fd| Ok(Some(fd)))? {
+            Some(fd) if options.mode != Some(Mode::Once) => Ok(Address::Inherited(fd)),
+            _ => Err(Error::new("no socket given (use either -p or -s)")),
+        },
     }
 }
 
@@ -273,6 +413,18 @@ fn unix_address(typed: &OsStr) -> Result<Address, Error> {
 
 fn ip_address(value: &OsStr) -> Result<IpAddr, Error> {
     whole(value).ok_or_else(|| invalid("-a", value, "not an IPv4 or IPv6 address"))
+}
+
+fn log_to(value: &OsStr) -> Result<LogTo, Error> {
+    match value.as_bytes() {
+        b"" => Err(invalid("--log", value, "the path is empty")),
+        b"stderr" => Ok(LogTo::Stderr),
+        b"syslog" => Ok(LogTo::Syslog(Syslog::PATH.into())),
+        bytes => Ok(match bytes.strip_prefix(b"syslog:") {
+            Some(path) => LogTo::Syslog(OsStr::from_bytes(path).into()),
+            None => LogTo::File(value.into()),
+        }),
+    }
 }
 
 fn program(words: Vec<OsString>) -> Result<Program, Error> {
@@ -312,9 +464,53 @@ fn permissions(option: &str, value: &OsStr) -> Result<u32, Error> {
     mode.ok_or_else(|| invalid(option, value, "not an octal number from 0 to 0777"))
 }
 
-fn time(option: &str, value: &OsStr) -> Result<Duration, Error> {
-    let time = value.to_str().and_then(duration::parse);
-    time.ok_or_else(|| invalid(option, value, "not a time like 200ms, 5s or 10m"))
+/// `None` for `off`.
+fn or_off<T>(
+    option: &str,
+    value: &OsStr,
+    read: impl FnOnce(&str, &OsStr) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    if value == "off" { Ok(None) } else { read(option, value).map(Some) }
+}
+
+fn count(option: &str, value: &OsStr) -> Result<u32, Error> {
+    number(option, value, 0..=i32::MAX as u32)
+}
+
+/// `None` for `off`.
+fn time(option: &str, value: &OsStr) -> Result<Option<Duration>, Error> {
+    or_off(option, value, |option, value| {
+        let time = value.to_str().and_then(duration::parse);
+        time.ok_or_else(|| invalid(option, value, "not a time like 200ms, 5s or 10m"))
+    })
+}
+
+/// A number of bytes, KiB, MiB or GiB.
+fn size(option: &str, value: &OsStr) -> Result<u64, Error> {
+    let read = |text: &str| {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit: u64 = match &text[digits.len()..] {
+            "" => 1,
+            "K" | "k" => 1 << 10,
+            "M" | "m" => 1 << 20,
+            "G" | "g" => 1 << 30,
+            _ => return None,
+        };
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse::<u64>().ok()?.checked_mul(unit)
+    };
+    value.to_str().and_then(read).ok_or_else(|| invalid(option, value, "not a size like 500K, 64M or 1G"))
+}
+
+/// `TERM`, `SIGTERM` or `15`.
+fn signal(option: &str, value: &OsStr) -> Result<i32, Error> {
+    let named = |text: &str| {
+        let name = text.to_ascii_uppercase();
+        let name = name.strip_prefix("SIG").unwrap_or(&name);
+        (1..=libc::SIGRTMAX()).find(|signal| signals::name(*signal).strip_prefix("SIG") == Some(name))
+    };
+    let number = whole(value).filter(|number| (1..=libc::SIGRTMAX()).contains(number));
+    number.or_else(|| value.to_str().and_then(named)).ok_or_else(|| invalid(option, value, "not a signal"))
 }
 
 /// The value as a `T`, if it is one from its first byte to its last.
@@ -406,6 +602,69 @@ mod tests {
         });
         let message = "--restart-delay 'soon': not a time like 200ms, 5s or 10m";
         refuses("-p 1 --restart-delay soon", message);
+    }
+
+    #[test]
+    fn off_and_0_are_values() {
+        let check = |line: &str, expect: fn(&mut Config)| check(&format!("-p 1 {line}"), tcp("0.0.0.0:1"), expect);
+        for none in ["off", "0", "0s"] {
+            check(&format!("--min-server-life {none}"), |want| want.min_server_life = Duration::ZERO);
+            check(&format!("--restart-delay {none}"), |want| want.restart_delay = Duration::ZERO);
+            check(&format!("--max-age {none}"), |want| want.max_age = None);
+        }
+        check("--max-backoff off", |want| want.max_backoff = None);
+        check("--max-backoff 0", |want| want.max_backoff = Some(Duration::ZERO));
+        check("--backoff-after off", |want| want.backoff_after = None);
+        check("--backoff-after 0", |want| want.backoff_after = Some(0));
+        check("--give-up off", |want| want.give_up = None);
+        check("--give-up 0", |want| want.give_up = None);
+        check("--stop-timeout off", |want| want.stop_timeout = None);
+        check("--stop-timeout 0s", |want| want.stop_timeout = Some(Duration::ZERO));
+        check("--max-rss off", |want| want.max_rss = None);
+        check("--on-demand --idle off", |want| (want.on_demand, want.idle) = (true, None));
+    }
+
+    #[test]
+    fn the_numbers_of_a_supervisor() {
+        let check = |line: &str, expect: fn(&mut Config)| check(&format!("-p 1 {line}"), tcp("0.0.0.0:1"), expect);
+        check("--min-server-life 1m --backoff-after 5 --max-backoff 1h --give-up 9 --seed 7", |want| {
+            want.min_server_life = Duration::from_secs(60);
+            want.backoff_after = Some(5);
+            want.max_backoff = Some(Duration::from_secs(3600));
+            want.give_up = Some(9);
+            want.seed = Some(7);
+        });
+        check("--stop-signal INT --stop-timeout 2s --max-age 1h --max-rss 64M", |want| {
+            want.stop_signal = libc::SIGINT;
+            want.stop_timeout = Some(Duration::from_secs(2));
+            want.max_age = Some(Duration::from_secs(3600));
+            want.max_rss = Some(64 << 20);
+        });
+        check("--stop-signal sigquit", |want| want.stop_signal = libc::SIGQUIT);
+        check("--stop-signal 10", |want| want.stop_signal = 10);
+        check("--auto-update --watch /a --watch b", |want| {
+            want.auto_update = true;
+            want.watch = vec!["/a".into(), "b".into()];
+        });
+        refuses("-p 1 --stop-signal HELLO", "--stop-signal 'HELLO': not a signal");
+        refuses("-p 1 --stop-signal 0", "--stop-signal '0': not a signal");
+        refuses("-p 1 --max-rss 64X", "--max-rss '64X': not a size like 500K, 64M or 1G");
+        refuses("-p 1 --max-rss -1", "--max-rss '-1': not a size like 500K, 64M or 1G");
+        refuses("-p 1 --give-up never", "--give-up 'never': not a number from 0 to 2147483647");
+    }
+
+    #[test]
+    fn a_log_is_a_file_syslog_or_stderr() {
+        let check = |value: &str, log: LogTo| {
+            check(&format!("-p 1 --log {value}"), tcp("0.0.0.0:1"), |want| want.log = Some(log));
+        };
+        check("stderr", LogTo::Stderr);
+        check("./stderr", LogTo::File("./stderr".into()));
+        check("syslog", LogTo::Syslog("/dev/log".into()));
+        check("syslog:/run/log", LogTo::Syslog("/run/log".into()));
+        check("/var/log/app", LogTo::File("/var/log/app".into()));
+        refuses("-p 1 --log ''", "--log '': the path is empty");
+        ignores("-s a --once --log stderr", true, &["--log 'stderr' is ignored with --once"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
 use crate::error::Reason;
+use crate::inherited::Given;
 use crate::sys::{self, Fork, Pid};
 use crate::{Error, child, signals};
 
@@ -20,13 +21,13 @@ pub(crate) enum Daemon {
 }
 
 /// Splits the process in two. The background one leads its own session and has `/dev/null` for
-/// stdin and stdout; it keeps stderr until it is up, so that it can say itself why it is not.
-pub(crate) fn fork() -> Result<Daemon, Error> {
+/// stdin and stdout, and what we were given; it keeps stderr until it is up, so that it can say itself why it is not.
+pub(crate) fn fork(given: &Given) -> Result<Daemon, Error> {
     let failed = |error| Error::new(format!("cannot go to the background: {}", Reason(&error)));
     sys::expect_children();
     let null = child::dev_null()?;
     let (starter, background) = UnixStream::pair().map_err(failed)?;
-    let keep = [null.as_fd(), starter.as_fd(), background.as_fd()];
+    let keep = [&[null.as_fd(), starter.as_fd(), background.as_fd()], &given.descriptors()[..]].concat();
     match sys::fork_daemon(&keep).map_err(failed)? {
         Fork::Parent(pid) => Ok(Daemon::Starter(Starter { pid, up: starter })),
         Fork::Child => {

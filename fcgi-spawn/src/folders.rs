@@ -30,6 +30,15 @@ impl Folders {
         Ok(made)
     }
 
+    /// Those that were made, by whoever was here before.
+    pub(crate) fn adopt(made: Vec<PathBuf>) -> Self {
+        Folders(made)
+    }
+
+    pub(crate) fn list(&self) -> &[PathBuf] {
+        &self.0
+    }
+
     /// Removes those that are empty.
     pub(crate) fn remove(&mut self) {
         for folder in mem::take(&mut self.0).iter().rev() {

@@ -2,14 +2,18 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{self, ExitCode};
 
 use log::LevelFilter;
 
 use crate::daemon::{self, Daemon, Outcome};
+use crate::handover::{self, Task};
+use crate::inherited::Given;
 use crate::sys::{self, Pid};
-use crate::{Config, Error, Mode, Options, Supervisor, completions, get, logger, once};
+use crate::upgrade::Upgrade;
+use crate::{Config, Error, Mode, Options, Supervisor, completions, get, logger, once, status};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///
@@ -17,20 +21,18 @@ use crate::{Config, Error, Mode, Options, Supervisor, completions, get, logger, 
 /// first thing in `main`, before any thread is started or file opened. Without `-n` it forks, and
 /// of the two processes only the one that was started returns from here.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter();
-    let called = args.next();
-    let name = name(called.clone());
+    let args: Vec<_> = args.into_iter().collect();
+    let name = name(args.first());
     if name == get::NAME {
-        return get::main(called.into_iter().chain(args));
+        return get::main(args);
     }
-    let status = or_say(&name, launch(&name, args.collect()));
+    let status = or_say(&name, launch(&name, &args));
     ExitCode::from(status)
 }
 
 /// The name in front of each message: what we were called, without the path.
-fn name(called: Option<OsString>) -> String {
-    let called = called.unwrap_or_default();
-    match Path::new(&called).file_name() {
+fn name(called: Option<&OsString>) -> String {
+    match called.and_then(|called| Path::new(called).file_name()) {
         Some(name) => name.to_string_lossy().into_owned(),
         None => env!("CARGO_PKG_NAME").into(),
     }
@@ -45,12 +47,13 @@ pub(crate) fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
     })
 }
 
-fn launch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
-    if args.is_empty() {
+fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
+    let typed = args.get(1..).unwrap_or_default();
+    if typed.is_empty() {
         say(&Options::help(name));
         return Ok(Error::SET_UP);
     }
-    let mut options = Options::parse(args)?;
+    let mut options = Options::parse(typed.iter().cloned())?;
     if options.help {
         say(&Options::help(name));
         return Ok(0);
@@ -63,19 +66,41 @@ fn launch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
         say(&completions::of(&shell)?);
         return Ok(0);
     }
+    if options.check {
+        let path = options.status.ok_or_else(|| Error::new("--check needs --status FILE"))?;
+        let check = status::check(Path::new(&path));
+        say(&check.text);
+        return Ok(check.status);
+    }
     if sys::is_set_uid() && !sys::is_root() {
         return Err(Error::new("this program is not made to be installed set-uid or set-gid"));
     }
 
     let mode = *options.mode.get_or_insert(if name == "spawn-fcgi" { Mode::Once } else { Mode::Supervise });
     // In the background there is soon nobody to read what is merely going on.
-    let supervises_in_foreground = mode == Mode::Supervise && options.foreground;
-    logger::install(name, if supervises_in_foreground { LevelFilter::Info } else { LevelFilter::Warn });
+    let is_read = mode == Mode::Supervise && (options.foreground || options.log.is_some());
+    logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
     let config = Config::try_from(options)?;
     match mode {
         Mode::Once => once(name, &config),
-        Mode::Supervise if config.foreground => Supervisor::start(&config)?.run(),
-        Mode::Supervise => supervise(name, &config),
+        Mode::Supervise => match handover::received()? {
+            Some(Task::Prove(state)) => {
+                Supervisor::prove(&config, &state)?;
+                say(&handover::proof(parent_id()));
+                Ok(0)
+            }
+            Some(Task::TakeOver(state)) => {
+                let upgrade = Upgrade::new(args.into());
+                Supervisor::adopt(&config, &state)?.replaceable(upgrade).run()
+            }
+            None => {
+                let upgrade = Upgrade::new(args.into());
+                match config.foreground {
+                    true => Supervisor::start(&config)?.replaceable(upgrade).run(),
+                    false => supervise(name, &config, upgrade),
+                }
+            }
+        },
     }
 }
 
@@ -88,8 +113,9 @@ fn once(name: &str, config: &Config) -> Result<u8, Error> {
 }
 
 /// In the background.
-fn supervise(name: &str, config: &Config) -> Result<u8, Error> {
-    match daemon::fork()? {
+fn supervise(name: &str, config: &Config, upgrade: Upgrade) -> Result<u8, Error> {
+    let given = Given::take(config)?;
+    match daemon::fork(&given)? {
         Daemon::Starter(starter) => match starter.wait()? {
             Outcome::Up(pid) => {
                 say(&success(name, pid));
@@ -99,9 +125,11 @@ fn supervise(name: &str, config: &Config) -> Result<u8, Error> {
         },
         Daemon::Background(background) => {
             let supervised = || {
-                let supervisor = Supervisor::start(config)?;
-                background.up()?;
-                supervisor.run()
+                let supervisor = Supervisor::start_with(config, given)?;
+                if supervisor.is_up() {
+                    background.up()?;
+                }
+                supervisor.replaceable(upgrade).run()
             };
             process::exit(or_say(name, supervised()).into());
         }

@@ -9,9 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::{SockAddr, Socket, Type};
 
 use crate::error::Reason;
+use crate::folders::Folders;
+use crate::handover::State;
 use crate::socket_file::{Access, SocketFile};
 use crate::sys::{self, Owner};
-use crate::{Address, Config, Error};
+use crate::{Address, Config, Error, inherited};
 
 /// How many connections may wait to be accepted, if nothing else is said.
 const BACKLOG: u32 = 1024;
@@ -44,6 +46,10 @@ impl Listener {
                 path.push(name);
                 SockAddr::unix(path).map_err(Refused::from).and_then(|address| bind(&address, backlog))
             }
+            Address::Inherited(fd) => match inherited::duplicate(*fd) {
+                Ok(socket) => Ok(Listener { socket, file: None }),
+                Err(error) => return Err(error),
+            },
             Address::Unix(path) => {
                 let mode = config.socket_mode.unwrap_or_else(|| MODE & !sys::umask());
                 let root = config.chroot.as_deref().filter(|_| !config.socket_outside);
@@ -55,6 +61,23 @@ impl Listener {
             Refused::Root(error) => error,
             refused => Error::new(format!("cannot bind {}: {refused}", config.address)),
         })
+    }
+}
+
+impl Listener {
+    /// The socket that whoever was here before has left open.
+    pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
+        let socket = sys::take_inherited(state.listener).map(Socket::from);
+        let socket = socket.filter(|socket| socket.is_listener().unwrap_or(false));
+        let socket = socket.ok_or_else(|| Error::new("no listening socket was handed over"))?;
+        let file = match (&config.address, state.socket_file) {
+            (Address::Unix(path), Some(identity)) => {
+                let root = config.chroot.as_deref().filter(|_| !config.socket_outside);
+                Some(SocketFile::adopt(path, root, identity, Folders::adopt(state.folders[0].clone()))?)
+            }
+            _ => None,
+        };
+        Ok(Listener { socket, file })
     }
 }
 

@@ -83,7 +83,7 @@ fn become_worker(plan: &Plan, socket: &Socket) -> Error {
 }
 
 fn start(plan: &Plan, workers: u16, socket: &Socket) -> Started {
-    let children: Vec<_> = (0..workers).map(|_| plan.start(socket.as_fd())).collect();
+    let children: Vec<_> = (0..workers).map(|_| plan.start(socket.as_fd(), None)).collect();
     let mut ended: Vec<Option<ExitStatus>> = vec![None; children.len()];
 
     let end = Instant::now() + WINDOW;

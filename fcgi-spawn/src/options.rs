@@ -46,8 +46,44 @@ pub struct Options {
     pub foreground: bool,
     /// `-P FILE`: where to write the pid.
     pub pid_file: Option<OsString>,
-    /// `--restart-delay TIME`: the pause between a worker's end and its next start.
+    /// `--min-server-life TIME`: what counts as a short life.
+    pub min_server_life: Option<OsString>,
+    /// `--restart-delay TIME`: the pause after a short life.
     pub restart_delay: Option<OsString>,
+    /// `--backoff-after N`: how many short lives it takes until the pause is doubled.
+    pub backoff_after: Option<OsString>,
+    /// `--max-backoff TIME`: where doubling ends.
+    pub max_backoff: Option<OsString>,
+    /// `--give-up N`: how many short lives in a row are the end.
+    pub give_up: Option<OsString>,
+    /// `--seed N`: what the jitter comes from.
+    pub seed: Option<OsString>,
+    /// `--stop-signal SIGNAL`: what asks a worker to end.
+    pub stop_signal: Option<OsString>,
+    /// `--stop-timeout TIME`: how long it may take to end.
+    pub stop_timeout: Option<OsString>,
+    /// `--auto-update`: reload when the program has changed.
+    pub auto_update: bool,
+    /// `--watch FILE`, each of them: reload when it has changed.
+    pub watch: Vec<OsString>,
+    /// `--max-age TIME`: how old a worker gets.
+    pub max_age: Option<OsString>,
+    /// `--max-rss SIZE`: how much memory a worker may take.
+    pub max_rss: Option<OsString>,
+    /// `--on-demand`: no worker before there is something to do.
+    pub on_demand: bool,
+    /// `--idle TIME`: how long a worker may have nothing to do.
+    pub idle: Option<OsString>,
+    /// `--log FILE`, `--log syslog` or `--log stderr`: where output goes.
+    pub log: Option<OsString>,
+    /// `--ready-fd N`: what gets a line when all is up.
+    pub ready_fd: Option<OsString>,
+    /// `--status FILE`: where to write how the workers are.
+    pub status: Option<OsString>,
+    /// `--check`: say what is in there, and exit with a status for monitors.
+    pub check: bool,
+    /// `--heartbeat TIME`: how long a worker may be silent.
+    pub heartbeat: Option<OsString>,
     /// `--completions SHELL`: print them; nothing behind it was read.
     pub completions: Option<OsString>,
     /// `-v`: print the version; nothing behind it was read.
@@ -111,13 +147,64 @@ const TABLE: Table<Options> = Table(&[
             flag("n", "foreground", |o| o.foreground = true, "stay in the foreground; with --once, become the program"),
             flag("", "once", |o| o.mode = Some(Mode::Once), "start them and end (default as spawn-fcgi)"),
             flag("", "supervise", |o| o.mode = Some(Mode::Supervise), "keep them running (default otherwise)"),
+        ],
+    ),
+    (
+        "Restarts",
+        &[
+            value(
+                "",
+                "min-server-life",
+                "TIME",
+                |o, v| o.min_server_life = Some(v),
+                "a shorter life is short (default 30s)",
+            ),
             value(
                 "",
                 "restart-delay",
                 "TIME",
                 |o, v| o.restart_delay = Some(v),
-                "pause before a new start (default 5s)",
+                "pause after a short life (default 5s)",
             ),
+            value("", "backoff-after", "N", |o, v| o.backoff_after = Some(v), "double it after so many (default 3)"),
+            value("", "max-backoff", "TIME", |o, v| o.max_backoff = Some(v), "up to this (default 600s)"),
+            value("", "give-up", "N", |o, v| o.give_up = Some(v), "end after so many in a row (default off)"),
+            value("", "seed", "N", |o, v| o.seed = Some(v), "make jitter the same each time"),
+            value(
+                "",
+                "stop-signal",
+                "SIGNAL",
+                |o, v| o.stop_signal = Some(v),
+                "ask workers to end by this (default TERM)",
+            ),
+            value(
+                "",
+                "stop-timeout",
+                "TIME",
+                |o, v| o.stop_timeout = Some(v),
+                "and kill them after this (default 10s)",
+            ),
+        ],
+    ),
+    (
+        "Renewal",
+        &[
+            flag("", "auto-update", |o| o.auto_update = true, "replace workers when the program changes"),
+            value("", "watch", "FILE", |o, v| o.watch.push(v), "and when this file does (repeatable)"),
+            value("", "max-age", "TIME", |o, v| o.max_age = Some(v), "replace a worker that is older (default off)"),
+            value("", "max-rss", "SIZE", |o, v| o.max_rss = Some(v), "or takes more memory (default off)"),
+            flag("", "on-demand", |o| o.on_demand = true, "start workers when connections wait"),
+            value("", "idle", "TIME", |o, v| o.idle = Some(v), "and stop those that do nothing (default 10m)"),
+        ],
+    ),
+    (
+        "Output and health",
+        &[
+            value("", "log", "FILE", |o, v| o.log = Some(v), "write all output there, or to: syslog, stderr"),
+            value("", "status", "FILE", |o, v| o.status = Some(v), "write there how the workers are"),
+            flag("", "check", |o| o.check = true, "only say what --status has: 0 all up, 1 some, 2 none"),
+            value("", "ready-fd", "N", |o, v| o.ready_fd = Some(v), "write a line there when all workers are up"),
+            value("", "heartbeat", "TIME", |o, v| o.heartbeat = Some(v), "replace one without (fcgi-app, default off)"),
         ],
     ),
     (

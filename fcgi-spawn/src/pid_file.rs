@@ -17,7 +17,7 @@ pub(crate) struct PidFile {
     /// The new file beside it, until it is complete.
     beside: Option<(File, PathBuf)>,
     pids: String,
-    _folders: Folders,
+    folders: Folders,
 }
 
 impl PidFile {
@@ -36,7 +36,18 @@ impl PidFile {
         // The working directory may be another when it is written.
         let path = path::absolute(path).map_err(failed)?;
         let beside = create_beside(&path).map_err(failed)?;
-        Ok(PidFile { path, beside: Some(beside), pids: String::new(), _folders: folders })
+        Ok(PidFile { path, beside: Some(beside), pids: String::new(), folders })
+    }
+
+    /// The file that whoever was here before has written.
+    pub(crate) fn adopt(path: &Path, pids: String, folders: Folders) -> Result<Self, Error> {
+        let path = path::absolute(path).map_err(|error| Error::io("write pid file", path, &error))?;
+        Ok(PidFile { path, beside: None, pids, folders })
+    }
+
+    /// The folders that were made for it.
+    pub(crate) fn folders(&self) -> &Folders {
+        &self.folders
     }
 
     /// Writes the pids, one a line, as spawn-fcgi without a final newline.

@@ -12,7 +12,16 @@ use signal_hook::{flag, low_level};
 use crate::sys;
 
 /// What the supervisor reacts to.
-const HANDLED: [c_int; 3] = [libc::SIGCHLD, libc::SIGINT, libc::SIGTERM];
+const HANDLED: [c_int; 8] = [
+    libc::SIGCHLD,
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
 
 /// The handled signals that arrived and were not yet asked for.
 pub(crate) struct Signals {
@@ -36,13 +45,17 @@ impl Signals {
         Ok(Signals { wake, arrived })
     }
 
-    /// The signals that arrived since the last call.
+    /// The signals that arrived since the last call; `rang` says that there are bytes to be taken. One may have come
+    /// without us having looked for its byte: then we need not ask.
     ///
     /// The bytes are taken before the notes, so that a signal between the two is seen twice rather
     /// than never.
-    pub(crate) fn take(&mut self) -> Vec<c_int> {
+    pub(crate) fn take(&mut self, rang: bool) -> Vec<c_int> {
+        if !rang && !self.arrived.iter().any(|(_, noted)| noted.load(Ordering::SeqCst)) {
+            return Vec::new();
+        }
         let mut bytes = [0; 64];
-        while matches!(self.wake.read(&mut bytes), Ok(1..)) {}
+        while matches!(self.wake.read(&mut bytes), Ok(64)) {}
         self.arrived
             .iter()
             .filter(|(_, noted)| noted.swap(false, Ordering::SeqCst))

@@ -69,6 +69,28 @@ impl SocketFile {
         Ok((socket, file))
     }
 
+    /// The file that whoever was here before has made.
+    pub(crate) fn adopt(
+        path: &Path,
+        root: Option<&Path>,
+        identity: (u64, u64),
+        folders: Folders,
+    ) -> Result<Self, Error> {
+        let absolute = || path::absolute(path).map_err(|error| Error::io("find", path, &error));
+        let path = root::within(root, absolute)??;
+        Ok(SocketFile { root: root.map(Path::to_owned), path, identity, folders })
+    }
+
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// The folders that were made for it.
+    pub(crate) fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
     /// Leaves the file where it is.
     pub(crate) fn keep(self) {
         mem::forget(self);

@@ -15,13 +15,18 @@ use std::ffi::c_int;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::ptr;
 use std::time::Duration;
 
+use crate::poll::For;
+use crate::usage::Stat;
+
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
-pub(crate) use exec::{CStrings, Exec, REPORT_LEN, Step, environment, exec, fork_exec, read_report};
+pub(crate) use exec::{CStrings, Exec, Step, environment, exec, fork_exec, replace};
 pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{CallerSignals, expect_children, unblock_signals, wait_for_child};
@@ -34,6 +39,15 @@ impl Pid {
     #[cfg(test)]
     pub(crate) const fn for_test(pid: libc::pid_t) -> Self {
         Pid(pid)
+    }
+
+    /// Of a process of which somebody else knows, if it can be one of ours.
+    pub(crate) fn handed_over(pid: libc::pid_t) -> Option<Self> {
+        (pid > 1).then_some(Pid(pid))
+    }
+
+    pub(crate) fn number(self) -> libc::pid_t {
+        self.0
     }
 }
 
@@ -140,22 +154,30 @@ pub(crate) fn redirect(file: impl AsFd, stream: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Sleeps until `fd` is readable, the time is over or a signal arrives.
-pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
+/// Sleeps until one of `fds` is ready, the time is over or a signal arrives; says which are ready.
+pub(crate) fn poll(fds: &[(BorrowedFd<'_>, For)], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
     // Rounded up: woken before the deadline we would only ask again.
     let milliseconds = match timeout {
         Some(timeout) => timeout.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int,
         None => -1,
     };
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one pollfd, of which we say that it is one, and it outlives the call.
-    if unsafe { libc::poll(&mut poll, 1, milliseconds) } == -1 {
+    let polled = |(fd, what): &(BorrowedFd<'_>, For)| {
+        let events = match what {
+            For::Reading => libc::POLLIN,
+            For::Writing => libc::POLLOUT,
+        };
+        libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }
+    };
+    let mut polled: Vec<_> = fds.iter().map(polled).collect();
+    // SAFETY: an array and its length, which outlives the call; its descriptors are borrowed, so open.
+    if unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, milliseconds) } == -1 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+        polled.iter_mut().for_each(|polled| polled.revents = 0);
     }
-    Ok(())
+    Ok(polled.iter().map(|polled| polled.revents != 0).collect())
 }
 
 /// The next child that ended, if there is one, reaped.
@@ -185,6 +207,131 @@ fn wait(pid: libc::pid_t, options: c_int) -> io::Result<(Pid, ExitStatus)> {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok((Pid(pid), ExitStatus::from_raw(status))),
     }
+}
+
+/// A pipe whose ends close on exec: what is read from without waiting, and what is written to.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for the two numbers that the call writes.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let [read, write] = ends.map(|end| {
+        // SAFETY: just opened, and nobody else knows of it.
+        unsafe { OwnedFd::from_raw_fd(end) }
+    });
+    // SAFETY: an open descriptor; each end of a pipe has flags of its own.
+    if unsafe { libc::fcntl(read.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((read, write))
+}
+
+/// The same under a number of at least 10, closed on exec: programs count on low ones to be free, and shells use them.
+pub(crate) fn out_of_the_way(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: an open descriptor and a number.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 10) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: just opened, and nobody else knows of it.
+        high => Ok(unsafe { OwnedFd::from_raw_fd(high) }),
+    }
+}
+
+/// Receives a message from a socket that is told of senders, without waiting: its sender and its first byte. `None` if
+/// there is none, and nothing inside if the kernel does not say who it was.
+pub(crate) fn receive_sender(socket: impl AsFd) -> Option<Option<(Pid, u8)>> {
+    // SAFETY: all-zero bytes are a valid msghdr: no address, no data, no control messages.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut byte = [0u8; 1];
+    let mut data = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
+    let mut control = [0u64; 8];
+    (message.msg_iov, message.msg_iovlen) = (&mut data, 1);
+    (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control) as _);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: a message whose parts outlive the call, with their lengths.
+    if unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &mut message, flags) } == -1 {
+        return None;
+    }
+    // SAFETY: the message that the kernel has just filled.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&message) };
+    // SAFETY: null, or a header within `control`, which is aligned for it.
+    let Some(first) = (unsafe { header.as_ref() }) else { return Some(None) };
+    if (first.cmsg_level, first.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) {
+        return Some(None);
+    }
+    // SAFETY: a header of a message.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: this kind of control message has one `ucred`, wherever it is.
+    let sender: libc::ucred = unsafe { ptr::read_unaligned(data.cast()) };
+    Some(Pid::handed_over(sender.pid).map(|pid| (pid, byte[0])))
+}
+
+/// Whether a descriptor is closed by an exec.
+pub(crate) fn set_close_on_exec(fd: impl AsFd, close: bool) -> io::Result<()> {
+    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: an open descriptor and its flags.
+    match unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFD, flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// A descriptor of our own for one that whoever executed us has left open.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes any number and says EBADF to one that is not open.
+    match unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: just made, and nobody else knows of it.
+        own => Ok(unsafe { OwnedFd::from_raw_fd(own) }),
+    }
+}
+
+/// What CLOCK_MONOTONIC says, by which systemd tells messages apart.
+pub(crate) fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: room for what the call writes; every Linux has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Takes over a descriptor that whoever executed us has left open for us, if it is open.
+pub(crate) fn take_inherited(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: the call takes any number and says EBADF to one that is not open.
+    if fd <= libc::STDERR_FILENO || unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return None;
+    }
+    // SAFETY: it is open, and above those that std knows of; it is ours since we were executed, and is taken once.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether there is a process in the group of this number that is not a zombie.
+pub(crate) fn group_is_left(leader: Pid) -> bool {
+    // SAFETY: numbers only; no signal is sent.
+    if unsafe { libc::kill(-leader.0, 0) } == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) {
+        return false;
+    }
+    // Zombies count for kill, and who is to reap orphans may be slow at it.
+    let Ok(entries) = fs::read_dir("/proc") else { return true };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    numbers.filter_map(Stat::of).any(|stat| stat.group == leader.0 && stat.is_alive())
+}
+
+/// The size of a page of memory.
+pub(crate) fn page_size() -> u64 {
+    // SAFETY: a number goes in, a number comes out.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}
+
+/// Sends a signal to a child and nobody else.
+pub(crate) fn signal(pid: Pid, signal: c_int) {
+    // SAFETY: numbers only; a child not yet reaped keeps its number from being given to another process.
+    unsafe { libc::kill(pid.0, signal) };
+}
+
+/// Whether there is something to be read, or the other end is gone.
+pub(crate) fn is_readable(fd: impl AsFd) -> bool {
+    poll(&[(fd.as_fd(), For::Reading)], Some(Duration::ZERO)).is_ok_and(|ready| ready == [true])
 }
 
 /// Sends a signal to the child's whole process group. That it has gone already is no error.

@@ -1,42 +1,45 @@
 //! One worker's life, as a table of states and events.
 //!
 //! ```text
-//!              Started             Stop               deadline
-//!    Waiting ----------> Running ---------> Stopping ----------> Killed
-//!     |   ^     Exited      |                   |                   |
-//!     |   +-----------------+            Exited |            Exited |
-//!     |                Stop                     v                   |
-//!     +------------------------------------> Stopped <--------------+
+//!                 Start            Started              Ready, deadline
+//!     Empty -----------> Waiting ----------> Starting ------------------> Running
+//!       ^                   ^                    |                          | ^
+//!       |                   +---- Ended ---------+------------ Ended -------+ |
+//!       |                                                          Started  | |  Ready, deadline:
+//!       +---- Stop, from everywhere                     (after Replace)     v |  the new one stays;
+//!                                                                       Proving  Ended: the old one
 //! ```
 //!
-//! The worker does nothing itself: it is told what happened and when, and answers with what is to
-//! be done. The supervisor does that and tells it how it went.
+//! The worker does nothing itself: it is told what happened and when, and answers with what is to be done. Whoever
+//! does that tells it how it went. A process that is to leave is its worker's no more: see `leaving`.
 
 use std::time::{Duration, Instant};
 
-use crate::restart::Restart;
+use crate::restart::{Next, Restart};
 use crate::sys::Pid;
 
-/// One of the launcher's slots for a process, with or without the process.
-#[derive(Debug)]
+/// How long a process that says nothing has to live to be up.
+pub(crate) const PROOF: Duration = Duration::from_millis(250);
+
+/// A place for a process that serves, with or without the process.
+#[derive(Clone, Debug)]
 pub(crate) struct Worker {
-    state: State,
-    restart: Restart,
-    stop_timeout: Duration,
+    pub(crate) state: State,
+    pub(crate) restart: Restart,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// No process, and none to come until somebody asks.
+    Empty,
     /// No process; one is to start at this time.
     Waiting { until: Instant },
-    /// A process executes the program.
+    /// A process executes the program and is not up yet; at this time it is, if it still lives.
+    Starting { process: Process, until: Instant },
+    /// A process is up.
     Running(Process),
-    /// It has been told to end and is killed if it has not at this time.
-    Stopping { process: Process, until: Instant },
-    /// It has been killed; only its end has to be seen.
-    Killed(Process),
-    /// No process, and none to come.
-    Stopped,
+    /// `old` serves while `new` is not up yet.
+    Proving { old: Process, new: Process, until: Instant },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +50,19 @@ pub(crate) struct Process {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// There is to be a process.
+    Start,
     /// The program was executed.
     Started(Pid),
     /// It could not be.
     NotStarted,
-    /// The process ended and is reaped.
-    Exited,
-    /// The launcher is to end.
+    /// This process says that it serves.
+    Ready(Pid),
+    /// This process ended and is reaped.
+    Ended { pid: Pid, success: bool },
+    /// A new process is to take the place of the old one.
+    Replace,
+    /// There is to be no process.
     Stop,
     /// Time has passed.
     Tick,
@@ -64,188 +73,278 @@ pub(crate) enum Action {
     Nothing,
     /// Execute the program; the answer is `Started` or `NotStarted`.
     Start,
-    /// Ask this process to end.
-    Terminate(Pid),
-    /// Do not ask.
-    Kill(Pid),
+    /// The process is up.
+    Up,
+    /// The new process is up, and this one is to leave.
+    Replaced(Process),
+    /// The new process failed, and the old one stays.
+    Kept,
+    /// The old process left by itself; the new one takes its place.
+    Succeeded,
+    /// There is no process any more; this is next.
+    Again(Next),
+    /// These are to leave.
+    Leave(Process, Option<Process>),
 }
 
 impl Worker {
-    /// A worker that is to start now.
-    pub(crate) fn new(restart: Restart, stop_timeout: Duration, now: Instant) -> Self {
-        Worker { state: State::Waiting { until: now }, restart, stop_timeout }
+    pub(crate) fn new(restart: Restart) -> Self {
+        Worker { state: State::Empty, restart }
     }
 
-    pub(crate) fn state(&self) -> State {
-        self.state
-    }
-
-    /// Its process, if it has one.
+    /// Its process, the one that serves if there are two.
     pub(crate) fn process(&self) -> Option<Process> {
         match self.state {
-            State::Running(process) | State::Stopping { process, .. } | State::Killed(process) => Some(process),
-            State::Waiting { .. } | State::Stopped => None,
+            State::Starting { process, .. } | State::Running(process) | State::Proving { old: process, .. } => {
+                Some(process)
+            }
+            State::Empty | State::Waiting { .. } => None,
         }
+    }
+
+    /// The process that is to take over, if there is one.
+    pub(crate) fn successor(&self) -> Option<Process> {
+        match self.state {
+            State::Proving { new, .. } => Some(new),
+            State::Empty | State::Waiting { .. } | State::Starting { .. } | State::Running(_) => None,
+        }
+    }
+
+    pub(crate) fn has(&self, pid: Pid) -> bool {
+        self.process().into_iter().chain(self.successor()).any(|process| process.pid == pid)
     }
 
     /// When it wants the next `Tick`.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Waiting { until } | State::Stopping { until, .. } => Some(until),
-            State::Running(_) | State::Killed(_) | State::Stopped => None,
+            State::Waiting { until } | State::Starting { until, .. } | State::Proving { until, .. } => Some(until),
+            State::Empty | State::Running(_) => None,
         }
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Action {
-        use Event::{Exited, NotStarted, Started, Stop, Tick};
-        use State::{Killed, Running, Stopped, Stopping, Waiting};
+        use Event::{Ended, NotStarted, Ready, Replace, Start, Started, Stop, Tick};
+        use State::{Empty, Proving, Running, Starting, Waiting};
         let stay = (self.state, Action::Nothing);
+        let begun = |pid| Process { pid, since: now };
+        let proof = now + PROOF;
 
         let (state, action) = match (self.state, event) {
-            (Waiting { until }, Tick) if now >= until => (self.state, Action::Start),
-            (Waiting { .. }, Tick | Exited) => stay,
-            (Waiting { .. }, Started(pid)) => (running(pid, now), Action::Nothing),
-            (Waiting { .. }, NotStarted) => (self.wait(now), Action::Nothing),
-            (Waiting { .. }, Stop) => (Stopped, Action::Nothing),
-
-            (Running(_), Tick | Started(_) | NotStarted) => stay,
-            (Running(_), Exited) => (self.wait(now), Action::Nothing),
-            (Running(process), Stop) => (self.stop(process, now), Action::Terminate(process.pid)),
-
-            (Stopping { process, until }, Tick) if now >= until => (Killed(process), Action::Kill(process.pid)),
-            // A second Stop must not hurry: web servers and terminals like to say it twice.
-            (Stopping { .. }, Tick | Started(_) | NotStarted | Stop) => stay,
-            (Stopping { .. }, Exited) => (Stopped, Action::Nothing),
-
-            (Killed(_), Tick | Started(_) | NotStarted | Stop) => stay,
-            (Killed(_), Exited) => (Stopped, Action::Nothing),
-
-            (Stopped, Tick | NotStarted | Exited | Stop) => stay,
+            (Empty, Start) => (Waiting { until: now }, Action::Nothing),
             // Whoever started it did not know yet that it is over.
-            (Stopped, Started(pid)) => (self.stop(Process { pid, since: now }, now), Action::Terminate(pid)),
+            (Empty, Started(pid)) => (Empty, Action::Leave(begun(pid), None)),
+            (Empty, NotStarted | Ready(_) | Ended { .. } | Replace | Stop | Tick) => stay,
+
+            (Waiting { until }, Tick) if now >= until => (self.state, Action::Start),
+            (Waiting { .. }, Started(pid)) => (Starting { process: begun(pid), until: proof }, Action::Nothing),
+            (Waiting { .. }, NotStarted) => self.ended(now, false, now),
+            // Whoever wants a new one does not want to wait.
+            (Waiting { .. }, Replace) => (Waiting { until: now }, Action::Nothing),
+            (Waiting { .. }, Stop) => (Empty, Action::Nothing),
+            (Waiting { .. }, Start | Ready(_) | Ended { .. } | Tick) => stay,
+
+            (Starting { process, until }, Tick) if now >= until => (Running(process), Action::Up),
+            (Starting { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), Action::Up),
+            (Starting { process, .. }, Ended { pid, success }) if pid == process.pid => {
+                self.ended(process.since, success, now)
+            }
+            (Starting { process, .. } | Running(process), Started(pid)) => {
+                (Proving { old: process, new: begun(pid), until: proof }, Action::Nothing)
+            }
+            (Starting { .. } | Running(_), NotStarted) => (self.state, Action::Kept),
+            (Starting { .. } | Running(_), Replace) => (self.state, Action::Start),
+            (Starting { process, .. } | Running(process), Stop) => (Empty, Action::Leave(process, None)),
+            (Starting { .. }, Start | Ready(_) | Ended { .. } | Tick) => stay,
+
+            (Running(process), Ended { pid, success }) if pid == process.pid => self.ended(process.since, success, now),
+            (Running(_), Start | Ready(_) | Ended { .. } | Tick) => stay,
+
+            (Proving { old, new, until }, Tick) if now >= until => (Running(new), Action::Replaced(old)),
+            (Proving { old, new, .. }, Ready(pid)) if pid == new.pid => (Running(new), Action::Replaced(old)),
+            (Proving { old, new, .. }, Ended { pid, .. }) if pid == new.pid => (Running(old), Action::Kept),
+            (Proving { old, new, until }, Ended { pid, .. }) if pid == old.pid => {
+                (Starting { process: new, until }, Action::Succeeded)
+            }
+            (Proving { old, new, .. }, Stop) => (Empty, Action::Leave(old, Some(new))),
+            (Proving { .. }, Start | Started(_) | NotStarted | Ready(_) | Ended { .. } | Replace | Tick) => stay,
         };
         self.state = state;
         action
     }
 
-    fn wait(&mut self, now: Instant) -> State {
-        State::Waiting { until: self.restart.on_failure(now) }
+    fn ended(&mut self, started: Instant, success: bool, now: Instant) -> (State, Action) {
+        let next = match success {
+            true => self.restart.on_exit_0(started, now),
+            false => self.restart.on_failure(started, now),
+        };
+        let state = match next {
+            Next::At(until, _) => State::Waiting { until },
+            Next::GiveUp(_) => State::Empty,
+        };
+        (state, Action::Again(next))
     }
-
-    fn stop(&self, process: Process, now: Instant) -> State {
-        State::Stopping { process, until: now + self.stop_timeout }
-    }
-}
-
-fn running(pid: Pid, since: Instant) -> State {
-    State::Running(Process { pid, since })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
+    use crate::restart::{Policy, Why};
 
-    const DELAY: Duration = Duration::from_secs(5);
-    const GRACE: Duration = Duration::from_secs(10);
+    const POLICY: Policy = Policy {
+        min_life: Duration::from_secs(30),
+        delay: Duration::from_secs(5),
+        patience: Some(3),
+        max_delay: None,
+        give_up: None,
+    };
     const ONE: Pid = Pid::for_test(1001);
     const TWO: Pid = Pid::for_test(1002);
+    const OTHER: Pid = Pid::for_test(1003);
 
-    /// What becomes of a worker in `state` when `event` happens at `now`.
-    #[track_caller]
-    fn check(state: State, event: Event, now: Instant, want: (State, Action)) {
-        let restart = Restart::fixed(DELAY);
-        let mut worker = Worker { state, restart, stop_timeout: GRACE };
-        let action = worker.on(event, now);
-        assert_eq!((worker.state, action), want, "{state:?} and {event:?}");
+    fn worker(state: State, policy: Policy) -> Worker {
+        Worker { state, restart: Restart::new(policy, Random::new(0)) }
     }
 
+    /// All events, with every process they can be about.
+    fn events() -> Vec<Event> {
+        let mut events = vec![Event::Start, Event::NotStarted, Event::Replace, Event::Stop, Event::Tick];
+        for pid in [ONE, TWO, OTHER] {
+            events.extend([Event::Started(pid), Event::Ready(pid)]);
+            events.extend([true, false].map(|success| Event::Ended { pid, success }));
+        }
+        events
+    }
+
+    /// Every pair of a state and an event. What is not named here changes nothing.
     #[test]
     fn every_state_and_event() {
         let start = Instant::now();
         let now = start + Duration::from_secs(100);
         let later = now + Duration::from_secs(1);
-        let process = Process { pid: ONE, since: start };
-        let other = Process { pid: TWO, since: now };
-        let nothing = |state| (state, Action::Nothing);
+        let one = Process { pid: ONE, since: start };
+        let two = Process { pid: TWO, since: now };
+        let new = |pid| Process { pid, since: now };
+        let proof = now + PROOF;
+        let long = Action::Again(Next::At(now, Why::LongLife));
+        let short = Action::Again(Next::At(now + POLICY.delay, Why::ShortLives(1)));
+        let recycled = Action::Again(Next::At(now, Why::Recycled));
+        let at_once = State::Waiting { until: now };
+        let paused = State::Waiting { until: now + POLICY.delay };
+        let ended = |pid, success| Event::Ended { pid, success };
+        let pids = [ONE, TWO, OTHER];
 
-        let waiting = State::Waiting { until: later };
-        let due = State::Waiting { until: now };
-        let again = State::Waiting { until: now + DELAY };
-        let running = State::Running(process);
-        let stopping = State::Stopping { process, until: later };
-        let overdue = State::Stopping { process, until: now };
-        let killed = State::Killed(process);
-        let stopped = State::Stopped;
-        let told = |process| State::Stopping { process, until: now + GRACE };
+        let check = |state: State, changes: &[(Event, State, Action)]| {
+            for event in events() {
+                let named = changes.iter().find(|(named, ..)| *named == event);
+                let want = named.map_or((state, Action::Nothing), |(_, state, action)| (*state, *action));
+                let mut worker = worker(state, POLICY);
+                let action = worker.on(event, now);
+                assert_eq!((worker.state, action), want, "{state:?} and {event:?}");
+            }
+        };
+        let started = |then: &dyn Fn(Pid) -> (State, Action)| {
+            pids.map(|pid| {
+                let (state, action) = then(pid);
+                (Event::Started(pid), state, action)
+            })
+        };
 
-        check(waiting, Event::Tick, now, nothing(waiting));
-        check(waiting, Event::Started(TWO), now, nothing(State::Running(other)));
-        check(waiting, Event::NotStarted, now, nothing(again));
-        check(waiting, Event::Exited, now, nothing(waiting));
-        check(waiting, Event::Stop, now, nothing(stopped));
+        let mut changes = vec![(Event::Start, at_once, Action::Nothing)];
+        changes.extend(started(&|pid| (State::Empty, Action::Leave(new(pid), None))));
+        check(State::Empty, &changes);
 
-        check(due, Event::Tick, now, (due, Action::Start));
-        check(due, Event::Started(TWO), now, nothing(State::Running(other)));
-        check(due, Event::NotStarted, now, nothing(again));
-        check(due, Event::Exited, now, nothing(due));
-        check(due, Event::Stop, now, nothing(stopped));
+        for (state, due) in [(State::Waiting { until: later }, false), (State::Waiting { until: now }, true)] {
+            let mut changes = vec![
+                (Event::NotStarted, paused, short),
+                (Event::Replace, at_once, Action::Nothing),
+                (Event::Stop, State::Empty, Action::Nothing),
+            ];
+            changes.extend(due.then_some((Event::Tick, state, Action::Start)));
+            changes.extend(started(&|pid| (State::Starting { process: new(pid), until: proof }, Action::Nothing)));
+            check(state, &changes);
+        }
 
-        check(running, Event::Tick, now, nothing(running));
-        check(running, Event::Started(TWO), now, nothing(running));
-        check(running, Event::NotStarted, now, nothing(running));
-        check(running, Event::Exited, now, nothing(again));
-        check(running, Event::Stop, now, (told(process), Action::Terminate(ONE)));
+        let proving = |pid| (State::Proving { old: one, new: new(pid), until: proof }, Action::Nothing);
+        for (until, due) in [(later, false), (now, true)] {
+            let state = State::Starting { process: one, until };
+            let up = (State::Running(one), Action::Up);
+            let mut changes = vec![
+                (Event::Ready(ONE), up.0, up.1),
+                (ended(ONE, true), at_once, recycled),
+                (ended(ONE, false), at_once, long),
+                (Event::NotStarted, state, Action::Kept),
+                (Event::Replace, state, Action::Start),
+                (Event::Stop, State::Empty, Action::Leave(one, None)),
+            ];
+            changes.extend(due.then_some((Event::Tick, up.0, up.1)));
+            changes.extend(started(&proving));
+            check(state, &changes);
+        }
 
-        check(stopping, Event::Tick, now, nothing(stopping));
-        check(stopping, Event::Started(TWO), now, nothing(stopping));
-        check(stopping, Event::NotStarted, now, nothing(stopping));
-        check(stopping, Event::Exited, now, nothing(stopped));
-        check(stopping, Event::Stop, now, nothing(stopping));
+        let state = State::Running(one);
+        let mut changes = vec![
+            (ended(ONE, true), at_once, recycled),
+            (ended(ONE, false), at_once, long),
+            (Event::NotStarted, state, Action::Kept),
+            (Event::Replace, state, Action::Start),
+            (Event::Stop, State::Empty, Action::Leave(one, None)),
+        ];
+        changes.extend(started(&proving));
+        check(state, &changes);
 
-        check(overdue, Event::Tick, now, (killed, Action::Kill(ONE)));
-        check(overdue, Event::Started(TWO), now, nothing(overdue));
-        check(overdue, Event::NotStarted, now, nothing(overdue));
-        check(overdue, Event::Exited, now, nothing(stopped));
-        check(overdue, Event::Stop, now, nothing(overdue));
+        for (until, due) in [(later, false), (now, true)] {
+            let state = State::Proving { old: one, new: two, until };
+            let replaced = (State::Running(two), Action::Replaced(one));
+            let mut changes = vec![
+                (Event::Ready(TWO), replaced.0, replaced.1),
+                (Event::Stop, State::Empty, Action::Leave(one, Some(two))),
+            ];
+            for success in [true, false] {
+                changes.push((ended(ONE, success), State::Starting { process: two, until }, Action::Succeeded));
+                changes.push((ended(TWO, success), State::Running(one), Action::Kept));
+            }
+            changes.extend(due.then_some((Event::Tick, replaced.0, replaced.1)));
+            check(state, &changes);
+        }
+    }
 
-        check(killed, Event::Tick, now, nothing(killed));
-        check(killed, Event::Started(TWO), now, nothing(killed));
-        check(killed, Event::NotStarted, now, nothing(killed));
-        check(killed, Event::Exited, now, nothing(stopped));
-        check(killed, Event::Stop, now, nothing(killed));
-
-        check(stopped, Event::Tick, now, nothing(stopped));
-        check(stopped, Event::Started(TWO), now, (told(other), Action::Terminate(TWO)));
-        check(stopped, Event::NotStarted, now, nothing(stopped));
-        check(stopped, Event::Exited, now, nothing(stopped));
-        check(stopped, Event::Stop, now, nothing(stopped));
+    #[test]
+    fn who_gives_up_is_empty() {
+        let now = Instant::now();
+        let policy = Policy { give_up: Some(1), ..POLICY };
+        let mut worker = worker(State::Running(Process { pid: ONE, since: now }), policy);
+        assert_eq!(worker.on(Event::Ended { pid: ONE, success: false }, now), Action::Again(Next::GiveUp(1)));
+        assert_eq!((worker.state, worker.deadline()), (State::Empty, None));
     }
 
     #[test]
     fn a_whole_life() {
         let mut now = Instant::now();
-        let mut worker = Worker::new(Restart::fixed(DELAY), GRACE, now);
-        assert_eq!(worker.deadline(), Some(now));
+        let mut worker = worker(State::Empty, POLICY);
+        assert_eq!((worker.on(Event::Start, now), worker.deadline()), (Action::Nothing, Some(now)));
         assert_eq!(worker.on(Event::Tick, now), Action::Start);
         assert_eq!(worker.on(Event::Started(ONE), now), Action::Nothing);
-        assert_eq!(worker.deadline(), None);
+        assert_eq!(worker.deadline(), Some(now + PROOF));
+        now += PROOF;
+        assert_eq!((worker.on(Event::Tick, now), worker.deadline()), (Action::Up, None));
 
         now += Duration::from_secs(1);
-        worker.on(Event::Exited, now);
-        assert_eq!(worker.deadline(), Some(now + DELAY));
+        worker.on(Event::Ended { pid: ONE, success: false }, now);
+        assert_eq!(worker.deadline(), Some(now + POLICY.delay));
         assert_eq!(worker.on(Event::Tick, now), Action::Nothing);
 
-        now += DELAY;
+        now += POLICY.delay;
         assert_eq!(worker.on(Event::Tick, now), Action::Start);
+        worker.on(Event::Started(ONE), now);
+        assert_eq!(worker.on(Event::Ready(ONE), now), Action::Up);
+        assert_eq!(worker.on(Event::Replace, now), Action::Start);
         worker.on(Event::Started(TWO), now);
-        assert_eq!(worker.on(Event::Stop, now), Action::Terminate(TWO));
-        assert_eq!(worker.deadline(), Some(now + GRACE));
-
-        now += GRACE;
-        assert_eq!(worker.on(Event::Tick, now), Action::Kill(TWO));
-        assert_eq!(worker.deadline(), None);
-        worker.on(Event::Exited, now);
-        assert_eq!(worker.state(), State::Stopped);
+        assert!(worker.has(ONE) && worker.has(TWO));
+        let Action::Replaced(old) = worker.on(Event::Ready(TWO), now) else { panic!("not replaced") };
+        assert_eq!(old.pid, ONE);
+        let Action::Leave(process, None) = worker.on(Event::Stop, now) else { panic!("it stays") };
+        assert_eq!((process.pid, worker.state), (TWO, State::Empty));
     }
 }

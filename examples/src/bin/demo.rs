@@ -90,7 +90,11 @@ fn demo() -> Result<End, End> {
     let socket = path("app.sock");
     let mut launcher = Command::new(path("fcgi-spawn"));
     launcher.stdin(Stdio::null());
-    launcher.args(["-n", "-F", "2", "--restart-delay", "200ms", "-s"]).arg(&socket).arg("--").arg(path("hello"));
+    launcher
+        .args(["-n", "-F", "2", "--restart-delay", "200ms", "--backoff-after", "off", "-s"])
+        .arg(&socket)
+        .arg("--")
+        .arg(path("hello"));
     let mut launcher = Part::start("the launcher", launcher, &signals)?;
     signals.until("the launcher", &mut [&mut launcher], || UnixStream::connect(&socket).ok())?;
 

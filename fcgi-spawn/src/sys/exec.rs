@@ -1,8 +1,8 @@
 //! From a plan to a process that executes the program.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use super::{CallerSignals, Pid, Privileges, signals};
@@ -51,17 +51,18 @@ pub(crate) struct Exec<'a> {
     pub(crate) environment: &'a CStrings,
     /// Becomes its fd 0. It is not fd 0 here: that is our own stdin.
     pub(crate) listener: BorrowedFd<'a>,
-    /// Becomes its stdout and stderr; otherwise it keeps ours.
-    pub(crate) output: Option<BorrowedFd<'a>>,
+    /// Become its stdout and stderr; otherwise it keeps ours.
+    pub(crate) output: Option<[BorrowedFd<'a>; 2]>,
     pub(crate) privileges: Option<&'a Privileges>,
     pub(crate) signals: &'a CallerSignals,
-    /// Gets SIGTERM when we die.
-    pub(crate) dies_with_us: bool,
+    /// It gets this signal when we die.
+    pub(crate) death_signal: Option<c_int>,
+    /// Stay open in it, under the same numbers.
+    pub(crate) inherited: &'a [OwnedFd],
 }
 
 /// The steps on the way from a plan to a running program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Step {
     Fork,
     Listener,
@@ -83,32 +84,47 @@ pub(crate) enum Step {
     Exec,
 }
 
-/// A [`Step`] and the `errno` it failed with, in our own byte order.
-pub(crate) const REPORT_LEN: usize = 1 + size_of::<c_int>();
-
-/// What a child wrote to its `report`.
-pub(crate) fn read_report([step, errno @ ..]: [u8; REPORT_LEN]) -> (Step, io::Error) {
-    use Step::{Directory, Exec, Final, Fork, Gid, Groups, Listener, Output, ParentDeathSignal, Root, Session, Uid};
-    let steps = [Fork, Listener, Session, Output, Gid, Groups, Root, Uid, Final, Directory, ParentDeathSignal, Exec];
-    let step = steps.into_iter().find(|known| *known as u8 == step);
-    let errno = io::Error::from_raw_os_error(c_int::from_ne_bytes(errno));
-    (step.expect("a child reports nothing but a Step"), errno)
+/// What a child and its parent know of each other while they share their memory.
+struct Start<'a> {
+    exec: &'a Exec<'a>,
+    parent: libc::pid_t,
+    /// The step that failed, and its `errno`.
+    failed: Option<(Step, c_int)>,
 }
 
-/// Forks a child that leads its own session and becomes the program. A step that fails is written to `report` as
-/// [`REPORT_LEN`] bytes; a successful exec closes it.
+/// How much stack a child may use on its way to the program, which takes none of ours.
+const STACK: usize = 64 << 10;
+
+/// Starts a child that leads its own session and becomes the program, or says which step has failed.
 ///
-/// All signals are blocked meanwhile: until the child has undone them, our handlers would write into the pipe it
-/// shares with us.
-pub(crate) fn fork_exec(exec: &Exec<'_>, report: BorrowedFd<'_>) -> io::Result<Pid> {
+/// As with vfork(2) it runs in our memory, and we stand still until it executes the program or ends: nothing of ours is
+/// copied for it, and what failed is simply there afterwards. All signals are blocked meanwhile: until the child has
+/// undone them, our handlers would run in it.
+pub(crate) fn fork_exec(exec: &Exec<'_>) -> Result<Pid, (Step, io::Error)> {
     // SAFETY: no arguments, cannot fail.
     let parent = unsafe { libc::getpid() };
-    // SAFETY: no arguments, and no other thread whose locks the child could find taken.
-    signals::blocked(|| match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => run_child(exec, parent, report),
-        pid => Ok(Pid(pid)),
-    })
+    let mut start = Start { exec, parent, failed: None };
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+    // SAFETY: the end of what was allocated, where a stack begins.
+    let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let pid = signals::blocked(|| {
+        // SAFETY: a stack of its own, and a `start` that outlives the child's use of our memory. Nobody else has threads
+        // or locks here that the child could find in disorder.
+        unsafe { libc::clone(run_child, top.cast(), flags, (&raw mut start).cast()) }
+    });
+    if pid == -1 {
+        return Err((Step::Fork, io::Error::last_os_error()));
+    }
+    // SAFETY: the child has written it, which the compiler does not know.
+    match unsafe { ptr::read_volatile(&raw const start.failed) } {
+        None => Ok(Pid(pid)),
+        Some((step, errno)) => {
+            // Only to leave no zombie: all there is to know is known.
+            let _ = super::reap_pid(Pid(pid));
+            Err((step, io::Error::from_raw_os_error(errno)))
+        }
+    }
 }
 
 /// Becomes the program in this process; returns only what went wrong.
@@ -117,14 +133,24 @@ pub(crate) fn exec(exec: &Exec<'_>) -> (Step, io::Error) {
     (failed, io::Error::last_os_error())
 }
 
-/// What a just-forked child does. From here to the program or `_exit` there are system calls and nothing else: no
-/// allocation, lock, log line or panic. The descriptors and pointers in `exec` are the parent's, copied by fork.
-fn run_child(exec: &Exec<'_>, parent: libc::pid_t, report: BorrowedFd<'_>) -> ! {
-    let failed = become_worker(exec, parent);
-    let [a, b, c, d] = errno().to_ne_bytes();
-    let bytes: [u8; REPORT_LEN] = [failed as u8, a, b, c, d];
-    // SAFETY: as many bytes as there are; nobody is left to hear that it failed.
-    unsafe { libc::write(report.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+/// Becomes another program in this process, with all signals blocked, so that none is lost on the way; returns only if
+/// that fails.
+pub(crate) fn replace(program: &CStr, arguments: &CStrings, environment: &CStrings) -> io::Error {
+    signals::blocked(|| {
+        // SAFETY: strings, and lists of strings that end in a null pointer; all outlive the call.
+        unsafe { libc::execve(program.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
+        io::Error::last_os_error()
+    })
+}
+
+/// What the child does. From here to the program or `_exit` there are system calls and nothing else: no allocation,
+/// lock, log line or panic.
+extern "C" fn run_child(start: *mut c_void) -> c_int {
+    // SAFETY: it is what `fork_exec` passes, and waits for us to be done with.
+    let start = unsafe { &mut *start.cast::<Start<'_>>() };
+    let failed = become_worker(start.exec, start.parent);
+    // Not an allocation: it is a number that the error wraps.
+    start.failed = Some((failed, io::Error::last_os_error().raw_os_error().unwrap_or(0)));
     exit()
 }
 
@@ -134,11 +160,9 @@ fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
     if unsafe { libc::setsid() } == -1 {
         return Step::Session;
     }
-    if let Some(output) = exec.output {
-        for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-            if !dup2(output, stream) {
-                return Step::Output;
-            }
+    if let Some([stdout, stderr]) = exec.output {
+        if !dup2(stdout, libc::STDOUT_FILENO) || !dup2(stderr, libc::STDERR_FILENO) {
+            return Step::Output;
         }
     }
     if let Some(privileges) = exec.privileges {
@@ -146,10 +170,14 @@ fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
             return step;
         }
     }
-    if exec.dies_with_us {
+    for inherited in exec.inherited {
+        // SAFETY: numbers only.
+        unsafe { libc::fcntl(inherited.as_raw_fd(), libc::F_SETFD, 0) };
+    }
+    if let Some(signal) = exec.death_signal {
         // Not before: a change of user takes it back.
         // SAFETY: numbers only.
-        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) } == -1 {
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) } == -1 {
             return Step::ParentDeathSignal;
         }
         // The parent may have died before it was to be signalled, and then nobody reads the report.
@@ -182,10 +210,4 @@ fn dup2(file: BorrowedFd<'_>, stream: c_int) -> bool {
 fn exit() -> ! {
     // SAFETY: it does not return.
     unsafe { libc::_exit(127) }
-}
-
-/// Why the last call failed. It reads a variable, as `io::Error::last_os_error` does.
-fn errno() -> c_int {
-    // SAFETY: a valid pointer to a variable of this thread.
-    unsafe { *libc::__errno_location() }
 }

@@ -62,8 +62,10 @@ impl Privileges {
             did(unsafe { libc::setuid(uid) }, Step::Uid)?;
         }
         if !self.are_final() {
+            // SAFETY: no arguments.
+            let errno = unsafe { libc::__errno_location() };
             // SAFETY: a valid pointer to a variable of this thread.
-            unsafe { *libc::__errno_location() = libc::EPERM };
+            unsafe { *errno = libc::EPERM };
             return Err(Step::Final);
         }
         if let Some(directory) = &self.directory {

@@ -44,6 +44,29 @@ impl CallerSignals {
         CallerSignals { ignored, mask }
     }
 
+    /// What somebody else has seen, as two sets with a bit for each signal from 1 on: ignored, blocked.
+    pub(crate) fn from_bits(ignored: u64, mask: u64) -> Self {
+        let set = |bits: u64| {
+            let mut set = signal_set(libc::sigemptyset);
+            for signal in (1..=libc::SIGRTMAX()).filter(|signal| bits >> (signal - 1) & 1 == 1) {
+                // SAFETY: an initialised set, and a number between the bounds.
+                unsafe { libc::sigaddset(&mut set, signal) };
+            }
+            set
+        };
+        CallerSignals { ignored: set(ignored), mask: set(mask) }
+    }
+
+    /// The two sets.
+    pub(crate) fn bits(&self) -> (u64, u64) {
+        let bits = |set: &libc::sigset_t| {
+            // SAFETY: an initialised set, and a number between the bounds.
+            let is_in = |signal: &c_int| unsafe { libc::sigismember(set, *signal) } == 1;
+            (1..=libc::SIGRTMAX()).filter(is_in).fold(0, |bits, signal| bits | 1 << (signal - 1))
+        };
+        (bits(&self.ignored), bits(&self.mask))
+    }
+
     /// The same, but with the default action and no block for `signal`.
     pub(crate) fn without(mut self, signal: c_int) -> Self {
         // SAFETY: an initialised set, and a signal's number.

@@ -1,0 +1,125 @@
+//! Telling a supervisor that we are well, for as long as we are.
+
+use std::env;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::time::Duration;
+
+use crate::sys;
+
+/// The socket or pipe that a supervisor listens at. While there are connections it gets a [`BEAT`](Self::BEAT) a second; before
+/// the housekeeper sleeps, and nobody wakes it, a last byte that says so. A worker that has nothing to do is therefore
+/// silent, costs no wake-up, and is not missed.
+pub(crate) struct Heartbeat {
+    pipe: File,
+    pulse: Pulse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pulse {
+    /// The supervisor expects nothing.
+    Resting,
+    /// There are connections, for less than a tick: those of a moment cost nothing.
+    Woken,
+    /// The supervisor expects the next beat.
+    Beating,
+}
+
+impl Heartbeat {
+    const VARIABLE: &str = "FCGI_SPAWN_HEARTBEAT";
+    const BEAT: u8 = b'+';
+    const REST: u8 = b'-';
+
+    /// Takes the pipe over, if there is one: no program that we start gets it.
+    pub(crate) fn take() -> Option<Self> {
+        let number = env::var(Self::VARIABLE).ok()?.parse().ok()?;
+        let pipe = File::from(sys::inherited(number).ok()?);
+        sys::forget_variables(&[Self::VARIABLE]);
+        // The variable may have come from afar, through a program that has closed the pipe.
+        let kind = pipe.metadata().ok()?.file_type();
+        (kind.is_fifo() || kind.is_socket()).then_some(Heartbeat { pipe, pulse: Pulse::Resting })
+    }
+
+    /// A tick has passed while there are connections, and all is well.
+    pub(crate) fn beat(&mut self) {
+        self.pulse = match self.pulse {
+            Pulse::Resting => Pulse::Woken,
+            Pulse::Woken | Pulse::Beating => {
+                // If it is lost, the next one comes in time.
+                self.write(Self::BEAT, Duration::ZERO);
+                Pulse::Beating
+            }
+        };
+    }
+
+    /// No beat is to be expected until there are connections again.
+    pub(crate) fn rest(&mut self) {
+        if self.pulse == Pulse::Beating {
+            self.write(Self::REST, Duration::from_secs(1));
+        }
+        self.pulse = Pulse::Resting;
+    }
+
+    /// A supervisor that does not read is hardly waited for, and one that is gone wants nothing.
+    fn write(&mut self, byte: u8, patience: Duration) {
+        if matches!(sys::poll_socket(self.pipe.as_fd(), true, patience), Ok(true)) {
+            let _ = self.pipe.write(&[byte]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn heartbeat() -> (Heartbeat, UnixStream) {
+        let (pipe, supervisor) = UnixStream::pair().expect("a pair");
+        (Heartbeat { pipe: File::from(OwnedFd::from(pipe)), pulse: Pulse::Resting }, supervisor)
+    }
+
+    fn heard(heartbeat: Heartbeat, mut supervisor: UnixStream) -> String {
+        drop(heartbeat);
+        let mut heard = String::new();
+        supervisor.read_to_string(&mut heard).expect("read");
+        heard
+    }
+
+    #[test]
+    fn connections_of_a_moment_cost_nothing() {
+        let (mut heartbeat, supervisor) = heartbeat();
+        for _ in 0..5 {
+            heartbeat.beat();
+            heartbeat.rest();
+        }
+        assert_eq!(heard(heartbeat, supervisor), "");
+    }
+
+    #[test]
+    fn a_rest_follows_the_last_beat() {
+        let (mut heartbeat, supervisor) = heartbeat();
+        for _ in 0..3 {
+            heartbeat.beat();
+        }
+        heartbeat.rest();
+        heartbeat.rest();
+        heartbeat.beat();
+        heartbeat.beat();
+        assert_eq!(heard(heartbeat, supervisor), "++-+");
+    }
+
+    #[test]
+    fn a_supervisor_that_is_gone_or_does_not_read_changes_nothing() {
+        let (mut heartbeat, supervisor) = heartbeat();
+        for _ in 0..100_000 {
+            heartbeat.beat();
+        }
+        drop(supervisor);
+        heartbeat.beat();
+    }
+}

@@ -1,0 +1,282 @@
+//! What the log says of workers: one event, one line, by the one who knows what happens next.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use log::Level;
+
+use crate::duration::Human;
+use crate::restart::Why;
+use crate::signals;
+use crate::sys::Pid;
+
+/// Something that happened to a worker or to all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    Started {
+        slot: usize,
+        pid: Pid,
+    },
+    /// It has ended, and this is next.
+    Ended {
+        slot: usize,
+        end: End,
+        next: Again,
+    },
+    /// It has ended, and there is no next.
+    GaveUp {
+        slot: usize,
+        end: End,
+        short_lives: u32,
+    },
+    /// One process has taken the place of another.
+    Replaced {
+        slot: usize,
+        old: Pid,
+        new: Pid,
+        cause: Cause,
+    },
+    /// A process that was to take the place of another has ended instead, or was never started.
+    Kept {
+        slot: usize,
+        end: End,
+        cause: Cause,
+    },
+    /// A process that was being replaced has ended by itself.
+    Succeeded {
+        slot: usize,
+        end: End,
+    },
+    Reloading(Cause),
+    Reloaded,
+    ReloadFailed,
+    /// It was told to leave, did not, and is killed, or what it left in its group is.
+    Killed {
+        slot: usize,
+        pid: Pid,
+    },
+    /// What a worker that ended has left in its process group is told to leave.
+    Orphans {
+        slot: usize,
+        pid: Pid,
+    },
+    /// It is told to leave because nobody needs it.
+    Idle {
+        slot: usize,
+        pid: Pid,
+    },
+    /// It has not said for so long that it is well, and is replaced.
+    Silent {
+        slot: usize,
+        pid: Pid,
+        time: Duration,
+    },
+    /// A connection waits, and a worker starts.
+    Demand,
+    /// How many workers there are to be now.
+    Workers(usize),
+    /// There are as many or as few as there can be.
+    NoOther(usize),
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It ran for this long.
+    Process(Pid, ExitStatus, Duration),
+    /// It never ran, for this reason.
+    NotStarted(String),
+}
+
+/// The next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Again {
+    pub(crate) pause: Duration,
+    pub(crate) why: Why,
+    /// What counts as a short life.
+    pub(crate) min_life: Duration,
+}
+
+/// Why workers are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// We were told to.
+    Asked,
+    /// A file changed.
+    Changed,
+    /// It is old.
+    Age(Duration),
+    /// It takes so many bytes of memory.
+    Memory(u64),
+    /// It has not said for so long that it is well.
+    Silent(Duration),
+}
+
+impl Note {
+    /// Whether it says nothing that the other has not said: the same end, and the same pause for the same reason.
+    pub(crate) fn repeats(&self, said: &Note) -> bool {
+        let (Note::Ended { slot, end, next }, Note::Ended { slot: its_slot, end: its_end, next: its_next }) =
+            (self, said)
+        else {
+            return false;
+        };
+        let same_end = match (end, its_end) {
+            (End::Process(_, status, _), End::Process(_, its_status, _)) => status == its_status,
+            (end, its_end) => end == its_end,
+        };
+        let pause = |next: &Again| Human(next.pause).to_string();
+        let same_why = match (next.why, its_next.why) {
+            (Why::ShortLives(_), Why::ShortLives(_)) => pause(next) == pause(its_next),
+            (Why::LongLife, _) => false,
+            (why, its_why) => why == its_why,
+        };
+        slot == its_slot && same_end && same_why
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        match self {
+            Note::GaveUp { .. } => Level::Error,
+            Note::Ended { next: Again { why: Why::ShortLives(_) | Why::QuickExits, .. }, .. } => Level::Warn,
+            Note::Ended { end: End::NotStarted(_), .. }
+            | Note::Kept { .. }
+            | Note::ReloadFailed
+            | Note::Killed { .. }
+            | Note::Orphans { .. }
+            | Note::Silent { .. }
+            | Note::NoOther(_) => Level::Warn,
+            _ => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Started { slot, pid } => write!(f, "worker {} (pid {pid}) started", slot + 1),
+            Note::Ended { slot, end, next } => write!(f, "worker {}{end}, {next}", slot + 1),
+            Note::GaveUp { slot, end, short_lives } => {
+                write!(f, "worker {}{end}, giving up after {short_lives} short lives in a row", slot + 1)
+            }
+            Note::Replaced { slot, old, new, cause } => {
+                write!(f, "worker {} (pid {new}) is up, pid {old} is stopped: {cause}", slot + 1)
+            }
+            Note::Kept { slot, end, cause } => {
+                write!(f, "worker {}{end}, and was to take over ({cause}): the old one stays", slot + 1)
+            }
+            Note::Succeeded { slot, end } => write!(f, "worker {}{end}, its successor is there", slot + 1),
+            Note::Reloading(cause) => write!(f, "reloading: {cause}"),
+            Note::Reloaded => f.write_str("reloaded"),
+            Note::ReloadFailed => f.write_str("reload failed, old workers stay"),
+            Note::Killed { slot, pid } => write!(f, "worker {} (pid {pid}) does not stop, killed", slot + 1),
+            Note::Orphans { slot, pid } => {
+                write!(f, "worker {} (pid {pid}) has left processes in its group, stopped", slot + 1)
+            }
+            Note::Idle { slot, pid } => write!(f, "worker {} (pid {pid}) is idle, stopped", slot + 1),
+            Note::Silent { slot, pid, time } => {
+                write!(f, "worker {} (pid {pid}) has no heartbeat for {}, replaced", slot + 1, Human(*time))
+            }
+            Note::Demand => f.write_str("a connection waits, one worker more"),
+            Note::Workers(count) => write!(f, "{count} workers from now on"),
+            Note::NoOther(count) => write!(f, "{count} workers it is and stays"),
+        }
+    }
+}
+
+/// With a blank in front, to follow a worker's number.
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Process(pid, status, life) => write!(f, " (pid {pid}) {} after {}", Ended(*status), Human(*life)),
+            End::NotStarted(why) => write!(f, ": {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pause {
+            Duration::ZERO => f.write_str("restart at once")?,
+            pause => write!(f, "restart in {}", Human(pause))?,
+        }
+        match self.why {
+            Why::LongLife => Ok(()),
+            Why::ShortLives(1) => write!(f, ": it lived less than {}", Human(self.min_life)),
+            Why::ShortLives(count) => write!(f, ": {count} times in a row it lived less than {}", Human(self.min_life)),
+            Why::Recycled => f.write_str(": exit 0 is no failure"),
+            Why::QuickExits => f.write_str(": exit 0 within 1s, again and again"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Asked => f.write_str("SIGHUP"),
+            Cause::Changed => f.write_str("a watched file has changed"),
+            Cause::Age(age) => write!(f, "{} old", Human(*age)),
+            Cause::Silent(time) => write!(f, "silent for {}", Human(*time)),
+            Cause::Memory(bytes) => write!(f, "{} KiB of memory", bytes / 1024),
+        }
+    }
+}
+
+/// How a process ended, as a verb.
+pub(crate) struct Ended(pub(crate) ExitStatus);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.code(), self.0.signal()) {
+            (Some(code), _) => write!(f, "exited {code}"),
+            (None, Some(signal)) => write!(f, "was killed by {}", signals::name(signal)),
+            (None, None) => write!(f, "ended: {}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PID: Pid = Pid::for_test(4711);
+
+    #[track_caller]
+    fn check(status: i32, pause: u64, why: Why, line: &str) {
+        let end = End::Process(PID, ExitStatus::from_raw(status), Duration::from_secs(2));
+        let next = Again { pause: Duration::from_secs(pause), why, min_life: Duration::from_secs(30) };
+        assert_eq!(Note::Ended { slot: 1, end, next }.to_string(), line);
+    }
+
+    #[test]
+    fn an_end_says_what_happened_when_it_retries_and_why() {
+        let short = "worker 2 (pid 4711) exited 1 after 2s, restart in 5s: it lived less than 30s";
+        check(1 << 8, 5, Why::ShortLives(1), short);
+        let again = "worker 2 (pid 4711) was killed by SIGSEGV after 2s, restart in 10s: 4 times in a row it lived less than 30s";
+        check(libc::SIGSEGV, 10, Why::ShortLives(4), again);
+        check(0, 0, Why::Recycled, "worker 2 (pid 4711) exited 0 after 2s, restart at once: exit 0 is no failure");
+        check(1 << 8, 0, Why::LongLife, "worker 2 (pid 4711) exited 1 after 2s, restart at once");
+    }
+
+    #[test]
+    fn the_same_is_not_said_again() {
+        let note = |status, pause, why| {
+            let end = End::Process(PID, ExitStatus::from_raw(status), Duration::from_secs(2));
+            let next = Again { pause: Duration::from_secs(pause), why, min_life: Duration::from_secs(30) };
+            Note::Ended { slot: 1, end, next }
+        };
+        let said = note(1 << 8, 5, Why::ShortLives(1));
+        assert!(note(1 << 8, 5, Why::ShortLives(2)).repeats(&said));
+        assert!(!note(1 << 8, 10, Why::ShortLives(4)).repeats(&said));
+        assert!(!note(2 << 8, 5, Why::ShortLives(2)).repeats(&said));
+        assert!(!note(1 << 8, 0, Why::LongLife).repeats(&note(1 << 8, 0, Why::LongLife)));
+        assert!(note(0, 0, Why::Recycled).repeats(&note(0, 1, Why::Recycled)));
+    }
+
+    #[test]
+    fn what_was_never_started_has_no_pid() {
+        let end = End::NotStarted("cannot execute '/app': No such file or directory".into());
+        let line = "worker 1: cannot execute '/app': No such file or directory, and was to take over (SIGHUP): the old one stays";
+        assert_eq!(Note::Kept { slot: 0, end, cause: Cause::Asked }.to_string(), line);
+    }
+}

@@ -1,0 +1,130 @@
+//! One line of the log, in the form that each kind of log wants.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::process;
+use std::time::SystemTime;
+
+use crate::output::utc::Utc;
+use crate::sys::Pid;
+
+/// A line and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) priority: Priority,
+    pub(crate) from: From<'a>,
+    pub(crate) text: &'a [u8],
+    /// How many bytes were cut off behind.
+    pub(crate) cut: u64,
+}
+
+/// Whose line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From<'a> {
+    /// The launcher's, by its name.
+    Us(&'a str),
+    Worker(Tag),
+}
+
+/// A worker by its slot, counted from 1, and its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    pub(crate) number: usize,
+    pub(crate) pid: Pid,
+}
+
+/// How important a line is, by syslog's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Priority {
+    Error = 3,
+    Warning = 4,
+    Info = 6,
+    Debug = 7,
+}
+
+/// syslog's number for daemons, where its priorities begin.
+const DAEMON: u8 = 3 << 3;
+
+impl Entry<'_> {
+    /// For a terminal or somebody who collects stderr, and has a clock.
+    pub(crate) fn plain(&self) -> Vec<u8> {
+        self.line(format!("{}: ", self.from))
+    }
+
+    /// For a file.
+    pub(crate) fn dated(&self, now: SystemTime) -> Vec<u8> {
+        self.line(format!("{} {}: ", Utc(now), self.from))
+    }
+
+    /// For syslog, whose daemon adds the time: RFC 3164 without what is left to it. No newline.
+    pub(crate) fn syslog(&self, us: &str) -> Vec<u8> {
+        let mut front = format!("<{}>{us}[{}]: ", DAEMON | self.priority as u8, process::id());
+        if let From::Worker(tag) = self.from {
+            let _ = write!(front, "{tag}: ");
+        }
+        let mut line = self.line(front);
+        line.pop();
+        line
+    }
+
+    fn line(&self, front: String) -> Vec<u8> {
+        let mut line = front.into_bytes();
+        line.extend_from_slice(self.text);
+        if self.cut > 0 {
+            let _ = write!(line, " ... ({} bytes cut)", self.cut);
+        }
+        line.push(b'\n');
+        line
+    }
+}
+
+impl fmt::Display for From<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            From::Us(name) => f.write_str(name),
+            From::Worker(tag) => tag.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} (pid {})", self.number, self.pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::output::lines::Lines;
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).expect("it was text")
+    }
+
+    #[test]
+    fn each_log_has_its_form() {
+        let us = Entry { priority: Priority::Error, from: From::Us("it"), text: b"oh", cut: 0 };
+        let tag = Tag { number: 2, pid: Pid::for_test(4711) };
+        let worker = Entry { priority: Priority::Info, from: From::Worker(tag), text: b"ah", cut: 17 };
+        let pid = process::id();
+        assert_eq!(text(us.plain()), "it: oh\n");
+        assert_eq!(text(us.dated(UNIX_EPOCH)), "1970-01-01T00:00:00Z it: oh\n");
+        assert_eq!(text(us.syslog("it")), format!("<27>it[{pid}]: oh"));
+        let said = "worker 2 (pid 4711): ah ... (17 bytes cut)";
+        assert_eq!(text(worker.plain()), format!("{said}\n"));
+        assert_eq!(text(worker.dated(UNIX_EPOCH)), format!("1970-01-01T00:00:00Z {said}\n"));
+        assert_eq!(text(worker.syslog("it")), format!("<30>it[{pid}]: {said}"));
+    }
+
+    #[test]
+    fn the_longest_line_is_written_to_a_pipe_at_once() {
+        let tag = Tag { number: 1024, pid: Pid::for_test(i32::MAX) };
+        let long = [b'x'; Lines::MAX];
+        let entry = Entry { priority: Priority::Info, from: From::Worker(tag), text: &long, cut: u64::MAX };
+        assert!(entry.dated(UNIX_EPOCH).len() <= libc::PIPE_BUF);
+        assert!(entry.syslog("fcgi-spawn").len() <= libc::PIPE_BUF);
+    }
+}

@@ -1,0 +1,195 @@
+//! Another version of our own program in our place: it first proves, as a child that is given our state, that it can
+//! take over.
+
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{self, Path, PathBuf};
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::error::{Quoted, Reason};
+use crate::handover::{self, State};
+use crate::note::Ended;
+use crate::sys::{self, CStrings, Pid};
+
+/// How long the proof may take.
+const TIME: Duration = Duration::from_secs(10);
+
+/// So many bytes of what it says are enough.
+const ENOUGH: usize = 16_384;
+
+/// Our program, and the way to its next version.
+pub(crate) struct Upgrade {
+    program: PathBuf,
+    /// With the name in front.
+    arguments: Vec<OsString>,
+    stage: Stage,
+}
+
+enum Stage {
+    None,
+    /// Somebody wants it.
+    Wanted,
+    /// A child shows whether it can.
+    Proving {
+        pid: Pid,
+        output: Option<File>,
+        said: Vec<u8>,
+        until: Instant,
+    },
+    /// It can.
+    Proven,
+}
+
+impl Upgrade {
+    /// For a process with these arguments, which has not left its working directory.
+    pub(crate) fn new(arguments: Vec<OsString>) -> Self {
+        let called = arguments.first().map(OsString::as_os_str).unwrap_or_default();
+        Upgrade { program: own_program(called), arguments, stage: Stage::None }
+    }
+
+    /// Somebody wants it.
+    pub(crate) fn ask(&mut self) {
+        if matches!(self.stage, Stage::None) {
+            self.stage = Stage::Wanted;
+        }
+    }
+
+    /// Whether it waits for the workers to be settled.
+    pub(crate) fn is_wanted(&self) -> bool {
+        matches!(self.stage, Stage::Wanted)
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        matches!(self.stage, Stage::Proven)
+    }
+
+    /// What the child that proves itself says.
+    pub(crate) fn output(&self) -> Option<&File> {
+        match &self.stage {
+            Stage::Proving { output, .. } => output.as_ref(),
+            Stage::None | Stage::Wanted | Stage::Proven => None,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Proving { until, .. } => Some(until),
+            Stage::None | Stage::Wanted | Stage::Proven => None,
+        }
+    }
+
+    /// Starts the child.
+    pub(crate) fn prove(&mut self, state: &State, listener: BorrowedFd<'_>) {
+        self.stage = match self.start(state, listener) {
+            Ok((pid, output)) => {
+                Stage::Proving { pid, output: Some(output), said: Vec::new(), until: Instant::now() + TIME }
+            }
+            Err(error) => {
+                self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
+                Stage::None
+            }
+        };
+    }
+
+    fn start(&self, state: &State, listener: BorrowedFd<'_>) -> io::Result<(Pid, File)> {
+        let (output, its_end) = sys::pipe()?;
+        let mut command = Command::new(&self.program);
+        command.arg0(self.arguments.first().map(OsString::as_os_str).unwrap_or_default());
+        command.args(self.arguments.iter().skip(1)).env(handover::VARIABLE, state.variable());
+        command.stdin(Stdio::null()).stdout(its_end.try_clone()?).stderr(its_end);
+        sys::set_close_on_exec(listener, false)?;
+        let started = command.spawn();
+        sys::set_close_on_exec(listener, true)?;
+        let pid = i32::try_from(started?.id()).ok().and_then(Pid::handed_over);
+        Ok((pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?, output.into()))
+    }
+
+    /// Takes what the child says, until it has closed its end.
+    pub(crate) fn listen(&mut self) {
+        let Stage::Proving { output, said, .. } = &mut self.stage else { return };
+        let mut bytes = [0; 4096];
+        match output.as_mut().map(|output| output.read(&mut bytes)) {
+            Some(Ok(count @ 1..)) if said.len() < ENOUGH => said.extend_from_slice(&bytes[..count]),
+            Some(Ok(1..)) => {}
+            Some(Ok(0) | Err(_)) | None => *output = None,
+        }
+    }
+
+    /// Kills the child when it takes too long.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if let Stage::Proving { pid, until, .. } = self.stage {
+            if now >= until {
+                sys::signal(pid, libc::SIGKILL);
+                self.stage = Stage::None;
+                self.refuse(&format!("no answer within {}s", TIME.as_secs()));
+            }
+        }
+    }
+
+    /// A child ended: whether it was the one that proves itself.
+    pub(crate) fn ended(&mut self, ended: Pid, status: ExitStatus) -> bool {
+        match &self.stage {
+            Stage::Proving { pid, .. } if *pid == ended => {}
+            _ => return false,
+        }
+        // It may have left children that hold the pipe: what is there by now is all we wait for.
+        while self.output().is_some_and(sys::is_readable) {
+            self.listen();
+        }
+        let Stage::Proving { said, .. } = &self.stage else { return false };
+        let said = String::from_utf8_lossy(said).into_owned();
+        self.stage = Stage::None;
+        if status.success() && said == handover::proof(process::id()) {
+            self.stage = Stage::Proven;
+        } else {
+            let last = said.lines().last().map(|line| format!(": {}", Quoted(OsStr::new(line)))).unwrap_or_default();
+            self.refuse(&format!("it {}{last}", Ended(status)));
+        }
+        true
+    }
+
+    /// Executes the program in our place; returns only if that fails.
+    pub(crate) fn take_place(&mut self, state: &State, listener: BorrowedFd<'_>) {
+        self.stage = Stage::None;
+        let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
+        let mut variable = OsString::from(handover::VARIABLE);
+        variable.push("=");
+        let mut environment = sys::environment();
+        environment.retain(|other| !other.to_bytes().starts_with(variable.as_bytes()));
+        variable.push(state.variable());
+        environment.push(string(variable));
+        let arguments = CStrings::new(self.arguments.iter().cloned().map(string).collect());
+        let program = string(self.program.clone().into_os_string());
+        let _ = sys::set_close_on_exec(listener, false);
+        let error = sys::replace(&program, &arguments, &CStrings::new(environment));
+        let _ = sys::set_close_on_exec(listener, true);
+        self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
+    }
+
+    fn refuse(&self, why: &str) {
+        log::error!("the new program does not take over, we go on: {why}");
+    }
+}
+
+/// Where to find our next version: the path we were called by, so that a symlink may lead elsewhere then, or the file
+/// that we are.
+fn own_program(called: &OsStr) -> PathBuf {
+    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    let us = identity(Path::new("/proc/self/exe"));
+    let is_us = |path: &PathBuf| us.is_some() && identity(path) == us;
+    let named = match called.as_bytes().contains(&b'/') {
+        true => path::absolute(called).ok().filter(is_us),
+        false => {
+            let folders = env::var_os("PATH").unwrap_or_default();
+            env::split_paths(&folders).map(|folder| folder.join(called)).find(is_us)
+        }
+    };
+    named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
+}

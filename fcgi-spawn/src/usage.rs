@@ -1,0 +1,196 @@
+//! What processes use, from /proc.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::str;
+
+use crate::fleet::Usage;
+use crate::sys::{self, Pid};
+
+/// The fields of /proc/PID/stat that matter here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    state: char,
+    pub(crate) group: i32,
+    session: i32,
+    /// In user and kernel mode, in ticks of the kernel.
+    cpu: u64,
+    /// When the process was started, in ticks since the boot.
+    pub(crate) start: u64,
+}
+
+impl Stat {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// `PID (NAME) STATE PPID PGRP SESSION ...`, where NAME may be anything: proc(5).
+    fn parse(line: &[u8]) -> Option<Self> {
+        let behind_name = line.iter().rposition(|byte| *byte == b')')? + 1;
+        let fields = str::from_utf8(&line[behind_name..]).ok()?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(Stat {
+            state: fields.first()?.chars().next()?,
+            group: fields.get(2)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
+            cpu: number(11)? + number(12)?,
+            start: number(19)?,
+        })
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// The memory of a process, in bytes.
+pub(crate) fn rss(pid: Pid) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or_default() * sys::page_size()
+}
+
+/// All a worker and the processes of its session use. What cannot be read counts as busy.
+pub(crate) fn of_worker(leader: Pid, clients: Option<&Clients>) -> Usage {
+    let mut usage = Usage { rss: rss(leader), cpu: 0, connected: clients.is_none() };
+    let Some(clients) = clients else { return usage };
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
+        let Some(stat) = Stat::of(pid).filter(|stat| stat.session == leader.number()) else { continue };
+        usage.cpu += stat.cpu;
+        usage.connected |= clients.are_at(pid);
+    }
+    usage
+}
+
+/// The connections that were accepted from our listening socket, whoever has them, by inode.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Clients(Vec<u64>);
+
+impl Clients {
+    /// Of the listening socket with this inode; `None` if the kernel does not say.
+    pub(crate) fn of(listener: u64) -> Option<Self> {
+        let unix = lines("/proc/net/unix").and_then(|lines| Self::unix(&lines, listener));
+        unix.or_else(|| {
+            let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| lines(table).unwrap_or_default());
+            Self::tcp(&tables.concat(), listener)
+        })
+    }
+
+    /// `NUM REFS PROTOCOL FLAGS TYPE STATE INODE PATH`: an accepted socket has its listener's path.
+    fn unix(lines: &[Vec<u8>], listener: u64) -> Option<Self> {
+        let parse = |line: &Vec<u8>| {
+            let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+            let state = fields.nth(5)?.to_vec();
+            let inode: u64 = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+            Some((state, inode, fields.collect::<Vec<_>>().join(&b' ')))
+        };
+        let sockets: Vec<_> = lines.iter().filter_map(parse).collect();
+        let (_, _, path) = sockets.iter().find(|(_, inode, _)| *inode == listener)?;
+        let accepted = sockets.iter().filter(|(state, _, its)| state == b"03" && its == path);
+        Some(Clients(accepted.map(|(_, inode, _)| *inode).collect()))
+    }
+
+    /// `SL: ADDRESS:PORT PEER STATE ... INODE`: an accepted socket has its listener's port, and is in another state.
+    fn tcp(lines: &[Vec<u8>], listener: u64) -> Option<Self> {
+        let parse = |line: &Vec<u8>| {
+            let line = str::from_utf8(line).ok()?;
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let port = fields.get(1)?.rsplit_once(':')?.1.to_owned();
+            Some((port, *fields.get(3)? == "0A", fields.get(9)?.parse::<u64>().ok()?))
+        };
+        let sockets: Vec<_> = lines.iter().filter_map(parse).collect();
+        let (port, ..) = sockets.iter().find(|(.., inode)| *inode == listener)?;
+        let accepted = sockets.iter().filter(|(its, listens, _)| its == port && !listens);
+        Some(Clients(accepted.map(|(.., inode)| *inode).collect()))
+    }
+
+    /// Whether one of them is open in this process, or may be.
+    fn are_at(&self, pid: u32) -> bool {
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return true };
+        entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|target| {
+            let inode =
+                target.as_os_str().as_bytes().strip_prefix(b"socket:[").and_then(|rest| rest.strip_suffix(b"]"));
+            let inode = inode.and_then(|inode| str::from_utf8(inode).ok()?.parse().ok());
+            inode.is_some_and(|inode: u64| self.0.contains(&inode))
+        })
+    }
+}
+
+/// The inode of what a descriptor of ours refers to.
+pub(crate) fn inode(fd: i32) -> Option<u64> {
+    fs::metadata(format!("/proc/self/fd/{fd}")).ok().map(|metadata| metadata.ino())
+}
+
+fn lines(path: &str) -> Option<Vec<Vec<u8>>> {
+    let file = BufReader::new(fs::File::open(path).ok()?);
+    file.split(b'\n').collect::<Result<_, _>>().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    fn table(text: &str) -> Vec<Vec<u8>> {
+        text.lines().map(|line| line.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_name_may_contain_anything() {
+        let line = b"42 (a) b (c)) S 7 8 9 -1 0 0 0 0 0 0 5 6 0 0 20 0 1 0 4711 0 0";
+        assert_eq!(Stat::parse(line), Some(Stat { state: 'S', group: 8, session: 9, cpu: 11, start: 4711 }));
+        assert_eq!(Stat::parse(b"42 (cut"), None);
+        assert!(Stat::of(std::process::id()).is_some_and(|stat| stat.is_alive()));
+    }
+
+    #[test]
+    fn accepted_unix_sockets_have_the_path() {
+        let table = table(
+            "Num       RefCount Protocol Flags    Type St Inode Path\n\
+             0000000000000000: 00000002 00000000 00010000 0001 01 100 /run/a b.sock\n\
+             0000000000000000: 00000003 00000000 00000000 0001 03 101 /run/a b.sock\n\
+             0000000000000000: 00000003 00000000 00000000 0001 03 102 /run/other\n\
+             0000000000000000: 00000003 00000000 00000000 0001 03 103\n",
+        );
+        assert_eq!(Clients::unix(&table, 100), Some(Clients(vec![101])));
+        assert_eq!(Clients::unix(&table, 99), None);
+    }
+
+    #[test]
+    fn accepted_tcp_sockets_have_the_port() {
+        let table = table(
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             0: 00000000:2328 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1 0 100 0 0 10 0\n\
+             1: 0100007F:2328 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 101 1 0 20 4 30 10 -1\n\
+             2: 0100007F:2329 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 102 1 0 20 4 30 10 -1\n",
+        );
+        assert_eq!(Clients::tcp(&table, 100), Some(Clients(vec![101])));
+        assert_eq!(Clients::tcp(&table, 99), None);
+    }
+
+    #[test]
+    fn real_connections_are_found() {
+        let us = std::process::id();
+        let path = std::env::temp_dir().join(format!("fcgi-spawn-usage-{us}"));
+        let unix = UnixListener::bind(&path).expect("bound");
+        let clients = || Clients::of(inode(unix.as_raw_fd()).expect("a socket")).expect("the kernel says");
+        let _client = UnixStream::connect(&path).expect("connected");
+        assert!(!clients().are_at(us));
+        let _accepted = unix.accept().expect("accepted");
+        assert!(clients().are_at(us));
+        fs::remove_file(&path).expect("removed");
+
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let clients = || Clients::of(inode(tcp.as_raw_fd()).expect("a socket")).expect("the kernel says");
+        let _client = TcpStream::connect(tcp.local_addr().expect("an address")).expect("connected");
+        let _accepted = tcp.accept().expect("accepted");
+        assert!(clients().are_at(us));
+    }
+}

@@ -1,0 +1,226 @@
+//! Files whose change is a reason to reload.
+
+use std::ffi::{CStr, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::{Config, Program};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What tells a file from its next version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    modified: (i64, i64),
+    size: u64,
+    file: (u64, u64),
+}
+
+impl Version {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Version {
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            size: metadata.size(),
+            file: (metadata.dev(), metadata.ino()),
+        })
+    }
+}
+
+/// The files and what is known of them.
+pub(crate) struct Watch {
+    files: Vec<(PathBuf, Watched)>,
+    next: Instant,
+}
+
+impl Watch {
+    /// Of what the configuration says; `None` if that is nothing.
+    pub(crate) fn of(config: &Config, now: Instant) -> Option<Self> {
+        let program = if config.auto_update { program_file(config) } else { None };
+        if config.auto_update && program.is_none() {
+            log::warn!("--auto-update: it is not clear which file the program is: name it with --watch");
+        }
+        let files = program.into_iter().chain(config.watch.iter().cloned());
+        let files: Vec<_> = files.map(|path| (path.clone(), Watched::new(Version::of(&path)))).collect();
+        (!files.is_empty()).then_some(Watch { files, next: now + LOOK })
+    }
+
+    /// When to look.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.next
+    }
+
+    /// Looks if it is time: whether there is something to reload.
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.next = now + LOOK;
+        self.files.iter_mut().fold(false, |changed, (path, watched)| watched.look(Version::of(path)) | changed)
+    }
+}
+
+/// What is known of one file.
+#[derive(Debug, PartialEq, Eq)]
+struct Watched {
+    loaded: Option<Version>,
+    seen: Option<Version>,
+}
+
+impl Watched {
+    fn new(now: Option<Version>) -> Self {
+        Watched { loaded: now, seen: now }
+    }
+
+    /// Whether there is another version, which has been there before: one that is just being written is not complete,
+    /// and none at all is about to be replaced.
+    fn look(&mut self, now: Option<Version>) -> bool {
+        let settled = now.is_some() && now == self.seen && now != self.loaded;
+        self.seen = now;
+        if settled {
+            self.loaded = now;
+        }
+        settled
+    }
+}
+
+/// Programs that are given the program to be.
+const INTERPRETERS: [&str; 14] =
+    ["sh", "bash", "dash", "ksh", "zsh", "python", "pypy", "perl", "ruby", "php", "lua", "node", "tclsh", "guile"];
+
+/// The file that the program is in: its own, or the script that an interpreter is given.
+fn program_file(config: &Config) -> Option<PathBuf> {
+    let words: Vec<&OsStr> = match &config.program {
+        Program::File(words) => words.iter().map(|word| os_str(word)).collect(),
+        Program::Shell(line) => {
+            let words = line.to_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+            words.map(OsStr::from_bytes).collect()
+        }
+    };
+    let mut words = words.into_iter();
+    let mut program = words.next()?;
+    if file_name(program) == "env" {
+        program = words.find(|word| !is_option(word) && !word.as_bytes().contains(&b'='))?;
+    }
+    let name = file_name(program);
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches("-cgi");
+    if INTERPRETERS.contains(&name) {
+        // Without a script, such as php-cgi, it is the program.
+        if let Some(script) = words.find(|word| !is_option(word)) {
+            return Some(seen_from_outside(config, Path::new(script))).filter(|path| path.is_file());
+        }
+    }
+    let path = seen_from_outside(config, Path::new(program));
+    if path.is_file() {
+        return Some(path);
+    }
+    // The shell finds it in PATH.
+    let folders = std::env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'))?;
+    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+fn os_str(string: &CStr) -> &OsStr {
+    OsStr::from_bytes(string.to_bytes())
+}
+
+fn file_name(path: &OsStr) -> String {
+    Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is_option(word: &OsStr) -> bool {
+    word.as_bytes().starts_with(b"-")
+}
+
+/// A path as a worker sees it, from where we are.
+fn seen_from_outside(config: &Config, path: &Path) -> PathBuf {
+    let in_folder = match (&config.directory, &config.chroot) {
+        (Some(folder), _) => folder.join(path),
+        (None, Some(_)) => Path::new("/").join(path),
+        (None, None) => path.into(),
+    };
+    match &config.chroot {
+        Some(root) => root.join(in_folder.strip_prefix("/").unwrap_or(&in_folder)),
+        None => in_folder,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+
+    use super::*;
+    use crate::Address;
+
+    fn version(number: u64) -> Option<Version> {
+        Some(Version { modified: (0, 0), size: number, file: (0, 0) })
+    }
+
+    #[test]
+    fn a_change_counts_when_it_is_seen_twice() {
+        let mut watched = Watched::new(version(1));
+        assert!(!watched.look(version(1)));
+        assert!(!watched.look(version(2)));
+        assert!(!watched.look(version(3)), "it is still being written");
+        assert!(watched.look(version(3)));
+        assert!(!watched.look(version(3)), "once is enough");
+        assert!(!watched.look(None) && !watched.look(None));
+        assert!(!watched.look(version(3)), "it is back as it was");
+        assert!(!watched.look(version(4)) && watched.look(version(4)));
+    }
+
+    #[test]
+    fn a_file_that_was_not_there_changes_when_it_comes() {
+        let mut watched = Watched::new(None);
+        assert!(!watched.look(None) && !watched.look(version(1)) && watched.look(version(1)));
+    }
+
+    #[test]
+    fn looks_are_2_seconds_apart() {
+        let now = Instant::now();
+        let mut config = Config::new(Address::Unix("unused".into()), vec![c"/bin/sh".into()]);
+        assert!(Watch::of(&config, now).is_none());
+        config.auto_update = true;
+        let mut watch = Watch::of(&config, now).expect("something to watch");
+        assert_eq!(watch.deadline(), now + LOOK);
+        assert!(!watch.look(now) && watch.deadline() == now + LOOK);
+        assert!(!watch.look(now + LOOK) && watch.deadline() == now + 2 * LOOK);
+    }
+
+    #[test]
+    fn the_script_is_what_is_watched() {
+        let dir = std::env::temp_dir().join(format!("fcgi-spawn-watch-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a folder");
+        let app = dir.join("app.py");
+        fs::write(&app, "#!/usr/bin/env python3\n").expect("a file");
+        let path = app.to_str().expect("a plain path");
+
+        let file = |words: &[&str]| {
+            let words = words.iter().map(|word| CString::new(*word).expect("no NUL"));
+            program_file(&Config::new(Address::Unix("unused".into()), words.collect()))
+        };
+        let script = Some(app.clone());
+        assert_eq!(file(&[path]), script);
+        assert_eq!(file(&["/usr/bin/python3", path, "other"]), script);
+        assert_eq!(file(&["/usr/bin/python3.11", "-u", path]), script);
+        assert_eq!(file(&["/usr/bin/env", "A=1", "python3", path]), script);
+        assert_eq!(file(&["/bin/sh"]), Some("/bin/sh".into()));
+        assert_eq!(file(&["/bin/cat", path]), Some("/bin/cat".into()));
+        assert_eq!(file(&["/nonexistent"]), None);
+
+        let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+        config.program = Program::Shell(c"python3 app.py".into());
+        config.directory = Some(dir.clone());
+        assert_eq!(program_file(&config), script);
+        config.program = Program::File(vec![c"/app.py".into()]);
+        (config.directory, config.chroot) = (None, Some(dir.clone()));
+        assert_eq!(program_file(&config), script);
+        config.program = Program::Shell(c"sh".into());
+        config.chroot = None;
+        assert!(program_file(&config).is_some_and(|path| path.ends_with("sh")), "it is in PATH");
+        fs::remove_dir_all(&dir).expect("removed");
+    }
+}
