@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi_tests::{
-    Address, HttpClient, Program, Relay, Signal, TempDir, WebServer, free_port, repository, skip, temp_dir,
+    Address, HttpClient, Program, Relay, Signal, TempDir, WebServer, free_port, proc, repository, skip, temp_dir,
 };
 
 use super::site::{Restart, Server, USUAL};
@@ -18,12 +18,23 @@ fn start(haproxy: &Program, _: &Path, configuration: &Path) -> Command {
     command
 }
 
+/// Once its worker serves, the master executes itself anew to do nothing but wait. It ignores the signal until it has
+/// said how it takes it, and so loses what came before.
+fn master_waits(haproxy: &WebServer) -> bool {
+    let master = haproxy.pid();
+    let caught = proc::status(master, "SigCgt").first().map_or(0, |mask| u64::from_str_radix(mask, 16).unwrap_or(0));
+    let upgrades = caught >> (Signal::USR2.as_raw() - 1) & 1 == 1;
+    upgrades && proc::environment(master).contains(&"HAPROXY_MWORKER_WAIT_ONLY=1".to_owned())
+}
+
 const HAPROXY: Server = Server {
     program: "haproxy",
     configuration: "haproxy.cfg",
     command: start,
-    ready: "Loading success",
+    ready: master_waits,
     restart: Restart::Workers(Signal::USR2),
+    // The old worker aborts what it has just sent to the application, tries again, aborts that, and says 502.
+    restarts_cleanly: false,
     largest_header: 12_000,
     largest_chunked: Some(10_000),
     redirect: Some(302),

@@ -23,8 +23,8 @@ pub(crate) struct Server {
     pub(crate) command: fn(&Program, &Path, &Path) -> Command,
     /// What is put into the document root first, for an application at that address.
     pub(crate) prepare: fn(&Path, &Address),
-    /// What it logs when it is ready for signals, if that is later than it accepts connections.
-    pub(crate) ready: &'static str,
+    /// Whether no signal is lost on it any more, if that is later than it accepts connections.
+    pub(crate) ready: fn(&WebServer) -> bool,
     /// How it is told to start afresh without refusing anybody.
     pub(crate) restart: Restart,
     /// Whether it answers all requests meanwhile, and none with an error of its own.
@@ -77,7 +77,7 @@ pub(crate) const USUAL: Server = Server {
     configuration: "",
     command: |_, _, _| unreachable!("each server has its command line"),
     prepare: |_, _| (),
-    ready: "",
+    ready: |_| true,
     restart: Restart::Workers(Signal::HUP),
     restarts_cleanly: true,
     user: None,
@@ -229,7 +229,7 @@ impl Place {
             }
             (server.command)(&self.program, private, file)
         });
-        eventually("a web server that is ready", || web.error_log().contains(server.ready).then_some(()));
+        eventually("a web server that is ready", || (server.ready)(&web).then_some(()));
         let host = format!("{}.test", self.transport.replace('_', "-"));
         Site { web, server, host, relay, _app: app, dir }
     }
