@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for what should happen soon. Long, because machines that run tests are busy:
 /// a passing test never waits this long, a failing one says what it waited for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks. Short enough not to be felt, long enough not to keep a core busy.
 const PAUSE: Duration = Duration::from_millis(5);
