@@ -1,4 +1,5 @@
 use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
+use std::os::fd::BorrowedFd;
 
 use fcgi_proto::Params;
 
@@ -81,6 +82,23 @@ impl<'c> Body<'c> {
         }
     }
 
+    /// What is there of the body, in place, without waiting: for a handler that has other things to wait for, too, such as
+    /// a process. [`consume`](BufRead::consume) takes it; nothing is the end. [`Limits::silence`](crate::Limits::silence)
+    /// does not apply.
+    ///
+    /// # Errors
+    /// `WouldBlock` when more is still to come; else those of reading.
+    pub fn fill_now(&mut self) -> io::Result<&[u8]> {
+        self.fill_by(false)
+    }
+
+    /// The connection, for `poll` and nothing else: readable when [`fill_now`](Self::fill_now) may have more, hung up when
+    /// the web server has closed it. `None` when nothing ever has to be waited for, and with
+    /// [`Server::multiplex`](crate::Server::multiplex).
+    pub fn connection(&self) -> Option<BorrowedFd<'_>> {
+        self.source.connection()
+    }
+
     /// Goes on with `FCGI_DATA`, the file a [`Filter`](crate::Filter) is given; what was not read of the request's body
     /// is skipped. From now on this reads the file, of which `FCGI_DATA_LENGTH` promises the length.
     ///
@@ -93,15 +111,9 @@ impl<'c> Body<'c> {
         Ok(self)
     }
 
-    /// Whether a read failed because there is more than is allowed.
-    pub(crate) fn is_too_large(&self) -> bool {
-        self.too_large
-    }
-}
-
-impl BufRead for Body<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let bytes = self.source.fill()?;
+    /// What is there of the body, as far as it is allowed, waiting for it if so wanted.
+    fn fill_by(&mut self, wait: bool) -> io::Result<&[u8]> {
+        let bytes = if wait { self.source.fill()? } else { self.source.fill_now()? };
         match bytes {
             [] if length(self.params, self.promise).is_some_and(|promised| promised > self.taken) => {
                 Err(io::Error::new(ErrorKind::UnexpectedEof, "the body is shorter than was promised"))
@@ -113,6 +125,17 @@ impl BufRead for Body<'_> {
             }
             _ => Ok(&bytes[..usize::try_from(self.allowed).map_or(bytes.len(), |allowed| bytes.len().min(allowed))]),
         }
+    }
+
+    /// Whether a read failed because there is more than is allowed.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.too_large
+    }
+}
+
+impl BufRead for Body<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.fill_by(true)
     }
 
     fn consume(&mut self, amount: usize) {

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice, Read};
+use std::os::fd::BorrowedFd;
 
 use fcgi_proto::{EndRequest, ProtocolStatus, ResponseDecoder, ResponseEvent};
 
@@ -57,6 +58,10 @@ impl Stream for Loopback<'_, '_> {
             answer.receive(slice)?;
         }
         Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::BorrowedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -168,6 +169,13 @@ impl<'b> Queue<'b> {
         }
     }
 
+    /// Whether [`pull`](Self::pull) would not wait.
+    fn is_ready(&self, data: bool) -> bool {
+        let state = self.lock();
+        let there = state.stdin_left.filter(|_| !data).unwrap_or(state.bytes.len());
+        there > 0 || state.input != Input::Open || (state.stdin_left.is_some() && !data)
+    }
+
     fn wait<'g>(&self, mut state: MutexGuard<'g, State<'b>>, time: Option<Duration>) -> MutexGuard<'g, State<'b>> {
         state.waited_for = true;
         match time {
@@ -246,6 +254,17 @@ impl Source for Queued<'_, '_> {
         Ok(&self.buffer[self.start..self.end])
     }
 
+    fn fill_now(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.end && !self.queue.is_ready(self.data) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.fill()
+    }
+
+    fn connection(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     fn consume(&mut self, amount: usize) {
         self.start += amount.min(self.end - self.start);
     }
@@ -285,6 +304,30 @@ mod tests {
         check(&queue, true, Ok(b"data"));
         queue.end_data();
         check(&queue, true, Ok(b""));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_waited_for() {
+        let budget = Budget::new(1 << 20);
+        let queue = Queue::new(&budget, false).expect("a budget");
+        let mut buffer = [0; 8];
+        let mut body = Queued::new(&queue, true, LONG, &mut buffer);
+        #[track_caller]
+        fn check(body: &mut Queued<'_, '_>, want: Result<&[u8], ErrorKind>) {
+            assert_eq!(body.fill_now().map_err(|error| error.kind()), want);
+            body.consume(8);
+        }
+        check(&mut body, Err(ErrorKind::WouldBlock));
+        queue.push(b"some");
+        check(&mut body, Ok(b"some"));
+        check(&mut body, Err(ErrorKind::WouldBlock));
+        queue.end_stdin(false);
+        check(&mut body, Ok(b""));
+        body.open_data().expect("there is a file");
+        check(&mut body, Err(ErrorKind::WouldBlock));
+        queue.push(b"data");
+        queue.abort();
+        check(&mut body, Err(ErrorKind::ConnectionAborted));
     }
 
     #[test]

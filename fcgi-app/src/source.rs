@@ -1,5 +1,6 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
 use fcgi_proto::{Event, ProtocolError, Reply, Session};
 
@@ -11,7 +12,13 @@ pub(crate) trait Source {
     /// What is there of the open stream and not yet taken, waiting for it; nothing at its end.
     fn fill(&mut self) -> io::Result<&[u8]>;
 
-    /// The same in as many pieces as it came, if there is room for them; gives their number.
+    /// The same without waiting: `WouldBlock` when more is still to come.
+    fn fill_now(&mut self) -> io::Result<&[u8]>;
+
+    /// What becomes readable when there may be more, if there is such a thing.
+    fn connection(&self) -> Option<BorrowedFd<'_>>;
+
+    /// [`fill`](Self::fill) in as many pieces as it came, if there is room for them; gives their number.
     fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {
         let piece = self.fill()?;
         pieces[0] = IoSlice::new(piece);
@@ -224,6 +231,22 @@ impl Source for Direct<'_, '_> {
             State::Broken(error) => Err(io::Error::new(ErrorKind::InvalidData, error)),
             State::Lost(kind) => Err(kind.into()),
         }
+    }
+
+    fn fill_now(&mut self) -> io::Result<&[u8]> {
+        while self.pending.is_empty() && matches!(self.state, State::Open) {
+            if !self.step() {
+                if !self.wire.is_readable()? {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                self.refill();
+            }
+        }
+        self.fill()
+    }
+
+    fn connection(&self) -> Option<BorrowedFd<'_>> {
+        self.wire.connection()
     }
 
     fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {

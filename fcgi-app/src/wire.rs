@@ -1,5 +1,6 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::Duration;
 
@@ -9,11 +10,15 @@ use socket2::Socket;
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::slot::{Slot, State};
+use crate::sys;
 
 /// What a connection comes over: bytes in both directions, as a socket has them.
 pub(crate) trait Stream {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// What can be polled; `None` when a read never waits.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }
 
 impl Stream for Socket {
@@ -26,6 +31,10 @@ impl Stream for Socket {
             [slice] => (&mut &*self).write(slice),
             _ => (&mut &*self).write_vectored(slices),
         }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
     }
 }
 
@@ -119,6 +128,16 @@ impl<'c> Wire<'c> {
                 }
             }
         }
+    }
+
+    /// Whether a read would not wait.
+    pub(crate) fn is_readable(&self) -> io::Result<bool> {
+        self.connection().map_or(Ok(true), |socket| sys::poll_socket(socket, false, Duration::ZERO))
+    }
+
+    /// What can be polled, if there is such a thing.
+    pub(crate) fn connection(&self) -> Option<BorrowedFd<'c>> {
+        self.stream.descriptor()
     }
 
     /// Sends whole records.
