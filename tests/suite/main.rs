@@ -7,6 +7,7 @@ mod app;
 mod bench;
 mod bench_app;
 mod cgi;
+mod cgi_bridge;
 mod contract;
 mod demo;
 mod dump;
