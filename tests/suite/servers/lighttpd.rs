@@ -7,7 +7,7 @@ use fcgi_tests::{Program, Signal};
 
 use super::site::{Restart, Server, USUAL};
 
-fn start(lighttpd: &Program, _: &Path, configuration: &Path) -> Command {
+pub(super) fn start(lighttpd: &Program, _: &Path, configuration: &Path) -> Command {
     let mut command = lighttpd.command();
     command.arg("-D").arg("-f").arg(configuration);
     command
