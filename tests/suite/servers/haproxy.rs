@@ -12,7 +12,7 @@ use fcgi_tests::{
 use super::site::{Restart, Server, USUAL};
 use crate::app::App;
 
-fn start(haproxy: &Program, _: &Path, configuration: &Path) -> Command {
+pub(super) fn start(haproxy: &Program, _: &Path, configuration: &Path) -> Command {
     let mut command = haproxy.command();
     command.args(["-W", "-db", "-f"]).arg(configuration);
     command
