@@ -2,8 +2,12 @@
 
 use std::env;
 use std::fs::{self, Permissions};
+use std::mem;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use fcgi_tests::{
     Address, HttpClient, Process, Program, Signal, Stray, TempDir, WebServer, eventually, free_port, proc, repository,
@@ -25,6 +29,8 @@ struct Application {
     name: &'static str,
     /// The virtual host of nginx.conf.
     host: &'static str,
+    /// Whether a process that is told to end answers what it has begun with.
+    finishes: bool,
 }
 
 const PHP: Application = Application {
@@ -38,6 +44,7 @@ const PHP: Application = Application {
     },
     name: "php-cgi",
     host: "files.test",
+    finishes: true,
 };
 
 /// Python with flup, in the environment that tests/run made.
@@ -47,6 +54,7 @@ const FLUP: Application = Application {
     arguments: |file, _| vec![file.to_owned()],
     name: "python",
     host: "unix.test",
+    finishes: false,
 };
 
 const PERL: Application = Application {
@@ -59,6 +67,7 @@ const PERL: Application = Application {
     arguments: |file, _| vec![file.to_owned()],
     name: "perl",
     host: "unix.test",
+    finishes: false,
 };
 
 const FCGIWRAP: Application = Application {
@@ -67,6 +76,7 @@ const FCGIWRAP: Application = Application {
     arguments: |_, _| vec!["-f".into()],
     name: "fcgiwrap",
     host: "files.test",
+    finishes: false,
 };
 
 /// nginx, fcgi-spawn and two workers.
@@ -75,11 +85,11 @@ struct Site {
     launcher: Process,
     client: HttpClient,
     application: &'static Application,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Site {
-    fn start(application: &'static Application, nginx: &Program, program: &Program) -> Self {
+    fn start(application: &'static Application, nginx: &Program, program: &Program, php_requests: &str) -> Self {
         let dir = temp_dir();
         let root = dir.path().join("root");
         fs::create_dir(&root).expect("a document root");
@@ -89,8 +99,11 @@ impl Site {
 
         let socket = dir.path().join("app.sock");
         let mut command = Program::ours("fcgi-spawn").command();
-        command.arg("-s").arg(&socket).args(["-F", "2", "-n", "--restart-delay", "1s", "--"]).arg(program.path());
-        command.args((application.arguments)(&file, dir.path())).env("PHP_FCGI_MAX_REQUESTS", "5");
+        command.arg("-s").arg(&socket).args(["-F", "2", "-n", "--restart-delay", "1s", "--stop-timeout", "3s"]);
+        command.arg("--log").arg(dir.path().join("workers.log"));
+        // Each says something before it is what it is.
+        command.args(["--", "/bin/sh", "-c", "echo 'a worker starts' >&2; exec \"$0\" \"$@\""]).arg(program.path());
+        command.args((application.arguments)(&file, dir.path())).env("PHP_FCGI_MAX_REQUESTS", php_requests);
         let launcher = Process::start(&mut command);
         wait_until_it_listens(&Address::Unix(socket.clone()));
 
@@ -99,7 +112,7 @@ impl Site {
         let nginx =
             WebServer::start("nginx.conf", &fill, |dir, configuration| super::start_nginx(nginx, dir, configuration));
         let client = nginx.client(application.host);
-        Site { nginx, launcher, client, application, _dir: dir }
+        Site { nginx, launcher, client, application, dir }
     }
 
     fn path(&self, query: &str) -> String {
@@ -111,6 +124,18 @@ impl Site {
         let answer = self.client.get(&self.path(query)).expect("an answer");
         assert_eq!(answer.status(), 200, "{answer:?}");
         answer.text()
+    }
+
+    /// What the launcher has written down of its workers' output.
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("workers.log")).unwrap_or_default()
+    }
+
+    /// Sends the launcher a signal that does not end it.
+    fn tell(&self, signal: Signal) {
+        let launcher = Stray::adopt(self.launcher.pid());
+        launcher.signal(signal);
+        mem::forget(launcher);
     }
 
     fn workers(&self) -> Vec<u32> {
@@ -146,8 +171,63 @@ fn logs(site: &Site) {
     assert_eq!(site.get("log=the-application-says"), "Hello, World\n");
     eventually("its words in the error log", || site.nginx.error_log().contains("the-application-says").then_some(()));
     for pid in site.two_new_workers(&[]) {
-        site.launcher.stderr().wait_for_line("a worker's start", |line| line.contains(&format!("(pid {pid}) started")));
+        let is_said = || site.log().contains(&format!("(pid {pid}) started")).then_some(());
+        eventually("a worker's start in the launcher's log", is_said);
     }
+}
+
+/// What the workers say is in the launcher's log, with their pids, and the log may be moved away.
+fn worker_logs(site: &Site) {
+    let says = |pid: u32| {
+        let is_said = |line: &str| line.contains(&format!("pid {pid}")) && line.ends_with("a worker starts");
+        eventually("a worker's words in the log", || site.log().lines().any(is_said).then_some(()));
+    };
+    let first = site.two_new_workers(&[]);
+    first.iter().copied().for_each(says);
+    let log = site.dir.path().join("workers.log");
+    fs::rename(&log, site.dir.path().join("workers.log.1")).expect("a log");
+    site.tell(Signal::USR1);
+    eventually("a new log", || log.exists().then_some(()));
+    site.tell(Signal::HUP);
+    site.two_new_workers(&first).into_iter().for_each(says);
+}
+
+/// A reload replaces the workers one at a time while a client asks. Nobody is turned away, except by an application whose
+/// processes drop what they are at when they are told to end: that is one request for each of them at most.
+fn reload(site: &Site) {
+    let (over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let old = site.two_new_workers(&[]);
+    let more = || {
+        let target = answers.load(Ordering::SeqCst) + 20;
+        eventually("20 more answers", || (answers.load(Ordering::SeqCst) >= target).then_some(()));
+    };
+    let failed = thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut failed = 0;
+            while !over.load(Ordering::SeqCst) {
+                let answer = site.client.get(&site.path("name=Ann")).expect("an answer");
+                match answer.status() {
+                    200 => assert_eq!(answer.text(), "Hello, Ann\n"),
+                    502 => failed += 1,
+                    _ => panic!("{answer:?}"),
+                }
+                answers.fetch_add(1, Ordering::SeqCst);
+            }
+            failed
+        });
+        let reloaded = catch_unwind(AssertUnwindSafe(|| {
+            more();
+            site.tell(Signal::HUP);
+            site.two_new_workers(&old);
+            more();
+        }));
+        over.store(true, Ordering::SeqCst);
+        let failed = client.join().expect("a client that got its answers");
+        reloaded.unwrap_or_else(|panic| resume_unwind(panic));
+        failed
+    });
+    let most = if site.application.finishes { 0 } else { old.len() };
+    assert!(failed <= most, "{failed} of {} requests failed", answers.into_inner());
 }
 
 /// Workers that are killed are replaced, and clients wait meanwhile.
@@ -205,20 +285,22 @@ macro_rules! tests {
             let Some(program) = (super::$application.program)() else {
                 fcgi_tests::skip!("{} is not installed", super::$application.name)
             };
-            super::$name(&super::Site::start(&super::$application, &nginx, &program));
+            // How many a process of PHP answers before it ends itself.
+            let php_requests = if stringify!($name) == "php_recycling" { "5" } else { "500" };
+            super::$name(&super::Site::start(&super::$application, &nginx, &program, php_requests));
         })*
     };
 }
 
 mod php {
-    tests! { PHP: page upload logs crash php_upload php_session php_recycling }
+    tests! { PHP: page upload logs worker_logs crash reload php_upload php_session php_recycling }
 }
 mod flup {
-    tests! { FLUP: page upload logs crash }
+    tests! { FLUP: page upload logs worker_logs crash reload }
 }
 mod perl {
-    tests! { PERL: page upload logs crash }
+    tests! { PERL: page upload logs worker_logs crash reload }
 }
 mod fcgiwrap {
-    tests! { FCGIWRAP: page upload logs crash }
+    tests! { FCGIWRAP: page upload logs worker_logs crash reload }
 }
