@@ -10,7 +10,8 @@
 #   @PORT@     the HTTP port
 #   @ROOT@     the document root, with an executable @ROOT@/cgi-bin/app
 # The application is at http://127.0.0.1:@PORT@/cgi-bin/app and below. What it writes to its error log goes to the standard
-# error of this script. A header line of more than about 8150 bytes is cut, no upload in chunks
-# gets through, and no more than about ten clients may come at the same moment.
+# error of this script. A header line of more than about 8150 bytes is cut; an upload in chunks arrives as an empty one; no
+# more than about ten clients may come at the same moment. When it is ended, what is under way is answered, and its port is
+# taken until then: it cannot be restarted without turning somebody away.
 
 exec busybox httpd -f -p 127.0.0.1:@PORT@ -h @ROOT@

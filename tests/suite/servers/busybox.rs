@@ -4,10 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
-use fcgi_tests::{Address, Program, repository};
+use fcgi_tests::{Address, Process, Program, Signal, eventually, proc, repository};
 
-use super::site::{Restart, Server, USUAL};
+use super::site::{Restart, Server, USUAL, place};
 
 fn start(_: &Program, _: &Path, script: &Path) -> Command {
     let mut command = Program::installed("sh").expect("there is a shell").command();
@@ -42,6 +43,7 @@ const BUSYBOX: Server = Server {
     restart: Restart::None,
     prefix: "/cgi-bin/app",
     largest_header: 8100,
+    loses_chunks: true,
     clients: 8,
     reports_gone_clients: false,
     ..USUAL
@@ -56,7 +58,7 @@ macro_rules! cgi_column {
         column! { $server, $transport:
             get head query_and_40_headers large_header
             post_nothing post_25_bytes post_64_kib post_1_mib post_50_mib
-            slow_upload cut_upload client_gone answer_of_10_mib early_answer
+            chunked_upload slow_upload cut_upload client_gone answer_of_10_mib early_answer
             redirects cookies errors_with_bodies stderr_in_the_error_log parallel_clients
             $($more)*
         }
@@ -66,3 +68,32 @@ macro_rules! cgi_column {
 cgi_column!(super::BUSYBOX, cgi_fcgi_unix, connections, restart_of_the_workers, killed_workers);
 cgi_column!(super::BUSYBOX, cgi_fcgi_tcp, connections, restart_of_the_workers, killed_workers);
 cgi_column!(super::CGI, cgi);
+
+/// It cannot be restarted without turning anybody away: a program that is under way holds its port. But that is answered,
+/// and then another can start.
+#[test]
+fn what_is_under_way_outlives_the_server() {
+    let site = place!(CGI, "cgi").site();
+    let (journal, signpost) = (site.journal(), site.signpost());
+    let page = format!("/hold?until={}&journal={}", signpost.display(), journal.path());
+    thread::scope(|scope| {
+        let held = scope.spawn(|| site.get(&page));
+        journal.wait_for("hold: began");
+        site.web.signal(Signal::TERM);
+        eventually("the end of the server", || (!proc::is_alive(site.web.pid())).then_some(()));
+        fs::write(&signpost, "").expect("the signpost can be set up");
+        let answer = held.join().expect("the request under way was answered");
+        assert_eq!((answer.status(), &answer.text()[..]), (200, "held"));
+    });
+    let script = site.web.dir().join("server.conf");
+    let shell = Program::installed("sh").expect("there is a shell");
+    let _next = eventually("another server at the same port", || {
+        let process = Process::start(shell.command().arg(&script));
+        eventually("a server that listens, or cannot", || {
+            let answers = site.client().get(&site.path("/hello")).is_ok();
+            (answers || !proc::is_alive(process.pid())).then_some(answers)
+        })
+        .then_some(process)
+    });
+    site.expect_hello();
+}

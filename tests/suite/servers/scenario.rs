@@ -115,7 +115,10 @@ pub(crate) fn chunked_upload(place: &Place) {
     for _ in 0..2 {
         let answer = site.client().post_from(&site.path("/digest"), &mut &body[..], None).expect("an answer");
         match place.server.largest_chunked {
-            Some(length) => assert_eq!((answer.status(), answer.text()), (200, digest(length))),
+            Some(length) => {
+                let arrives = if place.server.loses_chunks { 0 } else { length };
+                assert_eq!((answer.status(), answer.text()), (200, digest(arrives)));
+            }
             None => assert_eq!(answer.status(), 411),
         }
     }
@@ -500,6 +503,7 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 /// What `/digest` answers to the first `length` bytes of the pattern, as sha256sum says.
 pub(crate) fn digest(length: usize) -> String {
     let hex = match length {
+        0 => "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         10_000 => "0cd0bf930677960951dda8588edcb6b293c0c3b26ef3ba72cddff4ddfc6822c7",
         20_480 => "efb584b659f4448b8ee6ca640cceaf89613a23fad69e379d3a8685c334e506b0",
         65_536 => "4b640d85ab3ba30fd02c9fc9db4a8928f416322ad27022ea58a65aaee68a4df2",

@@ -39,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) largest_header: usize,
     /// The length of an upload in chunks that reaches the application; without one, chunks are refused with 411.
     pub(crate) largest_chunked: Option<usize>,
+    /// Whether an upload in chunks reaches the application without its body.
+    pub(crate) loses_chunks: bool,
     /// The only status that it gives to redirects, whatever the application says.
     pub(crate) redirect: Option<u16>,
     /// How many clients at once it lets in.
@@ -85,6 +87,7 @@ pub(crate) const USUAL: Server = Server {
     starts_application: false,
     largest_header: 8000,
     largest_chunked: Some(64 << 10),
+    loses_chunks: false,
     redirect: None,
     clients: 50,
     streams_uploads: true,
