@@ -373,7 +373,10 @@ fn a_program_ends_when_its_client_goes() {
 #[test]
 fn a_program_ends_when_its_upload_is_cut() {
     let bridge = Bridge::start(&[]);
-    let response = bridge.ask("keep.sh", &[("CONTENT_LENGTH", "1000")], &[b'x'; 999]);
+    let mut connection = bridge.begin("keep.sh", &[("CONTENT_LENGTH", "1000")], &[b'x'; 999]);
+    eventually("a program that runs", || (bridge.journal() == ["began"]).then_some(()));
+    connection.send(&wire::record(wire::STDIN, 1, &[]));
+    let response = connection.response(1);
     assert_eq!(response.status(), 400);
     expect_logged(&response, "the body is shorter than was promised");
     let mut connection = bridge.begin("keep.sh", &[("CONTENT_LENGTH", "1000")], &[b'x'; 500]);
