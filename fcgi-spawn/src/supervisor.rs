@@ -36,6 +36,8 @@ use crate::{Config, Error, logger, privileges};
 /// There is one in a process, and the process has one thread. The socket stays open as long as it
 /// lives: while workers are away, clients wait. If the process is killed the workers get the stop signal.
 pub struct Supervisor {
+    /// In front of those that made the folder it may be in, and take that away again.
+    status: Option<StatusFile>,
     listener: Listener,
     pid_file: Option<PidFile>,
     plan: Plan,
@@ -44,7 +46,6 @@ pub struct Supervisor {
     output: Option<Output>,
     heartbeats: Option<Heartbeats>,
     notify: Notify,
-    status: Option<StatusFile>,
     stop_signal: i32,
     ready: Ready,
     watch: Option<Watch>,

@@ -181,7 +181,7 @@ fn signals_are_the_callers_but_for_the_stop() {
 
 #[test]
 fn folders_that_it_made_go_with_it() {
-    let options = ["-s", "@/run/a/app.sock", "-P", "@/run/b/pid", "--mkdir"];
+    let options = ["-s", "@/run/a/app.sock", "-P", "@/run/b/pid", "--status", "@/run/b/status", "--mkdir"];
     let mut launcher = Launcher::start(&options);
     eventually("a pid file", || launcher.path("run/b/pid").exists().then_some(()));
     expect_hello(&fcgi_tests::Address::Unix(launcher.path("run/a/app.sock")));
