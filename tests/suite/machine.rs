@@ -198,15 +198,18 @@ impl Drop for Machine {
     fn drop(&mut self) {
         // The kernel ends all processes of the namespace before its first one is gone.
         self.init.signal(Signal::KILL);
-        self.init.wait_gone();
-        let remove = "mount -t cgroup2 cgroup2 \"$0\" && find \"$0/$1\" -depth -type d -exec rmdir {} +";
         let groups = self.disk.path().join("groups");
-        if groups.exists() {
-            let group = format!("fcgi-tests.{}", self.namespace.pid());
-            let mut command = Command::new("unshare");
-            command.args(["--mount", "/bin/sh", "-c", remove]).arg(groups).arg(group);
-            let _ = command.status();
+        if !groups.exists() {
+            return;
         }
+        // A group can be removed when the last process of it has been waited for: the one that made the namespace.
+        self.namespace.wait_exit();
+        let remove = "mount -t cgroup2 cgroup2 \"$0\" && find \"$0/$1\" -depth -type d -exec rmdir {} +";
+        let group = format!("fcgi-tests.{}", self.namespace.pid());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c", remove]).arg(groups).arg(group);
+        let removed = command.status().is_ok_and(|status| status.success());
+        assert!(removed || thread::panicking(), "systemd's control group is left");
     }
 }
 
