@@ -13,6 +13,19 @@ pub struct Fragment<'a> {
     pub last: bool,
 }
 
+impl<'a> Fragment<'a> {
+    /// Takes a whole record off the front of `input`, behind the padding of the one before; gives what follows its
+    /// content too.
+    #[inline]
+    pub(crate) fn split_whole(padding: u8, input: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (_, rest) = input.split_at_checked(usize::from(padding))?;
+        let (bytes, rest) = rest.split_first_chunk()?;
+        let header = Header::decode(bytes).ok()?;
+        let (content, rest) = rest.split_at_checked(usize::from(header.content))?;
+        Some((Self { header, content, first: true, last: true }, rest))
+    }
+}
+
 /// Splits a byte stream, cut anywhere, into records and their content.
 ///
 /// The decoder copies and buffers no content: it hands out what is there as [`Fragment`]s of the caller's slice, so a
@@ -85,11 +98,7 @@ impl Decoder {
     #[inline]
     pub(crate) fn peek_whole<'a>(&self, input: &'a [u8]) -> Option<(Fragment<'a>, &'a [u8])> {
         let State::Start { padding } = self.state else { return None };
-        let (_, rest) = input.split_at_checked(usize::from(padding))?;
-        let (bytes, rest) = rest.split_first_chunk()?;
-        let header = Header::decode(bytes).ok()?;
-        let (content, rest) = rest.split_at_checked(usize::from(header.content))?;
-        Some((Fragment { header, content, first: true, last: true }, rest))
+        Fragment::split_whole(padding, input)
     }
 
     /// Goes on behind the content of the record with this header.

@@ -1,3 +1,5 @@
+use core::ops::Range;
+
 use crate::{EndRequest, Header, Limit, ProtocolStatus, Role, UnknownType, Values};
 
 /// What came in, content borrowed from the input.
@@ -69,6 +71,20 @@ pub enum Event<'a> {
         /// Its header.
         header: Header,
     },
+}
+
+/// A request that begins, its params complete and well formed: what [`Session::next_request`](crate::Session::next_request)
+/// gives. A Responder or Authorizer may start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// Its id.
+    pub id: u16,
+    /// What is asked of the application.
+    pub role: Role,
+    /// Whether the connection stays open after it.
+    pub keep_conn: bool,
+    /// Where in the input, as that was given, its encoded params are.
+    pub params: Range<usize>,
 }
 
 /// A record the protocol itself answers with, no handler needed.

@@ -98,7 +98,7 @@ pub use body::{BeginRequest, EndRequest, ProtocolStatus, Role, UnknownType};
 pub use config::Config;
 pub use decoder::{Decoder, Fragment};
 pub use error::ProtocolError;
-pub use event::{Event, Reply};
+pub use event::{Event, Opening, Reply};
 pub use pairs::{Full, Pair, Pairs, Params, ParamsBuffer};
 pub use record::{Header, RecordType, records};
 pub use response::{ResponseDecoder, ResponseEvent};

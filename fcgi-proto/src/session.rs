@@ -9,8 +9,8 @@ use crate::body::FixedBody;
 use crate::scanner::Scanner;
 use crate::values::ValuesReader;
 use crate::{
-    BeginRequest, Config, Decoder, Event, Fragment, Header, ProtocolError, ProtocolStatus, RecordType, Reply, Role,
-    UnknownType, Values,
+    BeginRequest, Config, Decoder, Event, Fragment, Header, Opening, ProtocolError, ProtocolStatus, RecordType, Reply,
+    Role, UnknownType, Values,
 };
 
 /// The application's side of one connection: bytes in, [`Event`]s out, at most `REQUESTS` requests at once.
@@ -35,8 +35,8 @@ type Place = Option<Request>;
 struct Connection {
     config: Config,
     decoder: Decoder,
-    /// The `BEGIN_REQUEST` being read.
-    begin: FixedBody,
+    /// The `BEGIN_REQUEST` being read, if its record was cut.
+    begin_body: FixedBody,
     /// The `GET_VALUES` being read.
     query: ValuesReader,
     /// Whether a request without `KEEP_CONN` came, so that the connection ends with its requests.
@@ -74,7 +74,7 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
         let connection = Connection {
             config,
             decoder: Decoder::new(),
-            begin: FixedBody::new(),
+            begin_body: FixedBody::new(),
             query: ValuesReader::new(),
             closing: false,
         };
@@ -92,6 +92,16 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
         self.connection.next(&mut self.requests, input)
+    }
+
+    /// Takes a request off the front of `input`, if all of it up to the end of its params is there in whole records, and the
+    /// params in one: most servers send most requests so, and they are found in half the steps that [`next`](Self::next)
+    /// takes for their events.
+    ///
+    /// `None` when it is not so, and nothing has happened: go on with `next`, which knows every case, errors included.
+    #[inline]
+    pub fn next_request(&mut self, input: &mut &[u8]) -> Option<Opening> {
+        self.connection.next_request(&mut self.requests, input)
     }
 
     /// Says that `FCGI_END_REQUEST` was sent: the id is free again, and what still comes for it is skipped.
@@ -141,9 +151,10 @@ fn is_active(requests: &[Place], id: u16) -> bool {
 }
 
 impl Connection {
+    #[inline(always)] // Events are taken apart where they are used: an inlined one never goes through memory.
     fn next<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ProtocolError> {
-        // The usual record first and on its own: half the time goes when it shares a path with the others.
-        match self.next_of_stream(requests, input) {
+        // The usual records first and on their own: half the time goes when they share a path with the others.
+        match self.next_whole(requests, input) {
             // The end of what was read, where every caller arrives once a read.
             None if input.is_empty() => self.decoder.on_nothing(),
             None => self.next_of_any(requests, input),
@@ -151,14 +162,63 @@ impl Connection {
         }
     }
 
-    /// The next record, if the input holds it whole and the stream it belongs to is open. If not, nothing has happened.
+    /// The next record, if the input holds it whole and it begins a request or belongs to the stream that is open. If not,
+    /// nothing has happened.
     #[inline]
-    fn next_of_stream<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Option<Event<'a>> {
+    fn next_whole<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Option<Event<'a>> {
         let (Fragment { header, content, .. }, rest) = self.decoder.peek_whole(input)?;
-        let event = find(requests, header.id)?.on_stream(header.kind, content)?;
+        let event = match find(requests, header.id) {
+            Some(request) => request.on_stream(header.kind, content)?,
+            None if header.kind == RecordType::BeginRequest && header.id != 0 => {
+                self.begin(requests, header.id, content.try_into().ok()?)
+            }
+            None => return None,
+        };
         self.decoder.pass(header);
         *input = rest;
         Some(event)
+    }
+
+    #[inline]
+    fn next_request(&mut self, requests: &mut [Place], input: &mut &[u8]) -> Option<Opening> {
+        let (begin, rest) = self.decoder.peek_whole(input)?;
+        let id = begin.header.id;
+        if begin.header.kind != RecordType::BeginRequest || id == 0 || self.closing || is_active(requests, id) {
+            return None;
+        }
+        let place = requests.iter_mut().find(|place| place.is_none())?;
+        let body = BeginRequest::decode(begin.content.try_into().ok()?);
+        let role = Role::from_wire(body.role)?;
+
+        // The record behind another, if it is one of this request and type.
+        let next = |before: Header, rest, kind| {
+            let (record, rest) = Fragment::split_whole(before.padding, rest)?;
+            (record.header.kind == kind && record.header.id == id).then_some((record, rest))
+        };
+        let (params, behind_params) = next(begin.header, rest, RecordType::Params)?;
+        let (end, mut rest) = next(params.header, behind_params, RecordType::Params)?;
+        let mut last = end.header;
+        let mut scanner = Scanner::new(self.config.max_params_len, self.config.max_pairs);
+        let is_well_formed = scanner.check(params.content).is_ok() && scanner.at_border();
+        if params.content.is_empty() || !end.content.is_empty() || !is_well_formed {
+            return None;
+        }
+        let mut phase = if role == Role::Authorizer { Phase::Complete } else { Phase::Stdin };
+        if role == Role::Responder {
+            if let Some((stdin, behind)) =
+                next(last, rest, RecordType::Stdin).filter(|(stdin, _)| stdin.content.is_empty())
+            {
+                (phase, last, rest) = (Phase::Complete, stdin.header, behind);
+            }
+        }
+
+        let params_end = input.len().saturating_sub(behind_params.len());
+        let params = params_end.saturating_sub(params.content.len())..params_end;
+        *place = Some(Request { id, role, phase, params: scanner });
+        self.closing = !body.keep_conn();
+        self.decoder.pass(last);
+        *input = rest;
+        Some(Opening { id, role, keep_conn: body.keep_conn(), params })
     }
 
     /// The next record, or what is there of it, whatever it is.
@@ -239,13 +299,16 @@ impl Connection {
         if is_active(requests, id) {
             return Err(ProtocolError::DuplicateBegin(id));
         }
-        let Some(body) = self.begin.collect(fragment).map_err(ProtocolError::BeginLength)? else {
-            return Ok(None);
-        };
-        let begin = BeginRequest::decode(&body);
+        let body = self.begin_body.collect(fragment).map_err(ProtocolError::BeginLength)?;
+        Ok(body.map(|body| self.begin(requests, id, &body)))
+    }
+
+    /// Gives a request a place, or refuses it.
+    fn begin<'a>(&mut self, requests: &mut [Place], id: u16, body: &[u8; 8]) -> Event<'a> {
+        let begin = BeginRequest::decode(body);
         let was_closing = self.closing;
         self.closing |= !begin.keep_conn();
-        let refuse = |status| Ok(Some(Event::Reply(Reply::Refuse { id, status })));
+        let refuse = |status| Event::Reply(Reply::Refuse { id, status });
         let Some(role) = Role::from_wire(begin.role) else {
             return refuse(ProtocolStatus::UnknownRole);
         };
@@ -257,7 +320,7 @@ impl Connection {
             Some(place) => {
                 let params = Scanner::new(self.config.max_params_len, self.config.max_pairs);
                 *place = Some(Request { id, role, phase: Phase::Params, params });
-                Ok(Some(Event::Begin { id, role, keep_conn: begin.keep_conn() }))
+                Event::Begin { id, role, keep_conn: begin.keep_conn() }
             }
         }
     }
@@ -364,9 +427,21 @@ mod tests {
         vec![1, 1, 0, id, 0, 8, 0, 0, 0, role, flags, 0, 0, 0, 0, 0]
     }
 
-    /// What happened, one word an event, the pieces of a stream joined.
-    fn run<const N: usize>(session: &mut Session<N>, mut input: &[u8], log: &mut Vec<String>) {
+    /// What happened, one word an event, the pieces of a stream joined. `at_once` takes requests whole if they are.
+    fn run<const N: usize>(session: &mut Session<N>, mut input: &[u8], log: &mut Vec<String>, at_once: bool) {
         loop {
+            let before = input;
+            if let Some(Opening { id, role, keep_conn, params }) =
+                at_once.then(|| session.next_request(&mut input)).flatten()
+            {
+                log.push(format!("begin {id} {role:?} {keep_conn}"));
+                log.push(format!("params {id} {}", before[params].escape_ascii()));
+                log.push(format!("params-end {id}"));
+                if role == Role::Responder && session.input_complete(id) {
+                    log.push(format!("stdin-end {id}"));
+                }
+                continue;
+            }
             let (name, content) = match session.next(&mut input) {
                 Ok(None) => return,
                 Err(error) => return log.push(format!("{error:?}")),
@@ -399,18 +474,20 @@ mod tests {
     #[track_caller]
     fn check_with<const N: usize>(config: Config, wire: &[&[u8]], want: &[&str]) {
         let wire = wire.concat();
-        for cut in 0..wire.len() {
-            let (mut session, mut log) = (Session::<N>::new(config), Vec::new());
-            run(&mut session, &wire[..cut], &mut log);
-            if !is_broken(&log) {
-                run(&mut session, &wire[cut..], &mut log);
+        for at_once in [false, true] {
+            for cut in 0..=wire.len() {
+                let (mut session, mut log) = (Session::<N>::new(config), Vec::new());
+                run(&mut session, &wire[..cut], &mut log, at_once);
+                if !is_broken(&log) {
+                    run(&mut session, &wire[cut..], &mut log, at_once);
+                }
+                assert_eq!(log, want, "cut at {cut}, at once: {at_once}");
             }
-            assert_eq!(log, want, "cut at {cut}");
         }
         let (mut session, mut log) = (Session::<N>::new(config), Vec::new());
         for byte in wire.chunks(1) {
             if !is_broken(&log) {
-                run(&mut session, byte, &mut log);
+                run(&mut session, byte, &mut log, false);
             }
         }
         assert_eq!(log, want, "byte by byte");
@@ -567,25 +644,25 @@ mod tests {
         );
         let config = Config { max_params_len: 4, ..config };
         let (mut session, mut log) = (Session::<1>::new(config), Vec::new());
-        run(&mut session, &[BEGIN, PARAMS, PARAMS, PARAMS_END, STDIN, ABORT].concat(), &mut log);
+        run(&mut session, &[BEGIN, PARAMS, PARAMS, PARAMS_END, STDIN, ABORT].concat(), &mut log, false);
         assert_eq!(log, ["begin 1 Responder true", "oversized 1 ParamsLen"]);
         let config = Config { max_params_len: 100, ..config };
         let (mut session, mut log) = (Session::<1>::new(config), Vec::new());
-        run(&mut session, &[BEGIN, PARAMS, PARAMS, PARAMS_END, STDIN].concat(), &mut log);
+        run(&mut session, &[BEGIN, PARAMS, PARAMS, PARAMS_END, STDIN].concat(), &mut log, false);
         assert_eq!(log, ["begin 1 Responder true", "params 1 \\x01\\x02abc", "oversized 1 Pairs"]);
     }
 
     #[test]
     fn an_id_is_free_after_its_end_and_a_kept_connection_goes_on() {
         let (mut session, mut log) = (Session::<1>::new(Config::default()), Vec::new());
-        run(&mut session, &[BEGIN, PARAMS_END, STDIN].concat(), &mut log);
+        run(&mut session, &[BEGIN, PARAMS_END, STDIN].concat(), &mut log, false);
         assert!(session.is_active(1) && !session.input_complete(1));
-        run(&mut session, STDIN_END, &mut log);
+        run(&mut session, STDIN_END, &mut log, false);
         assert!(session.input_complete(1));
         session.end(1);
         assert!(!session.is_active(1) && !session.is_over());
         log.clear();
-        run(&mut session, &[STDIN, ABORT, STDIN_END, &begin(1, 1, 0)].concat(), &mut log);
+        run(&mut session, &[STDIN, ABORT, STDIN_END, &begin(1, 1, 0)].concat(), &mut log, false);
         assert_eq!(log, ["begin 1 Responder false"]);
         assert!(!session.is_over());
         session.end(1);

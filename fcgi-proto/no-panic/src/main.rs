@@ -133,6 +133,9 @@ fn session<const N: usize>(mut input: &[u8]) {
     let mut session = Session::<N>::new(config);
     let mut rest = cut(&mut input);
     loop {
+        if let Some(opening) = session.next_request(&mut rest) {
+            show(format_args!("{opening:?}"));
+        }
         match session.next(&mut rest) {
             Ok(Some(Event::Reply(reply))) => drop(black_box(reply.encode(&mut [0; Reply::MAX_LEN]))),
             Ok(Some(Event::Abort { id })) => session.end(id),
