@@ -8,6 +8,8 @@ pub(crate) struct Budget {
     left: AtomicUsize,
     /// A body buffer that is not in use, kept for the next body.
     spare: Mutex<Option<Box<[u8]>>>,
+    /// Memory of params that is not in use, kept for the next ones that take as much.
+    spare_bytes: Mutex<Vec<u8>>,
 }
 
 /// The budget is used up.
@@ -16,7 +18,7 @@ pub(crate) struct Exhausted;
 
 impl Budget {
     pub(crate) const fn new(bytes: usize) -> Self {
-        Self { bytes, left: AtomicUsize::new(bytes), spare: Mutex::new(None) }
+        Self { bytes, left: AtomicUsize::new(bytes), spare: Mutex::new(None), spare_bytes: Mutex::new(Vec::new()) }
     }
 
     /// What is left of it.
@@ -119,6 +121,9 @@ pub(crate) struct Bytes<'b> {
 }
 
 impl<'b> Bytes<'b> {
+    /// The most that is kept when it is not in use.
+    const SPARE: usize = 64 << 10;
+
     pub(crate) const fn new(budget: &'b Budget) -> Self {
         Self { memory: Share::new(budget), bytes: Vec::new() }
     }
@@ -128,6 +133,9 @@ impl<'b> Bytes<'b> {
         let len = self.bytes.len() + more.len();
         if len > self.memory.taken() {
             self.memory.grow_to(len.next_power_of_two())?;
+            if self.bytes.capacity() == 0 {
+                self.bytes = self.take_spare();
+            }
             self.bytes.reserve_exact(self.memory.taken() - self.bytes.len());
         }
         self.bytes.extend_from_slice(more);
@@ -136,6 +144,22 @@ impl<'b> Bytes<'b> {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The spare memory, if it is no more than was taken of the budget.
+    fn take_spare(&self) -> Vec<u8> {
+        let mut spare = self.memory.budget.spare_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.capacity() <= self.memory.taken() { std::mem::take(&mut *spare) } else { Vec::new() }
+    }
+}
+
+impl Drop for Bytes<'_> {
+    fn drop(&mut self) {
+        if (1..=Self::SPARE).contains(&self.bytes.capacity()) {
+            self.bytes.clear();
+            let mut spare = self.memory.budget.spare_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut *spare, &mut self.bytes);
+        }
     }
 }
 
