@@ -17,6 +17,8 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Whether requests of a connection run side by side.
     pub(crate) multiplex: bool,
+    /// Whether stderr is the error log of the web server, so that what goes there need not be logged as well.
+    pub(crate) stderr_is_error_log: bool,
     /// Handlers under way on multiplexed connections.
     handlers: AtomicUsize,
     stopping: AtomicBool,
@@ -38,6 +40,7 @@ impl App {
             budget: Budget::new(limits.budget),
             clock: Clock::new(),
             multiplex: false,
+            stderr_is_error_log: false,
             handlers: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             requests: AtomicU32::new(0),
@@ -49,6 +52,12 @@ impl App {
         self.multiplex = true;
         // Web servers take it for a number of each connection.
         self.config.max_reqs = REQUESTS as u32;
+        self
+    }
+
+    /// The same with stderr for the error log of the web server.
+    pub(crate) fn with_stderr_as_error_log(mut self) -> Self {
+        self.stderr_is_error_log = true;
         self
     }
 

@@ -50,7 +50,7 @@ impl Cgi {
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
             stderr: File::from(io::stderr().as_fd().try_clone_to_owned()?),
         };
-        let app = App::new(roles.into(), self.limits);
+        let app = App::new(roles.into(), self.limits).with_stderr_as_error_log();
         match loopback::serve(&app, request.into_records(false, 32 << 10), &mut output) {
             Ok(end) => Ok(u8::try_from(end.app_status).unwrap_or(1)),
             Err(Error::Lost(error)) => Err(error),

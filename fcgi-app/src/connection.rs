@@ -119,57 +119,86 @@ impl<'c> Connection<'c> {
     /// Reads until the params of a request are complete; `None` when the connection ends without one.
     fn accept_request(&mut self) -> Result<Option<Accepted<'c>>, Fault> {
         self.input.clear_params();
-        self.slot.set_idle(self.app.clock.now());
         let mut begun: Option<Accepted<'c>> = None;
-        let mut left = self.input.unread().len();
         loop {
-            self.input.used_but(left);
             let mut rest = self.input.unread();
+            // Nearly all requests come in one piece.
+            if let Some(opening) = self.session.next_request(&mut rest) {
+                let left = rest.len();
+                self.input.open(opening.params, left);
+                begun = self.begin(opening.id, opening.role)?;
+                match self.input.settle_params() {
+                    Ok(()) if begun.is_some() => return Ok(begun),
+                    Ok(()) => self.input.clear_params(),
+                    Err(Exhausted) => self.refuse(begun.take(), &Refusal::NoMemory)?,
+                }
+                if self.session.is_over() {
+                    return Ok(None);
+                }
+                continue;
+            }
             let event = self.session.next(&mut rest)?;
-            left = rest.len();
+            let left = rest.len();
             match event {
                 Some(Event::Begin { id, role, .. }) => {
-                    self.slot.set(State::Busy(Deadline::NEVER));
-                    self.input_complete = false;
+                    self.input.used_but(left);
                     begun = self.begin(id, role)?;
+                    if begun.is_some() {
+                        continue;
+                    }
                 }
-                Some(Event::Params { id, content }) => {
+                Some(Event::Params { content, .. }) => {
                     let len = content.len();
                     self.input.used_but(left);
-                    if let Err(Exhausted) = self.input.keep_params(len) {
-                        self.refuse(id, &Refusal::NoMemory)?;
+                    if self.input.keep_params(len).is_ok() {
+                        continue;
                     }
+                    self.refuse(begun.take(), &Refusal::NoMemory)?;
                 }
-                Some(Event::ParamsEnd { id }) => {
+                Some(Event::ParamsEnd { .. }) => {
                     self.input.used_but(left);
-                    match self.input.settle_params() {
-                        Ok(()) => return Ok(begun),
-                        Err(Exhausted) => self.refuse(id, &Refusal::NoMemory)?,
+                    if self.input.settle_params().is_ok() {
+                        return Ok(begun);
                     }
+                    self.refuse(begun.take(), &Refusal::NoMemory)?;
                 }
-                Some(Event::Oversized { id, limit }) => self.refuse(id, &Refusal::Oversized(limit))?,
+                Some(Event::Oversized { limit, .. }) => {
+                    self.input.used_but(left);
+                    self.refuse(begun.take(), &Refusal::Oversized(limit))?;
+                }
                 Some(Event::Abort { id }) => {
+                    self.input.used_but(left);
+                    begun = None;
                     self.input.clear_params();
                     self.end(id, 1, ProtocolStatus::RequestComplete)?;
                 }
                 Some(Event::Reply(reply)) => {
+                    self.input.used_but(left);
                     // The records of a request that was refused are still to come.
                     self.input_complete &= !matches!(reply, Reply::Refuse { .. });
-                    self.wire.write(reply.encode(&mut [0; Reply::MAX_LEN]))?;
+                    self.wire.reply(&reply)?;
                 }
-                Some(Event::Skipped { header }) => self.wire.log_skipped(header),
+                Some(Event::Skipped { header }) => {
+                    self.input.used_but(left);
+                    self.wire.log_skipped(header);
+                }
                 // Bodies are read by the handler; what it left is skipped by the session.
-                Some(Event::Stdin { .. } | Event::StdinEnd { .. } | Event::Data { .. } | Event::DataEnd { .. }) => {}
+                Some(Event::Stdin { .. } | Event::StdinEnd { .. } | Event::Data { .. } | Event::DataEnd { .. }) => {
+                    self.input.used_but(left);
+                }
                 None => {
                     self.input.used_but(left);
-                    match self.read(begun)? {
-                        0 => return self.session.end_of_input().map(|()| None).map_err(Fault::from),
-                        read => left = read,
+                    match self.input.make_room() {
+                        Ok(()) if self.read(begun.as_ref())? == 0 => {
+                            return self.session.end_of_input().map(|()| None).map_err(Fault::from);
+                        }
+                        Ok(()) => continue,
+                        // Only params that outgrow the buffer need memory.
+                        Err(Exhausted) => self.refuse(begun.take(), &Refusal::NoMemory)?,
                     }
                 }
             }
             if self.session.is_over() {
-                self.input.used_but(left);
                 return Ok(None);
             }
         }
@@ -177,30 +206,22 @@ impl<'c> Connection<'c> {
 
     /// Begins a request, if there is a handler for its role.
     fn begin(&mut self, id: u16, role: Role) -> Result<Option<Accepted<'c>>, Fault> {
+        self.slot.set(State::Busy(Deadline::NEVER));
+        self.input_complete = false;
         let Some(handler) = self.app.roles.handler(role) else {
             self.end(id, 0, ProtocolStatus::UnknownRole)?;
             return Ok(None);
         };
-        // Nothing of a request that was aborted or refused may be seen by this one.
-        self.input.clear_params();
         self.wire.set_aborted(false);
         self.wire.set_may_answer(role != Role::Filter);
         let params_by = self.app.clock.deadline(self.app.limits.params_time);
         Ok(Some(Accepted { id, handler, params_by }))
     }
 
-    /// Reads more of a request's params, or of whatever comes while there is none.
-    fn read(&mut self, begun: Option<Accepted<'c>>) -> Result<usize, Fault> {
-        let active = begun.filter(|request| self.session.is_active(request.id));
-        let Ok(room) = self.input.room() else {
-            // Only params that outgrow the buffer need memory.
-            if let Some(request) = active {
-                self.refuse(request.id, &Refusal::NoMemory)?;
-            }
-            self.input.clear_params();
-            return self.read(None);
-        };
-        let read = match active {
+    /// Reads more of a request's params, or of whatever comes while there is none; 0 is the end of the input.
+    fn read(&mut self, begun: Option<&Accepted<'c>>) -> Result<usize, Fault> {
+        let room = self.input.room();
+        let read = match begun {
             Some(request) => self.wire.read_until(request.params_by, room)?,
             None => {
                 self.slot.set_idle(self.app.clock.now());
@@ -233,11 +254,12 @@ impl<'c> Connection<'c> {
             failure.answer(&mut response, is_wanted);
         }
         // Before its peer knows that it is answered, what it took of the budget is there again.
-        self.input.rejoin(input.rest);
+        let rest = source.rest();
+        self.input.rejoin(rest);
         self.input_complete = input.complete && !input.refused;
         let sent = response.finish();
         if let Some(failure) = &failure {
-            failure.log(is_wanted);
+            failure.log(self.app, is_wanted);
         }
         match input.broken {
             Some(error) => Err(error.into()),
@@ -246,15 +268,21 @@ impl<'c> Connection<'c> {
     }
 
     /// Answers a request that no handler can take.
-    fn refuse(&mut self, id: u16, why: &Refusal) -> Result<(), Fault> {
+    #[cold] // and so off the stack of the others
+    #[inline(never)]
+    fn refuse(&mut self, begun: Option<Accepted<'c>>, why: &Refusal) -> Result<(), Fault> {
         self.input.clear_params();
-        self.wire.set_may_answer(true);
-        why.answer(self.app, &self.wire, id, self.output)?;
-        self.session.end(id);
+        if let Some(Accepted { id, .. }) = begun {
+            self.wire.set_may_answer(true);
+            why.answer(self.app, &self.wire, id, self.output)?;
+            self.session.end(id);
+        }
         Ok(())
     }
 
     /// Ends a request that no handler sees.
+    #[cold]
+    #[inline(never)]
     fn end(&mut self, id: u16, app_status: u32, protocol_status: ProtocolStatus) -> Result<(), Fault> {
         self.wire.write(&EndRequest { app_status, protocol_status }.record(id))?;
         self.session.end(id);

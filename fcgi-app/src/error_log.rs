@@ -1,6 +1,6 @@
 //! What requests have to say for the log of their web server: FCGI_STDERR.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::mem;
@@ -14,8 +14,20 @@ const MAX_CONTENT: u16 = 8184;
 const MAX_PENDING: usize = 256 << 10;
 
 thread_local! {
-    /// What the request under way on this thread has said and not sent; `None` while there is no request.
-    static PENDING: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    /// What becomes of lines on this thread. Apart from them, so that a request that has nothing to say touches no more.
+    static STATE: Cell<State> = const { Cell::new(State::NoRequest) };
+    /// What the request under way on this thread has said and not sent.
+    static PENDING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No request is under way.
+    NoRequest,
+    /// One is, and has said nothing that was not sent.
+    Silent,
+    /// It has.
+    Pending,
 }
 
 /// A place to write log lines to: the error log of the request under way on this thread, else the process's stderr.
@@ -54,23 +66,28 @@ impl Write for ErrorLog {
 
 /// Adds to what the request under way has to say; `false` if there is no request or no room.
 fn append(bytes: &[u8]) -> bool {
-    let append = |pending: &RefCell<Option<Vec<u8>>>| {
+    let append = |pending: &RefCell<Vec<u8>>| {
         // Borrowed only if an allocator logs; and then what it says cannot wait.
         let Ok(mut pending) = pending.try_borrow_mut() else { return false };
-        match &mut *pending {
-            Some(text) if text.len() + bytes.len() <= MAX_PENDING => {
-                text.extend_from_slice(bytes);
-                true
-            }
-            Some(_) | None => false,
+        let fits = pending.len() + bytes.len() <= MAX_PENDING;
+        if fits {
+            pending.extend_from_slice(bytes);
+            STATE.set(State::Pending);
         }
+        fits
     };
-    PENDING.try_with(append).unwrap_or(false)
+    STATE.get() != State::NoRequest && PENDING.try_with(append).unwrap_or(false)
+}
+
+/// What was said and not sent.
+fn take_pending() -> Vec<u8> {
+    PENDING.with_borrow_mut(mem::take)
 }
 
 /// That a request is under way on this thread. One within another, as a test of a handler may be, has a log of its own.
 pub(crate) struct Scope {
-    outer: Option<Vec<u8>>,
+    outer: State,
+    outer_pending: Vec<u8>,
     /// Whether something was sent, so that the stream has to be ended.
     is_open: bool,
     _of_this_thread: PhantomData<*const ()>,
@@ -78,18 +95,21 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn enter() -> Self {
-        let outer = PENDING.with_borrow_mut(|pending| pending.replace(Vec::new()));
-        Self { outer, is_open: false, _of_this_thread: PhantomData }
+        let outer = STATE.replace(State::Silent);
+        let outer_pending = if outer == State::Pending { take_pending() } else { Vec::new() };
+        Self { outer, outer_pending, is_open: false, _of_this_thread: PhantomData }
     }
 
     /// Takes what is to be sent, in whole lines.
     pub(crate) fn take(&mut self) -> Lines {
-        let mut text = PENDING.with_borrow_mut(|pending| pending.as_mut().map(mem::take)).unwrap_or_default();
-        if !text.is_empty() {
-            self.is_open = true;
-            if text.last() != Some(&b'\n') {
-                text.push(b'\n');
-            }
+        if STATE.get() != State::Pending {
+            return Lines::default();
+        }
+        STATE.set(State::Silent);
+        let mut text = take_pending();
+        self.is_open |= !text.is_empty();
+        if text.last().is_some_and(|&last| last != b'\n') {
+            text.push(b'\n');
         }
         Lines(text)
     }
@@ -102,9 +122,12 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        let unsent = PENDING.with_borrow_mut(|pending| mem::replace(pending, outer));
-        Lines(unsent.unwrap_or_default()).spill();
+        if STATE.replace(self.outer) == State::Pending {
+            Lines(take_pending()).spill();
+        }
+        if self.outer == State::Pending {
+            PENDING.set(mem::take(&mut self.outer_pending));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A request and its answer, whatever connection they come over.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -30,21 +31,32 @@ pub(crate) fn run_handler(
 ) -> Result<(), Failure> {
     let mut body = Body::new(source, request.encoded(), app.limits.body_len);
     let outcome = catch_unwind(AssertUnwindSafe(|| handler.run(request, &mut body, response)));
-    let (app_status, why) = match outcome {
+    let status = if body.is_too_large() { 413 } else { 500 };
+    match outcome {
         Ok(Ok(())) => match response.misuse() {
-            None => return Ok(()),
-            Some(misuse) => (1, misuse.to_owned()),
+            None => Ok(()),
+            Some(misuse) => Err(Failure::new(request, 1, status, &misuse)),
         },
-        Ok(Err(error)) => (1, error.to_string()),
-        Err(payload) => (101, format!("the handler panicked: {}", panic_message(&*payload))),
-    };
-    let (method, path) = (request.method().escape_debug(), request.path());
-    let line = format!("{method} {}: {}", path.escape_debug(), why.escape_debug());
-    Err(Failure { app_status, status: if body.is_too_large() { 413 } else { 500 }, line })
+        Ok(Err(error)) => Err(Failure::new(request, 1, status, &error)),
+        Err(payload) => {
+            Err(Failure::new(request, 101, status, &format_args!("the handler panicked: {}", panic_message(&*payload))))
+        }
+    }
 }
 
+// What formats text is #[cold] and not inlined: on a thread's stack it would take room from all requests, and what a
+// stack was once stays resident.
 impl Failure {
+    #[cold]
+    #[inline(never)]
+    fn new(request: &Request<'_>, app_status: u32, status: u16, why: &dyn Display) -> Self {
+        let (method, path, why) = (request.method().escape_debug(), request.path(), why.to_string());
+        Self { app_status, status, line: format!("{method} {}: {}", path.escape_debug(), why.escape_debug()) }
+    }
+
     /// Makes the answer say it, as far as it was not sent.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn answer(&self, response: &mut Response<'_>, is_wanted: bool) {
         if is_wanted {
             // Fails only when neither the web server nor stderr takes it.
@@ -54,7 +66,12 @@ impl Failure {
     }
 
     /// Logs it: when the request is over, since the web server has the line already.
-    pub(crate) fn log(&self, is_wanted: bool) {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn log(&self, app: &App, is_wanted: bool) {
+        if app.stderr_is_error_log && is_wanted {
+            return;
+        }
         // That a peer went away is no fault of the handler, and nothing to wake anybody for.
         log::log!(if is_wanted { Level::Error } else { Level::Debug }, "{}", self.line);
     }
@@ -79,7 +96,7 @@ impl Refusal {
             Self::NoMemory => (503, "no memory is left for its params"),
             Self::NoThread => (503, "no thread is left for its handler"),
         };
-        if app.clock.may_log() {
+        if !app.stderr_is_error_log && app.clock.may_log() {
             log::warn!("request {id} is answered {status}: {why}");
         }
         let mut response = Response::new(output, id, buffer, false);

@@ -51,9 +51,9 @@ impl<'b, 'm> Input<'b, 'm> {
         &self.buffer()[self.start..self.end]
     }
 
-    /// Where the unread bytes begin.
-    pub(crate) fn position(&self) -> usize {
-        self.start
+    /// Where the unread bytes end.
+    pub(crate) fn end(&self) -> usize {
+        self.end
     }
 
     /// Bytes that were used, by their position: they stay until there is room for a read again.
@@ -66,15 +66,35 @@ impl<'b, 'm> Input<'b, 'm> {
         self.start = self.end - left;
     }
 
-    /// Makes room for a read and gives it. There must be nothing unread: a session uses all it is given.
-    pub(crate) fn room(&mut self) -> Result<&mut [u8], Exhausted> {
+    /// Makes room for a read: the params move to the front, or out once they fill half the buffer. There must be nothing
+    /// unread: a session uses all it is given.
+    pub(crate) fn make_room(&mut self) -> Result<(), Exhausted> {
         debug_assert!(self.unread().is_empty(), "a session leaves nothing when it wants more");
-        if matches!(&self.params, Params::InPlace(params) if params.is_empty()) {
-            self.large = None;
-        }
-        self.make_room()?;
-        let start = self.start;
-        Ok(&mut in_use(self.small, &mut self.large)[start..])
+        self.start = match &mut self.params {
+            Params::InPlace(params) if params.start == params.end => {
+                self.large = None;
+                0
+            }
+            Params::InPlace(params) => {
+                let buffer = in_use(self.small, &mut self.large);
+                if params.len() > buffer.len() / 2 {
+                    self.params = Params::Moved(moved(&buffer[params.clone()], self.budget)?);
+                    0
+                } else {
+                    buffer.copy_within(params.clone(), 0);
+                    *params = 0..params.len();
+                    params.end
+                }
+            }
+            Params::Moved(_) => 0,
+        };
+        self.end = self.start;
+        Ok(())
+    }
+
+    /// Room for a read, which was [made](Self::make_room).
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        &mut in_use(self.small, &mut self.large)[self.start..]
     }
 
     /// The same while there is a body and no params. When the last read took all the room there was, more is likely
@@ -91,6 +111,12 @@ impl<'b, 'm> Input<'b, 'm> {
     /// Says how many bytes were read into the room.
     pub(crate) fn filled(&mut self, read: usize) {
         self.end = self.start + read;
+    }
+
+    /// Says that all of the unread bytes but the last `left` were used, and that those in `params` are params.
+    pub(crate) fn open(&mut self, params: Range<usize>, left: usize) {
+        self.params = Params::InPlace(self.start + params.start..self.start + params.end);
+        self.used_but(left);
     }
 
     /// Forgets the params of the request before.
@@ -152,9 +178,9 @@ impl<'b, 'm> Input<'b, 'm> {
     }
 
     /// What is left of the part of an input that [`part`](Self::part) gave.
-    pub(crate) fn rest(self) -> Rest<'m> {
+    pub(crate) fn rest(&mut self) -> Rest<'m> {
         let (unread, room) = (self.end - self.start, self.buffer().len() - self.end);
-        Rest { large: self.large, unread, room }
+        Rest { large: self.large.take(), unread, room }
     }
 
     /// Takes back what a request left, and forgets its params. A large buffer is given up unless too much is in it.
@@ -169,28 +195,6 @@ impl<'b, 'm> Input<'b, 'm> {
             (self.start, self.end) = (0, rest.unread);
             self.large = None;
         }
-    }
-
-    /// Moves `start` to where the next read may go: behind the params, which themselves move to the front, or out
-    /// once they fill half the buffer.
-    fn make_room(&mut self) -> Result<(), Exhausted> {
-        let buffer = in_use(self.small, &mut self.large);
-        self.start = match &mut self.params {
-            Params::InPlace(params) if params.len() > buffer.len() / 2 => {
-                self.params = Params::Moved(moved(&buffer[params.clone()], self.budget)?);
-                0
-            }
-            Params::InPlace(params) => {
-                if params.start > 0 {
-                    buffer.copy_within(params.clone(), 0);
-                    *params = 0..params.len();
-                }
-                params.end
-            }
-            Params::Moved(_) => 0,
-        };
-        self.end = self.start;
-        Ok(())
     }
 }
 
@@ -211,7 +215,8 @@ mod tests {
 
     /// Puts bytes into the input as a read would.
     fn put(input: &mut Input<'_, '_>, bytes: &[u8]) {
-        input.room().expect("a budget")[..bytes.len()].copy_from_slice(bytes);
+        input.make_room().expect("a budget");
+        input.room()[..bytes.len()].copy_from_slice(bytes);
         input.filled(bytes.len());
     }
 
@@ -275,6 +280,7 @@ mod tests {
         input.rejoin(rest);
         assert_eq!(input.unread(), b"t");
     }
+
     #[test]
     fn a_body_flows_through_a_large_buffer() {
         let (mut buffer, budget) = ([0; 16], Budget::new(1 << 20));
@@ -300,6 +306,7 @@ mod tests {
             assert_eq!(input.large.is_some(), left > 16, "what does not fit stays where it is");
         }
         input.used_but(0);
-        assert!(input.room().expect("a budget").len() == 16 && input.large.is_none());
+        input.make_room().expect("a budget");
+        assert!(input.room().len() == 16 && input.large.is_none());
     }
 }

@@ -425,7 +425,7 @@ impl<'c> Connection<'c> {
         // An error concerns the connection, which knows of it.
         let _ = response.finish();
         if let Some(failure) = &failure {
-            failure.log(is_wanted);
+            failure.log(self.app, is_wanted);
         }
     }
 

@@ -1,27 +1,28 @@
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::SockAddr;
 
 /// The other end of a connection.
 pub(crate) struct Peer {
-    address: SockAddr,
+    /// On a unix socket there is none.
+    address: Option<SocketAddr>,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SockAddr) -> Self {
-        Self { address }
+    pub(crate) fn new(address: &SockAddr) -> Self {
+        Self { address: address.as_socket() }
     }
 
     /// Its IP address, IPv4 ones as such; `None` on a unix socket.
     fn ip(&self) -> Option<IpAddr> {
-        Some(self.address.as_socket()?.ip().to_canonical())
+        Some(self.address?.ip().to_canonical())
     }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address.as_socket() {
+        match self.address {
             Some(address) => write!(f, "peer {address}"),
             None => f.write_str("peer on the unix socket"),
         }
@@ -56,11 +57,10 @@ impl AllowedPeers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::SocketAddr;
 
     #[track_caller]
     fn check(list: Option<&str>, peer: &str, want: bool) {
-        let peer = Peer::new(peer.parse::<SocketAddr>().expect("an address").into());
+        let peer = Peer::new(&peer.parse::<SocketAddr>().expect("an address").into());
         assert_eq!(AllowedPeers::parse(list).admit(&peer), want);
     }
 
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_unix_socket_has_no_address() {
-        let peer = Peer::new(SockAddr::unix("/s").expect("short"));
+        let peer = Peer::new(&SockAddr::unix("/s").expect("short"));
         assert!(AllowedPeers::parse(None).admit(&peer));
         assert!(!AllowedPeers::parse(Some("127.0.0.1")).admit(&peer));
     }

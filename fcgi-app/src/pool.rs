@@ -145,11 +145,12 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
 
 /// Waits for a connection. `None` after an error that passes, a signal that wants the thread to look up, and for a peer
 /// that is not welcome.
+#[inline(never)] // Room for addresses is not to be on the stack while a connection is served.
 fn accept(shared: &Shared) -> Option<(Socket, Peer)> {
     let error = match shared.listener.accept() {
         Ok((socket, address)) => {
             shared.short_of_descriptors.store(false, Ordering::Relaxed);
-            let peer = Peer::new(address);
+            let peer = Peer::new(&address);
             return shared.allowed_peers.admit(&peer).then_some((socket, peer));
         }
         Err(error) => error,

@@ -48,6 +48,8 @@ enum Head {
 /// Room in front of the buffer: a record header, and what is known only when the header section leaves: the lines of
 /// `Status` and `Content-Length`.
 const FRONT: usize = Header::LEN + 88;
+/// Room for a small answer at once, in bytes.
+const SMALL: usize = FRONT + 80;
 /// Content collected before it is sent, in bytes.
 const BUFFER: usize = 8192;
 /// The largest content of an output record: a multiple of 8, so that none needs padding.
@@ -57,6 +59,10 @@ const PIECES: usize = 64;
 
 impl<'c> Response<'c> {
     pub(crate) fn new(output: &'c dyn Output, id: u16, buffer: &'c mut Vec<u8>, is_head: bool) -> Self {
+        if buffer.capacity() == 0 {
+            // Here, where the stack is low, and not when the handler writes: what an allocation touches stays resident.
+            buffer.reserve_exact(SMALL);
+        }
         buffer.resize(FRONT, 0);
         Self {
             output,
@@ -100,9 +106,10 @@ impl<'c> Response<'c> {
             return self.refuse("CR, LF or NUL in a header value");
         }
         self.buffer.reserve(name.len() + value.len() + 4);
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            self.buffer.extend_from_slice(part);
-        }
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(b": ");
+        self.buffer.extend_from_slice(value);
+        self.buffer.extend_from_slice(b"\r\n");
         self
     }
 
@@ -237,7 +244,7 @@ impl<'c> Response<'c> {
     }
 
     /// Sends what is left, the end of the streams and `FCGI_END_REQUEST`, in one write.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         let is_wanted = self.output.is_wanted();
         let lines = if is_wanted { self.log.take() } else { Lines::default() };
         let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
@@ -262,6 +269,7 @@ impl<'c> Response<'c> {
     }
 
     /// Counts `len` bytes more of the body; `false` if there is nothing to keep of them.
+    #[inline]
     fn begin_write(&mut self, len: usize) -> io::Result<bool> {
         if let Some(misuse) = self.misuse {
             return Err(io::Error::new(ErrorKind::InvalidInput, misuse));

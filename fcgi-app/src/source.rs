@@ -59,21 +59,20 @@ enum State {
 }
 
 /// How the input of a request ended.
-pub(crate) struct Finished<'m> {
+pub(crate) struct Finished {
     /// Whether all of it came and was used.
     pub(crate) complete: bool,
     /// Whether another request was refused meanwhile, of which records may still come.
     pub(crate) refused: bool,
     /// What the peer did wrong, if it did.
     pub(crate) broken: Option<ProtocolError>,
-    /// What is left of the input.
-    pub(crate) rest: Rest<'m>,
 }
 
-/// Ranges of the input, in order: as many as a large buffer usually has records.
+/// Ranges of the input, in order: as many as a large buffer usually has records. No input is as long as 32 bits say, and
+/// these are made for each request.
 #[derive(Default)]
 struct Pieces {
-    ranges: [Range<usize>; Self::MOST],
+    ranges: [Range<u32>; Self::MOST],
     first: usize,
     end: usize,
 }
@@ -81,8 +80,8 @@ struct Pieces {
 impl Pieces {
     const MOST: usize = 16;
 
-    fn as_slice(&self) -> &[Range<usize>] {
-        &self.ranges[self.first..self.end]
+    fn iter(&self) -> impl Iterator<Item = Range<usize>> {
+        self.ranges[self.first..self.end].iter().map(|range| range.start as usize..range.end as usize)
     }
 
     fn is_empty(&self) -> bool {
@@ -97,7 +96,7 @@ impl Pieces {
         if self.is_empty() {
             (self.first, self.end) = (0, 0);
         }
-        self.ranges[self.end] = range;
+        self.ranges[self.end] = range.start as u32..range.end as u32;
         self.end += 1;
     }
 
@@ -105,7 +104,7 @@ impl Pieces {
     fn take(&mut self, mut amount: usize) {
         while let Some(range) = self.ranges[..self.end].get_mut(self.first) {
             let taken = amount.min(range.len());
-            range.start += taken;
+            range.start += taken as u32;
             amount -= taken;
             if range.start < range.end {
                 return;
@@ -130,7 +129,7 @@ impl<'c, 'm> Direct<'c, 'm> {
     }
 
     /// Ends the request on the side of its input: skips what was read of it and not used, and reads no more.
-    pub(crate) fn finish(mut self) -> Finished<'m> {
+    pub(crate) fn finish(&mut self) -> Finished {
         while matches!(self.state, State::Open | State::BetweenStreams) {
             self.consume(usize::MAX);
             if !self.step() {
@@ -144,8 +143,12 @@ impl<'c, 'm> Direct<'c, 'm> {
                 State::Broken(error) => Some(error),
                 State::Open | State::BetweenStreams | State::Complete | State::Aborted | State::Lost(_) => None,
             },
-            rest: self.input.rest(),
         }
+    }
+
+    /// What is left of the input, when the request ended.
+    pub(crate) fn rest(&mut self) -> Rest<'m> {
+        self.input.rest()
     }
 
     /// Goes on in the input until there are bytes of the open stream, or none will come.
@@ -157,15 +160,30 @@ impl<'c, 'm> Direct<'c, 'm> {
         }
     }
 
-    /// Takes the next event from what was read; `false` if that takes more input.
+    /// Goes on in what was read to where something else than a piece of the open stream comes, or no more pieces fit;
+    /// `false` if there was nothing.
     fn step(&mut self) -> bool {
+        let end = self.input.end();
         let mut rest = self.input.unread();
-        let event = self.session.next(&mut rest);
+        let mut found = false;
+        let event = loop {
+            match self.session.next(&mut rest) {
+                Ok(Some(Event::Stdin { content, .. } | Event::Data { content, .. })) => {
+                    let end = end - rest.len();
+                    self.pending.push(end - content.len()..end);
+                    found = true;
+                    if self.pending.is_full() {
+                        break Ok(None);
+                    }
+                }
+                event => break event,
+            }
+        };
         let left = rest.len();
-        let (mut found, mut piece) = (true, 0);
         match event {
-            Ok(Some(Event::Stdin { content, .. } | Event::Data { content, .. })) => {
-                piece = content.len();
+            Ok(None) => {
+                self.input.used_but(left);
+                return found;
             }
             Ok(Some(Event::StdinEnd { .. })) => {
                 self.wire.set_may_answer(true);
@@ -181,17 +199,17 @@ impl<'c, 'm> Direct<'c, 'm> {
             Ok(Some(Event::Skipped { header })) => self.wire.log_skipped(header),
             // One request at a time: nothing else has an event while its input is read.
             Ok(Some(
-                Event::Begin { .. } | Event::Params { .. } | Event::ParamsEnd { .. } | Event::Oversized { .. },
+                Event::Begin { .. }
+                | Event::Params { .. }
+                | Event::ParamsEnd { .. }
+                | Event::Oversized { .. }
+                | Event::Stdin { .. }
+                | Event::Data { .. },
             )) => {}
-            Ok(None) => found = false,
             Err(error) => self.lose(State::Broken(error)),
         }
         self.input.used_but(left);
-        if piece > 0 {
-            let end = self.input.position();
-            self.pending.push(end - piece..end);
-        }
-        found
+        true
     }
 
     fn refill(&mut self) {
@@ -201,14 +219,17 @@ impl<'c, 'm> Direct<'c, 'm> {
                 Err(error) => self.lose(State::Broken(error)),
             },
             Ok(read) => self.input.filled(read),
+            // A peer that resets the connection gives the request up like one that closes it.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.lose(State::Lost(ErrorKind::ConnectionAborted));
+            }
             Err(error) => self.lose(State::Lost(error.kind())),
         }
     }
 
     fn reply(&mut self, reply: Reply) {
         self.refused |= matches!(reply, Reply::Refuse { .. });
-        let mut out = [0; Reply::MAX_LEN];
-        if let Err(error) = self.wire.write(reply.encode(&mut out)) {
+        if let Err(error) = self.wire.reply(&reply) {
             self.state = State::Lost(error.kind());
         }
     }
@@ -222,8 +243,8 @@ impl<'c, 'm> Direct<'c, 'm> {
 impl Source for Direct<'_, '_> {
     fn fill(&mut self) -> io::Result<&[u8]> {
         self.advance();
-        if let [first, ..] = self.pending.as_slice() {
-            return Ok(self.input.used(first.clone()));
+        if let Some(first) = self.pending.iter().next() {
+            return Ok(self.input.used(first));
         }
         match self.state {
             State::Open | State::BetweenStreams | State::Complete => Ok(&[]),
@@ -252,11 +273,12 @@ impl Source for Direct<'_, '_> {
     fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {
         self.fill()?;
         while matches!(self.state, State::Open) && !self.pending.is_full() && self.step() {}
-        let pending = self.pending.as_slice();
-        for (piece, range) in pieces.iter_mut().zip(pending) {
-            *piece = IoSlice::new(self.input.used(range.clone()));
+        let mut count = 0;
+        for (piece, range) in pieces.iter_mut().zip(self.pending.iter()) {
+            *piece = IoSlice::new(self.input.used(range));
+            count += 1;
         }
-        Ok(pieces.len().min(pending.len()))
+        Ok(count)
     }
 
     fn consume(&mut self, amount: usize) {

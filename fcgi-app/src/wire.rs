@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::Duration;
 
-use fcgi_proto::Header;
+use fcgi_proto::{Header, Reply};
 use socket2::Socket;
 
 use crate::app::App;
@@ -141,27 +141,46 @@ impl<'c> Wire<'c> {
     }
 
     /// Sends whole records.
-    pub(crate) fn write(&self, records: &[u8]) -> io::Result<()> {
-        self.write_vectored(&mut [IoSlice::new(records)])
+    pub(crate) fn write(&self, mut records: &[u8]) -> io::Result<()> {
+        while !records.is_empty() {
+            records = &records[self.write_some(&[IoSlice::new(records)])?..];
+        }
+        Ok(())
+    }
+
+    /// Sends what the protocol itself answers.
+    #[cold] // and so off the stack of requests
+    #[inline(never)]
+    pub(crate) fn reply(&self, reply: &Reply) -> io::Result<()> {
+        self.write(reply.encode(&mut [0; Reply::MAX_LEN]))
     }
 
     /// Sends whole records, gathered from `slices`, with as few calls as the socket allows.
     pub(crate) fn write_vectored(&self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(&mut slices, 0); // drops empty ones
+        while !slices.is_empty() {
+            let written = self.write_some(slices)?;
+            IoSlice::advance_slices(&mut slices, written);
+        }
+        Ok(())
+    }
+
+    /// Sends as much as the socket takes at once of slices that are not all empty.
+    fn write_some(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.broken.get() {
             return Err(aborted("the connection is lost"));
         }
-        IoSlice::advance_slices(&mut slices, 0); // drops empty ones
-        while !slices.is_empty() {
+        loop {
             self.slot.set(State::Busy(self.app.clock.deadline(self.app.limits.write_time)));
             let written = self.stream.write_vectored(slices);
             self.slot.set(State::Busy(Deadline::NEVER));
             match written {
+                Ok(1..) => return written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(0) => {
                     self.set_broken();
                     return Err(ErrorKind::WriteZero.into());
                 }
-                Ok(written) => IoSlice::advance_slices(&mut slices, written),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.set_broken();
                     self.check_time()?;
@@ -169,10 +188,11 @@ impl<'c> Wire<'c> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Says that a record had no meaning where it came and was skipped.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn log_skipped(&self, header: Header) {
         if !self.skipped.replace(true) && self.app.clock.may_log() {
             log::warn!("{} of request {} has no meaning where it came, skipped", header.kind, header.id);
@@ -203,7 +223,10 @@ impl Output for Wire<'_> {
     }
 
     fn send(&self, slices: &mut [IoSlice<'_>], _is_end: bool) -> io::Result<()> {
-        self.write_vectored(slices)
+        match slices {
+            [records] => self.write(records),
+            _ => self.write_vectored(slices),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod common;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -98,6 +99,25 @@ fn bodies_of_any_size_come_back() {
         assert!(stdout[head..] == body[..], "{len} bytes differ");
         assert_eq!(end, [0; 8]);
     }
+}
+
+/// On a unix socket a peer resets the connection by closing it before it has read everything.
+#[test]
+fn a_reset_aborts_the_request() {
+    let (heard, hear) = mpsc::channel();
+    let server = Running::start(move |_: &Request, body: &mut Body, out: &mut Response| {
+        out.write_all(b"x").and_then(|()| out.flush())?;
+        let _ = heard.send(None);
+        let read = io::copy(body, &mut io::sink());
+        let _ = heard.send(read.as_ref().err().map(io::Error::kind));
+        read.map(drop)
+    });
+    let mut client = server.connect();
+    client.send(&[&begin(KEEP)[..], END_PARAMS, &record(5, b"some of it")].concat());
+    let patience = Duration::from_secs(20);
+    assert_eq!(hear.recv_timeout(patience), Ok(None));
+    drop(client);
+    assert_eq!(hear.recv_timeout(patience), Ok(Some(io::ErrorKind::ConnectionAborted)));
 }
 
 #[test]
@@ -310,7 +330,7 @@ fn the_longest_idle_connection_makes_room() {
 fn time_limits_end_what_takes_too_long() {
     let second = Duration::from_secs(1);
     let limits = Limits { params_time: second, silence: second, write_time: second, ..Limits::default() };
-    let (told, errors) = std::sync::mpsc::channel();
+    let (told, errors) = mpsc::channel();
     let server = Running::start_with(limits, move |_: &Request, body: &mut Body, out: &mut Response| {
         let result = io::copy(body, &mut io::sink()).and_then(|_| out.write_all(&vec![b'x'; 8 << 20]));
         told.send(result.as_ref().err().map(io::Error::kind)).expect("the test waits");
@@ -450,7 +470,7 @@ fn a_connection_is_idle_again_after_an_abort() {
 
 #[test]
 fn an_upload_flows_fast_behind_params_of_any_size() {
-    let (told, reads) = std::sync::mpsc::channel();
+    let (told, reads) = mpsc::channel();
     let server = Running::start(move |_: &Request, body: &mut Body, _: &mut Response| -> io::Result<()> {
         let mut count = 0;
         while body.read(&mut [0; 8192])? > 0 {

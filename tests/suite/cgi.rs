@@ -129,6 +129,8 @@ fn the_exit_status_is_the_app_status() {
     }
     let ran = run(&mut program("echo", &[("ECHO_PANIC", "1"), ("REQUEST_METHOD", "GET")]), b"");
     assert_eq!((ran.output.status(), ran.status), (500, Some(101)));
+    let stderr = String::from_utf8_lossy(&ran.output.stderr);
+    assert_eq!(stderr.matches("the handler panicked").count(), 1, "the log and the error log are the same: {stderr}");
 }
 
 #[test]
