@@ -103,7 +103,7 @@ impl Upgrade {
         let mut command = Command::new(&self.program);
         command.arg0(self.arguments.first().map(OsString::as_os_str).unwrap_or_default());
         command.args(self.arguments.iter().skip(1)).env(handover::VARIABLE, state.variable());
-        command.stdin(Stdio::null()).stdout(its_end.try_clone()?).stderr(its_end);
+        command.stdin(Stdio::null()).stdout(its_end.try_clone()?).stderr(its_end).process_group(0);
         sys::set_close_on_exec(listener, false)?;
         let started = command.spawn();
         sys::set_close_on_exec(listener, true)?;
@@ -126,7 +126,7 @@ impl Upgrade {
     pub(crate) fn tick(&mut self, now: Instant) {
         if let Stage::Proving { pid, until, .. } = self.stage {
             if now >= until {
-                sys::signal(pid, libc::SIGKILL);
+                sys::signal_group(pid, libc::SIGKILL);
                 self.stage = Stage::None;
                 self.refuse(&format!("no answer within {}s", TIME.as_secs()));
             }
@@ -139,7 +139,8 @@ impl Upgrade {
             Stage::Proving { pid, .. } if *pid == ended => {}
             _ => return false,
         }
-        // It may have left children that hold the pipe: what is there by now is all we wait for.
+        // It may have left processes, which have our socket: they go, and what they have said by now is all we wait for.
+        sys::signal_group(ended, libc::SIGKILL);
         while self.output().is_some_and(sys::is_readable) {
             self.listen();
         }

@@ -25,6 +25,7 @@
 mod address;
 mod connection;
 mod deadline;
+mod executable;
 mod http;
 mod markdown;
 mod port;
@@ -41,6 +42,7 @@ pub mod wire;
 pub use address::Address;
 pub use connection::Connection;
 pub use deadline::{Deadline, PATIENCE, eventually, eventually_within};
+pub use executable::{copy_program, write_executable};
 pub use http::{Answer, HttpClient};
 pub use markdown::{Block, blocks};
 pub use port::free_port;

@@ -12,7 +12,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fcgi_tests::{Process, Program, Stray, TempDir, eventually, is_root, proc, temp_dir};
+use fcgi_tests::{
+    Process, Program, Stray, TempDir, copy_program, eventually, is_root, proc, temp_dir, write_executable,
+};
 
 mod child;
 mod command_line;
@@ -76,7 +78,7 @@ impl Case {
         fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).expect("the folder is ours");
         let copy = self.path("bin/spawn-fcgi");
         self.folder("bin");
-        fs::copy(&self.program, &copy).expect("the program can be copied");
+        copy_program(&self.program, &copy);
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
         copy
     }
@@ -96,7 +98,7 @@ impl Case {
     }
 
     pub(crate) fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
-        fs::write(self.path(name), text).expect("a file");
+        write_executable(&self.path(name), text);
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).expect("the file is ours");
         self.path(name)
     }

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::{Ipv6Addr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fcgi_tests::{Address, Process, Program, Signal, Stray, TempDir, eventually, free_port, proc, skip, temp_dir};
+use fcgi_tests::{
+    Address, Process, Program, Signal, Stray, TempDir, eventually, free_port, proc, skip, temp_dir, write_executable,
+};
 
 use crate::app::{expect_hello, fails_with_one_line, wait_until_it_listens};
 
@@ -75,8 +77,7 @@ pub(crate) fn in_folder(options: &[&str], dir: &Path) -> Vec<String> {
 /// A shell script that can be executed.
 pub(crate) fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script can be written");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script can be made executable");
+    write_executable(&path, &format!("#!/bin/sh\n{text}\n"));
     path
 }
 

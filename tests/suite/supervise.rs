@@ -1,11 +1,15 @@
 //! `fcgi-spawn` as a supervisor: when workers are started again, how they are stopped, replaced, and how many there are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use fcgi_tests::{Address, Process, Program, Signal, Stray, eventually, proc, skip, temp_dir};
+use fcgi_tests::{
+    Address, Process, Program, Signal, Stray, copy_program, eventually, proc, skip, temp_dir, write_executable,
+};
 
 use crate::app::{ask, expect_hello};
 use crate::launcher::{Launcher, in_folder, launcher, path_of, script};
@@ -27,7 +31,7 @@ fn hello(options: &[&str]) -> Launcher {
 fn copied_hello(options: &[&str]) -> Launcher {
     let options = [&["-s", "@/app.sock"], options].concat();
     Launcher::start_with(&options, &["@/hello"], |dir| {
-        fs::copy(path_of("hello"), dir.join("hello")).expect("a copy");
+        copy_program(&path_of("hello"), &dir.join("hello"));
     })
 }
 
@@ -115,6 +119,45 @@ fn a_crash_loop_follows_the_policy() {
     launcher.says("4 times in a row it lived less than 30s");
 }
 
+/// A clock that jumps by a year forth and back each time somebody looks changes no pause, and nothing else but dates.
+#[test]
+fn a_clock_that_jumps_changes_nothing() {
+    const JUMPS: &str = "
+        #define _GNU_SOURCE
+        #include <sys/syscall.h>
+        #include <time.h>
+        #include <unistd.h>
+        int clock_gettime(clockid_t clock, struct timespec *time) {
+            static int looks;
+            int done = syscall(SYS_clock_gettime, clock, time);
+            if (clock == CLOCK_REALTIME) time->tv_sec += (looks++ % 2 ? 366 : -366) * 86400L;
+            return done;
+        }";
+    let Some(cc) = Program::installed("cc") else { skip!("there is no C compiler") };
+    let dir = temp_dir();
+    let (source, jumps) = (dir.path().join("jumps.c"), dir.path().join("jumps.so"));
+    fs::write(&source, JUMPS).expect("written");
+    let mut compile = Process::start(cc.command().args(["-shared", "-fPIC", "-o"]).arg(&jumps).arg(&source));
+    assert!(compile.wait_exit().success(), "{}", compile.stderr().text());
+
+    let program = script(dir.path(), "program", &format!("echo >>{}; exit 3", dir.path().join("starts").display()));
+    let options = ["-s", "@/app.sock", "--log", "@/log", "--status", "@/status", "--max-age", "1s", "--auto-update"];
+    let mut command = launcher();
+    command.args(in_folder(&options, dir.path())).args(["--restart-delay", "200ms", "--max-backoff", "800ms"]);
+    let mut process = Process::start(command.env("LD_PRELOAD", &jumps).args(["-n", "--"]).arg(program));
+    let begun = Instant::now();
+    let starts = || fs::read_to_string(dir.path().join("starts")).unwrap_or_default().lines().count();
+    eventually("6 starts", || (starts() >= 6).then_some(()));
+    let pauses = Duration::from_millis(200 + 200 + 200 + 400 + 800);
+    assert!(begun.elapsed() >= pauses, "{:?}", begun.elapsed());
+    assert_eq!(process.stop().code(), Some(0));
+    let log = fs::read_to_string(dir.path().join("log")).expect("a log");
+    let years: BTreeSet<&str> = log.lines().filter_map(|line| line.get(..4)).collect();
+    if years.len() < 2 {
+        skip!("it is linked statically: its clock cannot be replaced");
+    }
+}
+
 /// Nanoseconds that a process has run, or 0 where the kernel does not say.
 fn cpu(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
@@ -171,10 +214,8 @@ fn php_cgi_is_recycled_at_once() {
 
 #[test]
 fn giving_up_ends_it_with_a_failure() {
-    let mut launcher = supervise(
-        &["--restart-delay", "10ms", "--give-up", "3", "-F", "2"],
-        "test -e @/first || { :>@/first; sleep 1000; }; exit 3",
-    );
+    let mut launcher =
+        supervise(&["--restart-delay", "10ms", "--give-up", "3", "-F", "2"], "mkdir @/first && sleep 1000; exit 3");
     launcher.ends(1);
     launcher.says("giving up after 3 short lives in a row");
 }
@@ -313,7 +354,7 @@ impl Launcher {
 }
 
 /// A signal to a process that is not to be ended afterwards.
-trait Leak {
+pub(crate) trait Leak {
     fn leak(self, signal: Signal);
 }
 
@@ -331,8 +372,7 @@ fn a_reload_that_fails_keeps_the_old_workers() {
     launcher.says("listening");
     for (round, broken) in ["#!/bin/sh\nexit 3\n", "no program"].into_iter().enumerate() {
         fs::remove_file(launcher.path("hello")).expect("removed");
-        script(&launcher.path(""), "hello", "");
-        fs::write(launcher.path("hello"), broken).expect("written");
+        write_executable(&launcher.path("hello"), broken);
         launcher.hup();
         launcher.says_times("reload failed, old workers stay", round + 1);
         assert_eq!(launcher.workers(2), before);
@@ -360,9 +400,10 @@ fn more_and_less() {
     expect_hello(&launcher.socket());
 }
 
-fn replace(path: &Path, with: &Path) {
+/// Puts a copy in place of a program, in one step.
+pub(crate) fn replace(path: &Path, with: &Path) {
     let beside = path.with_extension("new");
-    fs::copy(with, &beside).expect("a copy");
+    copy_program(with, &beside);
     fs::rename(&beside, path).expect("renamed");
 }
 
@@ -462,7 +503,7 @@ impl Replaceable {
     fn start(options: &[&str]) -> Self {
         let dir = temp_dir();
         let program = dir.path().join("fcgi-spawn");
-        fs::copy(path_of("fcgi-spawn"), &program).expect("a copy");
+        copy_program(&path_of("fcgi-spawn"), &program);
         let mut command = Command::new(&program);
         command.env_clear().stdin(Stdio::null()).args(in_folder(options, dir.path()));
         let process = Process::start(command.arg("-n").arg("--").arg(path_of("hello")));
@@ -517,12 +558,17 @@ fn a_program_that_cannot_take_over_does_not() {
     let address = Address::Unix(supervisor.dir.path().join("app.sock"));
     let workers = supervisor.workers();
     let program = supervisor.dir.path().join("fcgi-spawn");
-    for (round, text) in ["exit 0", "echo no idea; exit 7", "sleep 1000 & exit 1"].into_iter().enumerate() {
+    let left = supervisor.dir.path().join("left");
+    let leaves = format!("sleep 1000 & echo $! >{}; exit 1", left.display());
+    for (round, text) in ["exit 0", "echo no idea; exit 7", &leaves].into_iter().enumerate() {
         fs::remove_file(&program).expect("removed");
         script(supervisor.dir.path(), "fcgi-spawn", text);
         supervisor.process.signal(Signal::USR2);
         supervisor.says_times("does not take over, we go on", round + 1);
     }
+    // It would hold the socket.
+    let left = fs::read_to_string(left).expect("a pid").trim().parse().expect("a pid");
+    Stray::adopt(left).wait_gone();
     fs::remove_file(&program).expect("removed");
     supervisor.process.signal(Signal::USR2);
     supervisor.says_times("does not take over, we go on", 4);
@@ -538,7 +584,7 @@ fn a_program_that_cannot_take_over_does_not() {
 fn the_next_version_may_be_where_a_symlink_leads() {
     let dir = temp_dir();
     for version in ["one", "two"] {
-        fs::copy(path_of("fcgi-spawn"), dir.path().join(version)).expect("a copy");
+        copy_program(&path_of("fcgi-spawn"), &dir.path().join(version));
     }
     let link = dir.path().join("spawn-fcgi");
     std::os::unix::fs::symlink("one", &link).expect("a symlink");

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fcgi_tests::{Process, Program, Signal, Stray, eventually, needs_root, proc, temp_dir};
+use fcgi_tests::{Process, Program, Signal, Stray, copy_program, eventually, needs_root, proc, temp_dir};
 
 use crate::app::{expect_hello, fails_with_one_line};
 use crate::launcher::{Launcher, in_folder, launcher, path_of, script};
@@ -24,7 +24,7 @@ fn ids(pid: u32, name: &str) -> Vec<u32> {
 fn public_hello(dir: &Path) -> String {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
     let copy = dir.join("hello");
-    fs::copy(path_of("hello"), &copy).expect("a program can be copied");
+    copy_program(&path_of("hello"), &copy);
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
     copy.to_str().expect("a plain path").to_owned()
 }
