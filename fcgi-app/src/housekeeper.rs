@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use crate::heartbeat::Heartbeat;
+use crate::pool::Pool;
 use crate::server::Shared;
 use crate::slot::{Slot, State};
 use crate::sys;
@@ -42,10 +43,25 @@ struct IdleSlots {
 }
 
 impl IdleSlots {
-    /// The slot that has been idle longest, of those that have been all the time since.
-    fn longest(&self) -> Option<&Slot> {
+    fn look(pool: &Pool) -> Self {
+        let mut slots = Vec::new();
+        pool.for_each(|slot| {
+            if slot.state() == State::Idle {
+                slots.push((Arc::clone(slot), slot.idles()));
+            }
+        });
+        Self { seen: Instant::now(), slots }
+    }
+
+    /// Those that have been idle all the time since.
+    fn still(&self) -> impl Iterator<Item = &Slot> {
         let still = self.slots.iter().filter(|(slot, idles)| slot.state() == State::Idle && slot.idles() == *idles);
-        still.min_by_key(|(slot, _)| slot.idle_since()).map(|(slot, _)| &**slot)
+        still.map(|(slot, _)| &**slot)
+    }
+
+    /// The slot that has been idle longest.
+    fn longest(&self) -> Option<&Slot> {
+        self.still().min_by_key(|slot| slot.idle_since())
     }
 }
 
@@ -111,8 +127,14 @@ impl Housekeeper {
         let begun = Instant::now();
         // It has an end of its own.
         self.heartbeat.iter_mut().for_each(Heartbeat::rest);
+        let mut idle = IdleSlots::look(&self.shared.pool);
         loop {
-            let all_ended = self.shared.pool.end(begun.elapsed() >= QUIET);
+            let all_ended = self.shared.pool.end();
+            // What was accepted since the stop began has its quiet time, too.
+            if idle.seen.elapsed() >= QUIET {
+                idle.still().for_each(Slot::end_input);
+                idle = IdleSlots::look(&self.shared.pool);
+            }
             self.drain();
             if all_ended && self.lingering.is_empty() || begun.elapsed() >= grace {
                 return all_ended;
@@ -183,13 +205,7 @@ impl Housekeeper {
             }
             return;
         }
-        let mut slots = Vec::new();
-        self.shared.pool.for_each(|slot| {
-            if slot.state() == State::Idle {
-                slots.push((Arc::clone(slot), slot.idles()));
-            }
-        });
-        self.idle = Some(IdleSlots { seen: Instant::now(), slots });
+        self.idle = Some(IdleSlots::look(&self.shared.pool));
     }
 
     /// Reads what lingering connections still bring, and closes those that are done.

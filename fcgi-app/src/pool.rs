@@ -77,16 +77,14 @@ impl Pool {
         self.lock().iter().for_each(|(slot, _)| look_at(slot));
     }
 
-    /// Makes the threads of a server that is stopping end: acceptors at once, those that serve after the answer under
-    /// way, and idle connections if `idle_too`. `true` when all have ended.
-    pub(crate) fn end(&self, idle_too: bool) -> bool {
+    /// Makes the threads of a server that is stopping look up from accept; those that serve end after the answer under
+    /// way. `true` when all have ended.
+    pub(crate) fn end(&self) -> bool {
         let mut all_ended = true;
         for (slot, thread) in self.lock().iter().filter(|(_, thread)| !thread.is_finished()) {
             all_ended = false;
-            match slot.state() {
-                State::Accepting => sys::interrupt(thread),
-                State::Idle if idle_too => slot.end_input(),
-                State::Idle | State::Busy(_) => {}
+            if slot.state() == State::Accepting {
+                sys::interrupt(thread);
             }
         }
         all_ended
