@@ -27,5 +27,6 @@ mod roles;
 mod servers;
 mod start;
 mod supervise;
+mod supervise_load;
 mod supervised;
 mod upload;
