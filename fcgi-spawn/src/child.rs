@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use libc::c_int;
 
 use crate::error::{Quoted, Reason};
-use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Step};
+use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Restoration, Step};
 use crate::{Config, Error, Program, handover, inherited, notify, privileges};
 
 /// The variable that names the descriptor to which a worker may write a byte when it serves.
@@ -31,9 +31,9 @@ pub(crate) struct Plan {
     output: Option<File>,
     /// What each worker gives up itself.
     privileges: Option<Privileges>,
-    signals: CallerSignals,
-    /// What each worker gets when we die.
-    death_signal: Option<c_int>,
+    signals: Restoration,
+    /// What each worker gets when we die, and who we are.
+    death_signal: Option<(c_int, Pid)>,
     /// Stay open in each worker, and are named by variables.
     inherited: Vec<OwnedFd>,
 }
@@ -62,7 +62,8 @@ impl Plan {
             }
         }
         let plan = Plan::with_environment(config, signals, environment)?;
-        Ok(Plan { privileges: Some(privileges), death_signal: Some(config.stop_signal), inherited, ..plan })
+        let death_signal = Some((config.stop_signal, Pid::ours()));
+        Ok(Plan { privileges: Some(privileges), death_signal, inherited, ..plan })
     }
 
     /// The plan for workers that are on their own, of a launcher that has given up its privileges.
@@ -94,7 +95,7 @@ impl Plan {
             environment: CStrings::new(environment),
             output: if config.foreground { None } else { Some(dev_null()?) },
             privileges: None,
-            signals,
+            signals: signals.restoration(),
             death_signal: None,
             inherited: Vec::new(),
         })

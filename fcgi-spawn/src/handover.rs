@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::sys::CallerSignals;
+use crate::watch::Version;
 
 /// The variable it is in.
 pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) hearts: Option<(RawFd, RawFd)>,
     /// The open descriptor of the log, if it is the stderr we were started with.
     pub(crate) log: Option<RawFd>,
+    /// What the workers were started from: each watched file, if it was there.
+    pub(crate) watched: Vec<Option<Version>>,
 }
 
 /// The open descriptors to which a worker's process writes, as far as there are any.
@@ -147,6 +150,14 @@ impl State {
         if let Some((ours, theirs)) = self.hearts {
             text += &format!("hearts {ours} {theirs}\n");
         }
+        for version in &self.watched {
+            text += &match version {
+                Some(Version { modified: (seconds, nanoseconds), size, file: (device, inode) }) => {
+                    format!("watched {seconds} {nanoseconds} {size} {device} {inode}\n")
+                }
+                None => "watched\n".to_owned(),
+            };
+        }
         for Pipes { number, pid, stdout, stderr } in &self.pipes {
             text += &format!("pipes {number} {pid} {} {}\n", fd(*stdout), fd(*stderr));
         }
@@ -175,6 +186,7 @@ impl State {
                 "hearts" => state.hearts = Some((number(&mut words)?, number(&mut words)?)),
                 "pipes" => state.pipes.push(pipes(&mut words)?),
                 "workers" => state.workers = number(&mut words)?,
+                "watched" => state.watched.push(version(&mut words)?),
                 name => match FOLDERS.iter().position(|known| *known == name) {
                     Some(at) => state.folders[at].push(PathBuf::from(OsString::from_vec(unhex(words.next()?)?))),
                     None => state.slots.push(slot(name, &mut words)?),
@@ -189,6 +201,13 @@ impl State {
 }
 
 const FOLDERS: [&str; 2] = ["socket-folder", "pid-folder"];
+
+/// Nothing behind the name is a file that was not there.
+fn version(words: &mut SplitAsciiWhitespace<'_>) -> Option<Option<Version>> {
+    let Some(seconds) = words.next() else { return Some(None) };
+    let modified = (seconds.parse().ok()?, number(words)?);
+    Some(Some(Version { modified, size: number(words)?, file: (number(words)?, number(words)?) }))
+}
 
 fn pipes(words: &mut SplitAsciiWhitespace<'_>) -> Option<Pipes> {
     let (slot, pid) = (number(words)?, number(words)?);
@@ -248,6 +267,7 @@ mod tests {
             ],
             hearts: Some((10, 11)),
             log: Some(9),
+            watched: vec![None, Some(Version { modified: (-1, 999), size: u64::MAX, file: (3, 4) })],
             slots: vec![
                 past(Life::Empty),
                 past(Life::Waiting(Duration::from_millis(1500))),
@@ -261,7 +281,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for text in ["listener", "listener x", "listener 3 4", "future 1", "up 1 2 3", "socket-folder 0", "\n"] {
+        for text in
+            ["listener", "listener x", "listener 3 4", "future 1", "up 1 2 3", "socket-folder 0", "watched 1", "\n"]
+        {
             assert_eq!(State::read(text), None, "{text:?}");
         }
     }

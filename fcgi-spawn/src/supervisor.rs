@@ -95,7 +95,7 @@ impl Supervisor {
         let owner = Identity::of_socket(config, &identity)?;
         // Also what a look-up may have left open.
         sys::close_inherited_on_exec();
-        let signals = install_handlers()?;
+        let signals = expect_signals()?;
         let bits = caller.bits();
         let (ready, their_end) = ready()?;
         let heartbeats = config.heartbeat.map(Heartbeats::new).transpose()?;
@@ -160,7 +160,7 @@ impl Supervisor {
         let folders = Folders::adopt(state.folders[1].clone());
         let pid = process::id().to_string();
         let pid_file = config.pid_file.as_deref().map(|path| PidFile::adopt(path, pid, folders)).transpose()?;
-        let signals = install_handlers()?;
+        let signals = expect_signals()?;
         let now = Instant::now();
         let stderr = state.log.and_then(sys::take_inherited);
         let log = config.log.as_ref().map(|to| Log::open(to, stderr)).transpose()?;
@@ -181,7 +181,7 @@ impl Supervisor {
             status,
             stop_signal: config.stop_signal,
             ready,
-            watch: Watch::of(config, now),
+            watch: Watch::of(config, now).map(|watch| watch.with_loaded(&state.watched)),
             measures_idleness: config.on_demand && config.idle.is_some(),
             failure: None,
             caller: state.signals,
@@ -244,12 +244,9 @@ impl Supervisor {
 
     /// Sleeps, and does what there is to do then.
     fn turn(&mut self) -> Result<(), Error> {
-        let ready = self.wait()?;
-        // A signal also interrupts the wait, and then it need not be waited for again.
-        self.heed_signals(ready.contains(&Source::Signals));
-        for source in ready {
+        for source in self.wait()? {
             match source {
-                Source::Signals => {}
+                Source::Signals => self.heed_signals(),
                 Source::Listener => self.tell(Event::Waiting(true)),
                 Source::Ready => self.ready.heard().into_iter().for_each(|(pid, _)| self.tell(Event::Ready(pid))),
                 Source::Upgrade => self.upgrade.iter_mut().for_each(Upgrade::listen),
@@ -313,6 +310,7 @@ impl Supervisor {
             socket_file: file.map(SocketFile::identity),
             folders: [list(file.map(SocketFile::folders)), list(self.pid_file.as_ref().map(PidFile::folders))],
             signals: self.caller,
+            watched: self.watch.as_ref().map(Watch::loaded).unwrap_or_default(),
             ..State::default()
         };
         self.fleet.hand_over(&mut state, now);
@@ -373,8 +371,8 @@ impl Supervisor {
         }
     }
 
-    fn heed_signals(&mut self, rang: bool) {
-        for signal in self.signals.take(rang) {
+    fn heed_signals(&mut self) {
+        for signal in self.signals.take() {
             match signal {
                 libc::SIGTERM | libc::SIGINT => {
                     log::info!("{}: stopping", signals::name(signal));
@@ -489,8 +487,8 @@ impl Supervisor {
     }
 }
 
-fn install_handlers() -> Result<Signals, Error> {
-    Signals::install().map_err(|error| Error::new(format!("cannot handle signals: {}", Reason(&error))))
+fn expect_signals() -> Result<Signals, Error> {
+    Signals::expect().map_err(|error| Error::new(format!("cannot handle signals: {}", Reason(&error))))
 }
 
 fn random(config: &Config) -> Random {

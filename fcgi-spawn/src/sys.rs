@@ -29,7 +29,7 @@ pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_na
 pub(crate) use exec::{CStrings, Exec, Step, environment, exec, fork_exec, replace};
 pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
-pub(crate) use signals::{CallerSignals, expect_children, unblock_signals, wait_for_child};
+pub(crate) use signals::{CallerSignals, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,11 @@ impl Pid {
     #[cfg(test)]
     pub(crate) const fn for_test(pid: libc::pid_t) -> Self {
         Pid(pid)
+    }
+
+    pub(crate) fn ours() -> Self {
+        // SAFETY: no arguments, cannot fail.
+        Pid(unsafe { libc::getpid() })
     }
 
     /// Of a process of which somebody else knows, if it can be one of ours.
@@ -321,12 +326,6 @@ pub(crate) fn page_size() -> u64 {
     // SAFETY: a number goes in, a number comes out.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(size).unwrap_or(4096)
-}
-
-/// Sends a signal to a child and nobody else.
-pub(crate) fn signal(pid: Pid, signal: c_int) {
-    // SAFETY: numbers only; a child not yet reaped keeps its number from being given to another process.
-    unsafe { libc::kill(pid.0, signal) };
 }
 
 /// Whether there is something to be read, or the other end is gone.

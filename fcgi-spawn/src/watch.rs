@@ -15,9 +15,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What tells a file from its next version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
-    modified: (i64, i64),
-    size: u64,
-    file: (u64, u64),
+    /// Seconds and nanoseconds.
+    pub(crate) modified: (i64, i64),
+    pub(crate) size: u64,
+    /// Device and inode.
+    pub(crate) file: (u64, u64),
 }
 
 impl Version {
@@ -47,6 +49,19 @@ impl Watch {
         let files = program.into_iter().chain(config.watch.iter().cloned());
         let files: Vec<_> = files.map(|path| (path.clone(), Watched::new(Version::of(&path)))).collect();
         (!files.is_empty()).then_some(Watch { files, next: now + LOOK })
+    }
+
+    /// What the workers were started from, for whoever comes after us.
+    pub(crate) fn loaded(&self) -> Vec<Option<Version>> {
+        self.files.iter().map(|(_, watched)| watched.loaded).collect()
+    }
+
+    /// Takes that over: a change may have come while nobody watched.
+    pub(crate) fn with_loaded(mut self, loaded: &[Option<Version>]) -> Self {
+        if loaded.len() == self.files.len() {
+            self.files.iter_mut().zip(loaded).for_each(|((_, watched), loaded)| watched.loaded = *loaded);
+        }
+        self
     }
 
     /// When to look.
@@ -176,6 +191,23 @@ mod tests {
     fn a_file_that_was_not_there_changes_when_it_comes() {
         let mut watched = Watched::new(None);
         assert!(!watched.look(None) && !watched.look(version(1)) && watched.look(version(1)));
+    }
+
+    #[test]
+    fn a_change_that_came_while_nobody_watched_counts() {
+        let now = Instant::now();
+        let watch = |loaded: &[u64]| {
+            let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+            config.watch = vec!["/bin/sh".into()];
+            let watch = Watch::of(&config, now).expect("something to watch");
+            let loaded: Vec<_> = loaded.iter().map(|number| version(*number)).collect();
+            watch.with_loaded(&loaded)
+        };
+        assert!(watch(&[1]).look(now + LOOK));
+        // They are not the same files.
+        assert!(!watch(&[1, 1]).look(now + LOOK) && !watch(&[]).look(now + LOOK));
+        let same = watch(&[]).loaded();
+        assert!(!watch(&[]).with_loaded(&same).look(now + LOOK));
     }
 
     #[test]

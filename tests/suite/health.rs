@@ -13,6 +13,7 @@ use fcgi_tests::{Address, Deadline, PATIENCE, Process, Program, Signal, Stray, e
 
 use crate::app::{ask, expect_hello};
 use crate::launcher::{Launcher, in_folder, launcher, path_of, script};
+use crate::supervise::Leak;
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
@@ -192,6 +193,39 @@ fn a_socket_may_be_there_already() {
             supervisor.wait_gone();
             assert!(path.exists(), "it is not ours");
         }
+    }
+}
+
+/// A socket that was there, readiness and heartbeats go on when the supervisor's own program is replaced.
+#[test]
+fn a_socket_that_was_there_and_heartbeats_survive_an_upgrade() {
+    for systemd in [true, false] {
+        let dir = temp_dir();
+        let path = dir.path().join("app.sock");
+        let listener = OwnedFd::from(UnixListener::bind(&path).expect("bound"));
+        let program = Program::ours("fcgi-spawn").path().display().to_string();
+        let line = match systemd {
+            true => format!("export LISTEN_PID=$$ LISTEN_FDS=1; exec {program} \"$@\" 3<&0 0</dev/null"),
+            false => format!("exec {program} \"$@\""),
+        };
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &line, "sh", "-n", "--heartbeat", "3s", "--stop-timeout", "1s", "--"]);
+        let mut process = Process::start(command.arg(path_of("slow")).stdin(Stdio::from(listener)));
+        let address = Address::Unix(path.clone());
+        assert_eq!(ask(&address, "/quick").text(), "done\n");
+        let worker = proc::descendants_named(process.pid(), "slow");
+        let says = |what: &str| process.stderr().wait_for_line(what, |line| line.contains(what));
+        says("listening");
+        Stray::adopt(process.pid()).leak(Signal::USR2);
+        says("has taken over");
+        assert_eq!(proc::descendants_named(process.pid(), "slow"), worker);
+        let mut hung = address.connect().expect("a connection");
+        hung.send(&fcgi_tests::wire::get(1, 0, "/slow"));
+        says("has no heartbeat for 3s");
+        Stray::adopt(worker[0]).wait_gone();
+        assert_eq!(ask(&address, "/quick").text(), "done\n");
+        assert_eq!(process.stop().code(), Some(0));
+        assert!(path.exists(), "it is not ours");
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
-use super::{CallerSignals, Pid, Privileges, signals};
+use super::{Pid, Privileges, Restoration};
 
 /// Strings in the form `execve` wants them.
 pub(crate) struct CStrings {
@@ -54,9 +54,9 @@ pub(crate) struct Exec<'a> {
     /// Become its stdout and stderr; otherwise it keeps ours.
     pub(crate) output: Option<[BorrowedFd<'a>; 2]>,
     pub(crate) privileges: Option<&'a Privileges>,
-    pub(crate) signals: &'a CallerSignals,
-    /// It gets this signal when we die.
-    pub(crate) death_signal: Option<c_int>,
+    pub(crate) signals: &'a Restoration,
+    /// It gets this signal when we die, who are this process.
+    pub(crate) death_signal: Option<(c_int, Pid)>,
     /// Stay open in it, under the same numbers.
     pub(crate) inherited: &'a [OwnedFd],
 }
@@ -87,7 +87,6 @@ pub(crate) enum Step {
 /// What a child and its parent know of each other while they share their memory.
 struct Start<'a> {
     exec: &'a Exec<'a>,
-    parent: libc::pid_t,
     /// The step that failed, and its `errno`.
     failed: Option<(Step, c_int)>,
 }
@@ -98,21 +97,16 @@ const STACK: usize = 64 << 10;
 /// Starts a child that leads its own session and becomes the program, or says which step has failed.
 ///
 /// As with vfork(2) it runs in our memory, and we stand still until it executes the program or ends: nothing of ours is
-/// copied for it, and what failed is simply there afterwards. All signals are blocked meanwhile: until the child has
-/// undone them, our handlers would run in it.
+/// copied for it, and what failed is simply there afterwards. There are no handlers of ours that could run in it.
 pub(crate) fn fork_exec(exec: &Exec<'_>) -> Result<Pid, (Step, io::Error)> {
-    // SAFETY: no arguments, cannot fail.
-    let parent = unsafe { libc::getpid() };
-    let mut start = Start { exec, parent, failed: None };
+    let mut start = Start { exec, failed: None };
     let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
     // SAFETY: the end of what was allocated, where a stack begins.
     let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    let pid = signals::blocked(|| {
-        // SAFETY: a stack of its own, and a `start` that outlives the child's use of our memory. Nobody else has threads
-        // or locks here that the child could find in disorder.
-        unsafe { libc::clone(run_child, top.cast(), flags, (&raw mut start).cast()) }
-    });
+    // SAFETY: a stack of its own, and a `start` that outlives the child's use of our memory. Nobody else has threads
+    // or locks here that the child could find in disorder.
+    let pid = unsafe { libc::clone(run_child, top.cast(), flags, (&raw mut start).cast()) };
     if pid == -1 {
         return Err((Step::Fork, io::Error::last_os_error()));
     }
@@ -133,14 +127,12 @@ pub(crate) fn exec(exec: &Exec<'_>) -> (Step, io::Error) {
     (failed, io::Error::last_os_error())
 }
 
-/// Becomes another program in this process, with all signals blocked, so that none is lost on the way; returns only if
-/// that fails.
+/// Becomes another program in this process; returns only if that fails. Signals that are blocked stay so: none is lost
+/// on the way.
 pub(crate) fn replace(program: &CStr, arguments: &CStrings, environment: &CStrings) -> io::Error {
-    signals::blocked(|| {
-        // SAFETY: strings, and lists of strings that end in a null pointer; all outlive the call.
-        unsafe { libc::execve(program.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
-        io::Error::last_os_error()
-    })
+    // SAFETY: strings, and lists of strings that end in a null pointer; all outlive the call.
+    unsafe { libc::execve(program.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 /// What the child does. From here to the program or `_exit` there are system calls and nothing else: no allocation,
@@ -148,14 +140,14 @@ pub(crate) fn replace(program: &CStr, arguments: &CStrings, environment: &CStrin
 extern "C" fn run_child(start: *mut c_void) -> c_int {
     // SAFETY: it is what `fork_exec` passes, and waits for us to be done with.
     let start = unsafe { &mut *start.cast::<Start<'_>>() };
-    let failed = become_worker(start.exec, start.parent);
+    let failed = become_worker(start.exec);
     // Not an allocation: it is a number that the error wraps.
     start.failed = Some((failed, io::Error::last_os_error().raw_os_error().unwrap_or(0)));
     exit()
 }
 
 /// Returns only if a step failed; `errno` says why.
-fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
+fn become_worker(exec: &Exec<'_>) -> Step {
     // SAFETY: no arguments.
     if unsafe { libc::setsid() } == -1 {
         return Step::Session;
@@ -174,7 +166,7 @@ fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
         // SAFETY: numbers only.
         unsafe { libc::fcntl(inherited.as_raw_fd(), libc::F_SETFD, 0) };
     }
-    if let Some(signal) = exec.death_signal {
+    if let Some((signal, parent)) = exec.death_signal {
         // Not before: a change of user takes it back.
         // SAFETY: numbers only.
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) } == -1 {
@@ -182,7 +174,7 @@ fn become_worker(exec: &Exec<'_>, parent: libc::pid_t) -> Step {
         }
         // The parent may have died before it was to be signalled, and then nobody reads the report.
         // SAFETY: no arguments, cannot fail.
-        if unsafe { libc::getppid() } != parent {
+        if unsafe { libc::getppid() } != parent.number() {
             exit();
         }
     }
@@ -194,7 +186,7 @@ fn become_program(exec: &Exec<'_>) -> Step {
     if !dup2(exec.listener, libc::STDIN_FILENO) {
         return Step::Listener;
     }
-    exec.signals.restore();
+    exec.signals.run();
     let (arguments, environment) = (exec.arguments.pointers.as_ptr(), exec.environment.pointers.as_ptr());
     // SAFETY: strings that end in NUL, and arrays of such that end in a null pointer; all are borrowed.
     unsafe { libc::execve(exec.program.as_ptr(), arguments, environment) };

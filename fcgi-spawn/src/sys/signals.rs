@@ -1,7 +1,9 @@
 //! Signals: what the caller had set, and what we set ourselves.
 
 use std::ffi::c_int;
+use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -76,15 +78,31 @@ impl CallerSignals {
         self
     }
 
-    /// Makes it so again. It allocates nothing.
-    pub(crate) fn restore(&self) {
-        for signal in 1..=libc::SIGRTMAX() {
+    /// What a child of ours has to do to have it so again.
+    pub(crate) fn restoration(&self) -> Restoration {
+        let action = |signal| {
             // SAFETY: an initialised set, and a number between the bounds.
             let ignored = unsafe { libc::sigismember(&self.ignored, signal) } == 1;
-            let action = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
-            // SAFETY: no handler is installed. SIGKILL, SIGSTOP and those libc keeps for itself refuse,
-            // and need nothing.
-            unsafe { libc::signal(signal, action) };
+            // A handler that is still there ends with an exec, but what is ignored stays so.
+            let differs = ignored || is_ignored(signal);
+            differs.then_some((signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL }))
+        };
+        Restoration { actions: (1..=libc::SIGRTMAX()).filter_map(action).collect(), mask: self.mask }
+    }
+}
+
+/// The few calls by which a child gets the signals of [`CallerSignals`] from what we have made of them.
+pub(crate) struct Restoration {
+    actions: Vec<(c_int, libc::sighandler_t)>,
+    mask: libc::sigset_t,
+}
+
+impl Restoration {
+    /// Does them. It allocates nothing.
+    pub(crate) fn run(&self) {
+        for (signal, action) in &self.actions {
+            // SAFETY: no handler is installed. What the kernel or libc keeps for itself is refused, and needs nothing.
+            unsafe { libc::signal(*signal, *action) };
         }
         set_mask(&self.mask);
     }
@@ -101,16 +119,43 @@ fn is_ignored(signal: c_int) -> bool {
     action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Blocks no signal, whatever whoever started us had blocked.
-pub(crate) fn unblock_signals() {
-    set_mask(&signal_set(libc::sigemptyset));
+/// A descriptor from which these signals are read. They and no others are blocked from here on, and none of them is
+/// ignored, or handled in another way.
+pub(crate) fn signal_fd(signals: &[c_int]) -> io::Result<OwnedFd> {
+    let set = set_of(signals);
+    for signal in signals {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
+    }
+    set_mask(&set);
+    // SAFETY: an initialised set.
+    match unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: just opened, and nobody else knows of it.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// The next signal from such a descriptor, if there is one.
+pub(crate) fn next_signal(fd: impl AsFd) -> Option<c_int> {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+    let size = size_of_val(&info);
+    // SAFETY: room for the one structure that the call writes, or none.
+    let read = unsafe { libc::read(fd.as_fd().as_raw_fd(), info.as_mut_ptr().cast(), size) };
+    if usize::try_from(read) != Ok(size) {
+        return None;
+    }
+    // SAFETY: written just now.
+    let info = unsafe { info.assume_init() };
+    c_int::try_from(info.ssi_signo).ok()
 }
 
 /// Sees to it that children that end stay to be reaped, and can be waited for with [`wait_for_child`].
 pub(crate) fn expect_children() {
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    set_mask(&sigchld());
+    // SAFETY: an initialised set; nobody wants to know what was blocked before.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set_of(&[libc::SIGCHLD]), ptr::null_mut()) };
 }
 
 /// Sleeps until a child ends or the time is over, whichever comes first, or a little less.
@@ -119,22 +164,16 @@ pub(crate) fn wait_for_child(timeout: Duration) {
     let timeout = timeout.min(Duration::from_secs(1));
     let timeout = libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
     // SAFETY: both pointers are to initialised values that outlive the call; nobody wants the details.
-    unsafe { libc::sigtimedwait(&sigchld(), ptr::null_mut(), &timeout) };
+    unsafe { libc::sigtimedwait(&set_of(&[libc::SIGCHLD]), ptr::null_mut(), &timeout) };
 }
 
-fn sigchld() -> libc::sigset_t {
+fn set_of(signals: &[c_int]) -> libc::sigset_t {
     let mut set = signal_set(libc::sigemptyset);
-    // SAFETY: an initialised set, and a signal's number.
-    unsafe { libc::sigaddset(&mut set, libc::SIGCHLD) };
+    for signal in signals {
+        // SAFETY: an initialised set, and a signal's number.
+        unsafe { libc::sigaddset(&mut set, *signal) };
+    }
     set
-}
-
-/// Blocks all signals while `run` runs.
-pub(super) fn blocked<T>(run: impl FnOnce() -> T) -> T {
-    let before = set_mask(&signal_set(libc::sigfillset));
-    let done = run();
-    set_mask(&before);
-    done
 }
 
 fn signal_set(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> libc::sigset_t {
