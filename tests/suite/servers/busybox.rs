@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use fcgi_tests::{Address, Process, Program, Signal, eventually, proc, repository};
+use fcgi_tests::{Address, Process, Program, Signal, copy_program, eventually, proc, repository};
 
 use super::site::{Restart, Server, USUAL, place};
 
@@ -32,7 +32,7 @@ fn put_cgi_fcgi(root: &Path, address: &Address) {
 /// Makes the application itself that program.
 fn put_application(root: &Path, _: &Address) {
     fs::create_dir(root.join("cgi-bin")).expect("a folder of programs");
-    fs::copy(Program::ours("test-app").path(), root.join("cgi-bin/app")).expect("the application can be copied");
+    copy_program(Program::ours("test-app").path(), &root.join("cgi-bin/app"));
 }
 
 const BUSYBOX: Server = Server {

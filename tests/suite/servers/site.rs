@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fcgi_tests::{
-    Address, Answer, Connection, HttpClient, Process, Program, Relay, Signal, TempDir, WebServer, eventually,
-    free_port, is_root, proc, temp_dir,
+    Address, Answer, Connection, HttpClient, Process, Program, Relay, Signal, TempDir, WebServer, copy_program,
+    eventually, free_port, is_root, proc, temp_dir,
 };
 
 use crate::app::{App, wait_until_it_listens};
@@ -241,7 +241,7 @@ impl Place {
     fn copy_of_app(&self, dir: &TempDir) -> PathBuf {
         let copy = dir.path().join("test-app");
         if self.server.starts_application {
-            fs::copy(Program::ours("test-app").path(), &copy).expect("the application can be copied");
+            copy_program(Program::ours("test-app").path(), &copy);
         }
         copy
     }
