@@ -113,7 +113,11 @@ pub(crate) fn chunked_upload(place: &Place) {
     let site = place.site();
     let body = pattern(place.server.largest_chunked.unwrap_or(1 << 20));
     for _ in 0..2 {
-        let answer = site.client().post_from(&site.path("/digest"), &mut &body[..], None).expect("an answer");
+        let answer = site.client().post_from(&site.path("/digest"), &mut &body[..], None);
+        if place.server.loses_chunks && answer.is_err() {
+            continue; // it has answered, and closed before the client had said all
+        }
+        let answer = answer.expect("an answer");
         match place.server.largest_chunked {
             Some(length) => {
                 let arrives = if place.server.loses_chunks { 0 } else { length };
