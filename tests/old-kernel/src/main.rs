@@ -1,0 +1,70 @@
+//! Runs a program as if the kernel were Linux 3.2, by a seccomp filter that its children inherit.
+//!
+//! ```text
+//! old-kernel PROGRAM [ARGUMENT...]   the program's own exit status; 125 no filter, 126 or 127 it does not start
+//! old-kernel --probe                 asks for all that is newer, and prints what was answered
+//! ```
+//!
+//! A call that is newer is answered ENOSYS, a newer value of an older call with the error that Linux 3.2 gives. A filter
+//! sees registers only: on i386 the options of sockets, and everywhere flags in structures, are as the kernel has them.
+//! /proc, /sys and uname show the kernel there is, and the vDSO is never asked.
+//!
+//! It is for amd64 machines, whose kernel runs programs of x86_64 and i386.
+
+mod filter;
+mod rules;
+mod sys;
+
+use std::env;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use rules::{LAST_I386, LAST_X86_64, RULES, Rule};
+
+fn main() -> ExitCode {
+    let mut words = env::args_os().skip(1);
+    let Some(program) = words.next() else {
+        eprintln!("usage: old-kernel PROGRAM [ARGUMENT...]");
+        return ExitCode::from(125);
+    };
+    if program == "--probe" {
+        probe();
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = sys::install(&mut filter::program()) {
+        eprintln!("old-kernel: no filter: {error}");
+        return ExitCode::from(125);
+    }
+    let error = Command::new(&program).args(words.collect::<Vec<OsString>>()).exec();
+    eprintln!("old-kernel: '{}': {error}", program.display());
+    ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 })
+}
+
+/// Prints `CALL: ERRNO`, and the errno each rule wants. Nothing that is asked for here does anything anywhere.
+fn probe() {
+    let last = if cfg!(target_arch = "x86") { LAST_I386 } else { LAST_X86_64 };
+    // uretprobe and uprobe are the kernel's own: they kill whoever else calls them, and no filter sees them.
+    let own = if cfg!(target_arch = "x86_64") { 335..=336 } else { 1..=0 };
+    for call in (last + 1..=470).filter(|call| !own.contains(call)) {
+        println!("call {call}: errno {}", sys::errno_of(call, [u32::MAX; 6]));
+    }
+    for rule in RULES {
+        let number = if cfg!(target_arch = "x86") { rule.call.1 } else { rule.call.0 };
+        if let Some(number) = number {
+            let errno = sys::errno_of(number, arguments(rule));
+            println!("{}: errno {errno}, Linux 3.2: {}", rule.what, rule.errno);
+        }
+    }
+}
+
+/// Arguments that a rule refuses.
+fn arguments(rule: &Rule) -> [u32; 6] {
+    let mut arguments = [u32::MAX; 6];
+    arguments[rule.argument] = rule.from.max(1 << rule.mask.trailing_zeros());
+    if let Some((argument, value)) = rule.only {
+        arguments[argument] = value;
+    }
+    arguments
+}
