@@ -1,0 +1,150 @@
+//! The static programs as they are delivered: small in memory, and content with an empty root.
+//!
+//! `tests/run` builds them and says so with `FCGI_TEST_STATIC`; in its other runs these tests are not counted.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use fcgi_tests::wire::{self, KEEP_CONN};
+use fcgi_tests::{Address, Connection, Program, free_port, needs_root, proc, static_only, temp_dir};
+
+use crate::app::{App, ask, wait_until_it_listens};
+use crate::launcher::launcher;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// The README's formula for the memory of a worker, in bytes, without what its handlers take.
+const BASE: u64 = 512 * KIB;
+const CONNECTION: u64 = 24 * KIB;
+const BUDGET: u64 = 16 * MIB;
+
+/// What a connection takes of the address space: its thread's stack, guard pages and signal stack.
+const ADDRESS_SPACE: u64 = 276 * KIB;
+
+fn ordinary() -> Vec<u8> {
+    wire::get(1, KEEP_CONN, "/hello")
+}
+
+#[track_caller]
+fn expect_ordinary(connection: &mut Connection) {
+    connection.send(&ordinary());
+    assert_eq!(connection.response(1).status(), 200);
+}
+
+/// A memory limit for a process, which the kernel keeps by killing it; gone when it is dropped.
+struct Cgroup(std::path::PathBuf);
+
+impl Cgroup {
+    /// `None` where we may not make one.
+    fn limit(pid: u32, bytes: u64) -> Option<Self> {
+        for (root, limit) in
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
+        {
+            let group = Cgroup(format!("{root}/fcgi-tests-{pid}").into());
+            let made = fs::create_dir(&group.0).is_ok()
+                && fs::write(group.0.join(limit), bytes.to_string()).is_ok()
+                && fs::write(group.0.join("cgroup.procs"), pid.to_string()).is_ok();
+            if made {
+                return Some(group);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// 64 connections: a third of them stop in params as large as are allowed, another in a body, the rest are idle, until
+/// the budget is used up. Then they go, and come again.
+#[test]
+fn memory_stays_below_the_ceiling_under_hostile_load() {
+    static_only!();
+    const CONNECTIONS: usize = 64;
+    const BODY: usize = 64 << 10;
+    let bodies = CONNECTIONS as u64 / 3 * 2 * BODY as u64; // what echo itself keeps of them, in memory it doubles
+    let ceiling = BASE + CONNECTIONS as u64 * CONNECTION + BUDGET + bodies;
+    assert!(ceiling <= 24 * MIB, "the README promises 24 MiB");
+
+    let dir = temp_dir();
+    let mut app = App::on_descriptor_0("echo", &Address::Unix(dir.path().join("app.sock")));
+    let group = Cgroup::limit(app.process.pid(), 24 * MIB);
+    eprintln!("memory cgroup: {}", group.is_some());
+    let params = wire::stream(wire::PARAMS, 1, &wire::pair(b"X", &vec![b'x'; 1_000_000]), 65_535);
+    let body = wire::request(1, KEEP_CONN, "/", &[("CONTENT_LENGTH", "300000")], &vec![b'x'; BODY]);
+    let mut refused = 0;
+    for _ in 0..3 {
+        let mut honest = app.connect();
+        let mut held = Vec::new();
+        for number in 1..CONNECTIONS {
+            let mut connection = app.connect();
+            expect_ordinary(&mut connection);
+            match number % 3 {
+                // All but the empty record. Who is refused is told, and may find nobody who reads.
+                0 => {
+                    let sent = [&wire::begin(1, wire::RESPONDER, 0), &params[..params.len() - 8]].concat();
+                    if connection.write_all(&sent).is_err() || number >= 3 * 15 {
+                        refused += usize::from(was_refused(&mut connection));
+                    }
+                }
+                1 => connection.send(&body[..body.len() - 8]),
+                _ => {}
+            }
+            expect_ordinary(&mut honest);
+            held.push(connection);
+        }
+        let now = proc::status(app.process.pid(), "VmHWM");
+        eprintln!("VmHWM: {now:?} of {} KiB", ceiling / KIB);
+    }
+    assert!(refused > 0, "the budget was never used up");
+    let peak: u64 = proc::status(app.process.pid(), "VmHWM")[0].parse().expect("a number");
+    assert!(peak <= ceiling / KIB, "{peak} KiB are more than {}", ceiling / KIB);
+    assert_eq!(app.process.stop().code(), Some(0));
+}
+
+/// Whether a request was answered 503 before it was whole.
+fn was_refused(connection: &mut Connection) -> bool {
+    connection.readable_within_a_second() && connection.response(1).status() == 503
+}
+
+/// Threads that cannot be started leave the others at work.
+#[test]
+fn an_address_space_of_4_mib_and_what_connections_take_is_enough() {
+    static_only!();
+    const CONNECTIONS: u64 = 8;
+    let limit = (4 * MIB + CONNECTIONS * ADDRESS_SPACE) / KIB;
+    let dir = temp_dir();
+    let mut shell = Program::installed("sh").expect("there is a shell").command();
+    shell.args(["-c", &format!("ulimit -v {limit} && exec \"$0\"")]).arg(Program::ours("hello").path());
+    let app = App::on_descriptor_0_as(shell, &Address::Unix(dir.path().join("app.sock")));
+    let mut kept: Vec<Connection> = (0..CONNECTIONS).map(|_| app.connect()).collect();
+    kept.iter_mut().for_each(expect_ordinary);
+    let _waiting: Vec<Connection> = (0..30).map(|_| app.connect()).collect();
+    for _ in 0..3 {
+        kept.iter_mut().for_each(expect_ordinary);
+    }
+}
+
+/// No /dev/urandom, no /etc, no /proc: nothing but the program.
+#[test]
+fn a_worker_needs_nothing_in_its_root() {
+    static_only!();
+    needs_root!();
+    let root = temp_dir();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("the folder is ours");
+    fs::copy(Program::ours("hello").path(), root.path().join("hello")).expect("the program can be copied");
+    let port = free_port();
+    let mut command: Command = launcher();
+    command.args(["-n", "-a", "127.0.0.1", "-p", &port.to_string(), "-u", "65534", "-g", "65534", "-c"]);
+    command.arg(root.path()).args(["--", "/hello"]);
+    let _launcher = fcgi_tests::Process::start(&mut command);
+    let address: Address = format!("127.0.0.1:{port}").parse().expect("an address");
+    wait_until_it_listens(&address);
+    assert_eq!(ask(&address, "/hello").text(), "Hello, World!");
+}
