@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! skip       TAB  servers::nginx::get  TAB  nginx is not installed
-//! elsewhere  TAB  launcher::needs_root TAB  counted in the run as root
+//! elsewhere  TAB  launcher::needs_root TAB  counted in another run
 //! ```
 
 use std::env;
@@ -50,6 +50,17 @@ macro_rules! once_is_enough {
     };
 }
 
+/// Ends the calling test unless the programs under test are the static ones: `tests/run` has a run for those.
+#[macro_export]
+macro_rules! static_only {
+    () => {
+        if std::env::var_os("FCGI_TEST_STATIC").is_none() {
+            $crate::record_elsewhere();
+            return;
+        }
+    };
+}
+
 /// Whether this process is root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -69,9 +80,9 @@ pub fn record_skip(reason: Arguments<'_>) {
     record("skip", reason);
 }
 
-/// Notes that the calling test counts in another run. Use [`needs_root!`] or [`once_is_enough!`].
+/// Notes that the calling test counts in another run. Use [`needs_root!`], [`once_is_enough!`] or [`static_only!`].
 pub fn record_elsewhere() {
-    record("elsewhere", format_args!("counted in the run as root"));
+    record("elsewhere", format_args!("counted in another run"));
 }
 
 fn record(kind: &str, reason: Arguments<'_>) {

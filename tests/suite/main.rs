@@ -26,6 +26,7 @@ mod readme;
 mod roles;
 mod servers;
 mod start;
+mod static_files;
 mod supervise;
 mod supervise_load;
 mod supervised;

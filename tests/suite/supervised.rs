@@ -31,7 +31,8 @@ fn public_hello(dir: &Path) -> String {
 
 /// A folder with just enough in it to run `hello`.
 fn jail(dir: &Path) {
-    let copy = "mkdir jail && cp hello jail && cp --parents -t jail $(ldd hello | grep -o '/[^ ]*')";
+    let copy =
+        "mkdir jail && cp hello jail && for file in $(ldd hello | grep -o '/[^ ]*'); do cp --parents $file jail; done";
     let status = Command::new("/bin/sh").args(["-c", copy]).current_dir(dir).status();
     assert!(status.is_ok_and(|status| status.success()), "{copy}");
 }

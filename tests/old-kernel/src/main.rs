@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! old-kernel PROGRAM [ARGUMENT...]   the program's own exit status; 125 no filter, 126 or 127 it does not start
-//! old-kernel --probe                 asks for all that is newer, and prints what was answered
+//! old-kernel --probe                 asks for all that is newer, on both architectures, and prints the answers
 //! ```
 //!
 //! A call that is newer is answered ENOSYS, a newer value of an older call with the error that Linux 3.2 gives. A filter
@@ -17,6 +17,7 @@ mod sys;
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -42,21 +43,27 @@ fn main() -> ExitCode {
     ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 })
 }
 
-/// Prints `CALL: ERRNO`, and the errno each rule wants. Nothing that is asked for here does anything anywhere.
+/// Prints each question with the errno that came and the one of Linux 3.2. None of them does anything anywhere.
 fn probe() {
-    let last = if cfg!(target_arch = "x86") { LAST_I386 } else { LAST_X86_64 };
     // uretprobe and uprobe are the kernel's own: they kill whoever else calls them, and no filter sees them.
-    let own = if cfg!(target_arch = "x86_64") { 335..=336 } else { 1..=0 };
-    for call in (last + 1..=470).filter(|call| !own.contains(call)) {
-        println!("call {call}: errno {}", sys::errno_of(call, [u32::MAX; 6]));
+    for call in (LAST_X86_64 + 1..=470).filter(|call| !(335..=336).contains(call)) {
+        print("x86_64 call", &call, sys::errno_of(call, [u32::MAX; 6]), libc::ENOSYS);
+    }
+    for call in LAST_I386 + 1..=470 {
+        print("i386 call", &call, sys::errno_of_i386(call, [u32::MAX; 6]), libc::ENOSYS);
     }
     for rule in RULES {
-        let number = if cfg!(target_arch = "x86") { rule.call.1 } else { rule.call.0 };
-        if let Some(number) = number {
-            let errno = sys::errno_of(number, arguments(rule));
-            println!("{}: errno {errno}, Linux 3.2: {}", rule.what, rule.errno);
+        if let Some(number) = rule.call.0 {
+            print("x86_64", &rule.what, sys::errno_of(number, arguments(rule)), rule.errno);
+        }
+        if let Some(number) = rule.call.1 {
+            print("i386", &rule.what, sys::errno_of_i386(number, arguments(rule)), rule.errno);
         }
     }
+}
+
+fn print(kind: &str, what: &dyn Display, errno: i32, then: i32) {
+    println!("{kind} {what}: errno {errno}, Linux 3.2: {then}");
 }
 
 /// Arguments that a rule refuses.

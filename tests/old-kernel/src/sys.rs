@@ -39,3 +39,32 @@ pub(crate) fn errno_of(call: u32, arguments: [u32; 6]) -> i32 {
     let done = unsafe { libc::syscall(call as c_long, a, b, c, d, e, f) };
     if done == -1 { Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
 }
+
+/// The same of i386, which the kernel takes from any program.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn errno_of_i386(call: u32, arguments: [u32; 6]) -> i32 {
+    let [a, b, c, d, e, _] = arguments;
+    let mut done = call;
+    // SAFETY: as above; all registers that the kernel may change are named, and rbx is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {a:r}, rbx",
+            "int 0x80",
+            "xchg {a:r}, rbx",
+            a = inout(reg) u64::from(a) => _,
+            inout("eax") done,
+            in("ecx") b,
+            in("edx") c,
+            in("esi") d,
+            in("edi") e,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    };
+    (-done.cast_signed()).max(0)
+}
+
+/// Elsewhere there are no such calls.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn errno_of_i386(_call: u32, _arguments: [u32; 6]) -> i32 {
+    libc::ENOSYS
+}
