@@ -1,7 +1,7 @@
 //! What the threads share: how many requests may still begin, and what the progress line tells.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering}; // small machines have no AtomicU64
 use std::time::{Duration, Instant};
 
 /// The requests of a run, to be taken one by one until they are used up, the time is over, or the user has had enough.
@@ -10,8 +10,8 @@ pub(super) struct Budget {
     requests: u64,
     end: Option<Instant>,
     stop: Arc<AtomicBool>,
-    taken: AtomicU64,
-    failed: AtomicU64,
+    taken: AtomicUsize,
+    failed: AtomicUsize,
 }
 
 impl Budget {
@@ -21,8 +21,8 @@ impl Budget {
             requests: requests.unwrap_or(u64::MAX),
             end: time.map(|time| Instant::now() + time),
             stop,
-            taken: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            taken: AtomicUsize::new(0),
+            failed: AtomicUsize::new(0),
         }
     }
 
@@ -30,7 +30,7 @@ impl Budget {
     pub(super) fn take(&self, now: Instant) -> bool {
         !self.stop.load(Ordering::Relaxed)
             && self.end.is_none_or(|end| now < end)
-            && self.taken.fetch_add(1, Ordering::Relaxed) < self.requests
+            && (self.taken.fetch_add(1, Ordering::Relaxed) as u64) < self.requests
     }
 
     /// Lets no more requests begin.
@@ -45,7 +45,8 @@ impl Budget {
 
     /// Requests that have begun, and how many of them failed.
     pub(super) fn progress(&self) -> (u64, u64) {
-        (self.taken.load(Ordering::Relaxed).min(self.requests), self.failed.load(Ordering::Relaxed))
+        let [taken, failed] = [&self.taken, &self.failed].map(|count| count.load(Ordering::Relaxed) as u64);
+        (taken.min(self.requests), failed)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,7 +22,7 @@ struct Proxy {
     listener: Socket,
     application: Address,
     format: Format,
-    connections: AtomicU64,
+    connections: AtomicUsize,
 }
 
 /// Listens, and passes connections on for ever.
@@ -34,7 +34,7 @@ pub(super) fn run(listen: &Address, application: Address, format: Format) -> Res
     let bound = port.map_or_else(|| listen.to_string(), |address| address.to_string());
     eprintln!("fcgi-dump: listening on {bound}");
 
-    let proxy = Proxy { listener, application, format, connections: AtomicU64::new(0) };
+    let proxy = Proxy { listener, application, format, connections: AtomicUsize::new(0) };
     thread::scope(|scope| {
         for number in 1..MAX_CONNECTIONS {
             if let Err(error) = thread::Builder::new().spawn_scoped(scope, || proxy.accept_for_ever()) {
@@ -73,7 +73,7 @@ impl Proxy {
             // What came in two pieces leaves in two pieces. A unix socket does not know how to wait, and refuses.
             let _ = socket.set_tcp_nodelay(true);
         }
-        let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = self.connections.fetch_add(1, Ordering::Relaxed) as u64 + 1;
         let pass = Pass { number, trace: Mutex::new(Trace::new(self.format, number)) };
         thread::scope(|scope| {
             let answers = || pass.direction(Direction::ToServer, &application, server);
