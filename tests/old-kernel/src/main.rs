@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         return ExitCode::from(125);
     }
     let error = Command::new(&program).args(words.collect::<Vec<OsString>>()).exec();
-    eprintln!("old-kernel: '{}': {error}", program.display());
+    eprintln!("old-kernel: {program:?}: {error}");
     ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 })
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn install(program: &mut [sock_filter]) -> io::Result<()> {
 
 /// The errno of a call that must not do anything: its pointers lead nowhere, its descriptors are closed.
 pub(crate) fn errno_of(call: u32, arguments: [u32; 6]) -> i32 {
-    let [a, b, c, d, e, f] = arguments.map(|value| value.cast_signed() as c_long);
+    let [a, b, c, d, e, f] = arguments.map(|value| value as i32 as c_long);
     // SAFETY: the caller's word, above; a kernel that does the call in spite of it does nothing to our memory.
     let done = unsafe { libc::syscall(call as c_long, a, b, c, d, e, f) };
     if done == -1 { Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
@@ -60,7 +60,7 @@ pub(crate) fn errno_of_i386(call: u32, arguments: [u32; 6]) -> i32 {
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     };
-    (-done.cast_signed()).max(0)
+    (-(done as i32)).max(0)
 }
 
 /// Elsewhere there are no such calls.
