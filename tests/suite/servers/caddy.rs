@@ -28,6 +28,8 @@ const CADDY: Server = Server {
     configuration: "caddy.conf",
     command: start,
     restart: Restart::Command(reload),
+    // The new listener has a queue of its own; who waits in the old one's is reset.
+    restarts_cleanly: false,
     largest_header: 60_000,
     logs_stderr: false,
     ..USUAL
