@@ -8,6 +8,8 @@ pub(crate) struct Clock {
     ticks: AtomicU32,
     /// Lines that peers may still cause in the log within this tick.
     lines: AtomicU32,
+    /// The next number in the order of events that a tick is too long to tell apart.
+    next: AtomicU32,
 }
 
 /// A tick at which something is overdue.
@@ -24,7 +26,7 @@ impl Clock {
     const LINES: u32 = 10;
 
     pub(crate) const fn new() -> Self {
-        Self { ticks: AtomicU32::new(0), lines: AtomicU32::new(Self::LINES) }
+        Self { ticks: AtomicU32::new(0), lines: AtomicU32::new(Self::LINES), next: AtomicU32::new(0) }
     }
 
     /// One second has passed.
@@ -35,8 +37,13 @@ impl Clock {
         self.lines.store(Self::LINES, Ordering::Relaxed);
     }
 
+    /// A number that follows all given before, and wraps around: what was first of what happened within a tick.
+    pub(crate) fn order(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The current tick.
-    pub(crate) fn now(&self) -> u32 {
+    fn now(&self) -> u32 {
         self.ticks.load(Ordering::Relaxed)
     }
 

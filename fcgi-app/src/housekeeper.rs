@@ -29,17 +29,32 @@ pub(crate) struct Housekeeper {
     woken: UnixStream,
     lingering: VecDeque<Lingering>,
     last_tick: Instant,
-    /// The last look for a slot to free.
+    /// The last look for slots to free.
     idle: Option<IdleSlots>,
+    /// The slot that was last told to leave.
+    leaving: Option<IdleSlot>,
     heartbeat: Option<Heartbeat>,
     /// Whether a handler takes longer than it may.
     is_overdue: bool,
 }
 
-/// The slots that were idle at some time, and how often each had been.
+/// A slot that was idle at some time, and how often it had been.
+struct IdleSlot {
+    slot: Arc<Slot>,
+    idles: u32,
+}
+
+impl IdleSlot {
+    /// Whether it has been idle ever since.
+    fn is_still(&self) -> bool {
+        self.slot.state() == State::Idle && self.slot.idles() == self.idles
+    }
+}
+
+/// All that were idle at some time.
 struct IdleSlots {
     seen: Instant,
-    slots: Vec<(Arc<Slot>, u32)>,
+    slots: Vec<IdleSlot>,
 }
 
 impl IdleSlots {
@@ -47,21 +62,27 @@ impl IdleSlots {
         let mut slots = Vec::new();
         pool.for_each(|slot| {
             if slot.state() == State::Idle {
-                slots.push((Arc::clone(slot), slot.idles()));
+                slots.push(IdleSlot { slot: Arc::clone(slot), idles: slot.idles() });
             }
         });
         Self { seen: Instant::now(), slots }
     }
 
-    /// Those that have been idle all the time since.
-    fn still(&self) -> impl Iterator<Item = &Slot> {
-        let still = self.slots.iter().filter(|(slot, idles)| slot.state() == State::Idle && slot.idles() == *idles);
-        still.map(|(slot, _)| &**slot)
+    /// Whether they have been idle for long enough to be closed.
+    fn is_due(&self) -> bool {
+        self.seen.elapsed() >= QUIET
     }
 
-    /// The slot that has been idle longest.
-    fn longest(&self) -> Option<&Slot> {
-        self.still().min_by_key(|slot| slot.idle_since())
+    /// Those that have been idle all the time since.
+    fn still(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|idle| idle.is_still()).map(|idle| &*idle.slot)
+    }
+
+    /// Takes out the one that has been idle longest, if there are some that still are; `now` is where the order is.
+    fn take_longest(&mut self, now: u32) -> Option<IdleSlot> {
+        self.slots.retain(IdleSlot::is_still);
+        let longest = (0..self.slots.len()).max_by_key(|&at| now.wrapping_sub(self.slots[at].slot.idle_since()))?;
+        Some(self.slots.swap_remove(longest))
     }
 }
 
@@ -76,7 +97,7 @@ pub(crate) enum End {
 impl Housekeeper {
     pub(crate) fn new(shared: Arc<Shared>, woken: UnixStream, heartbeat: Option<Heartbeat>) -> Self {
         let (lingering, last_tick) = (VecDeque::new(), Instant::now());
-        Self { shared, woken, lingering, last_tick, idle: None, heartbeat, is_overdue: false }
+        Self { shared, woken, lingering, last_tick, idle: None, leaving: None, heartbeat, is_overdue: false }
     }
 
     /// Works until the server is to stop.
@@ -87,9 +108,7 @@ impl Housekeeper {
             if let (None, Some(heartbeat)) = (timeout, &mut self.heartbeat) {
                 heartbeat.rest();
             }
-            let is_look = self.idle.as_ref().is_none_or(|idle| idle.seen.elapsed() >= QUIET);
-            let watch_listener = is_look && self.shared.pool.is_full();
-            let (woken, waiting) = self.wait(timeout, watch_listener)?;
+            let (woken, waiting) = self.wait(timeout, self.can_make_room())?;
             self.shared.asleep.store(false, Ordering::SeqCst);
             if (woken && self.hear_stop()) || self.shared.app.is_stopping() {
                 return Ok(End::Stop);
@@ -109,10 +128,8 @@ impl Housekeeper {
                     None => {}
                 }
             }
-            match waiting {
-                true => self.free_a_slot(),
-                false if is_look => self.idle = None,
-                false => {}
+            if waiting {
+                self.make_room();
             }
             self.drain();
         }
@@ -131,7 +148,7 @@ impl Housekeeper {
         loop {
             let all_ended = self.shared.pool.end();
             // What was accepted since the stop began has its quiet time, too.
-            if idle.seen.elapsed() >= QUIET {
+            if idle.is_due() {
                 idle.still().for_each(Slot::end_input);
                 idle = IdleSlots::look(&self.shared.pool);
             }
@@ -153,7 +170,7 @@ impl Housekeeper {
 
     /// How long to sleep; for ever when nobody is there.
     fn timeout(&self) -> Option<Duration> {
-        if let Some(idle) = &self.idle {
+        if let Some(idle) = self.idle.as_ref().filter(|idle| !idle.is_due()) {
             return Some(QUIET.saturating_sub(idle.seen.elapsed()));
         }
         // In this order: who begins to serve after our look finds the flag, and wakes us.
@@ -197,15 +214,22 @@ impl Housekeeper {
         handler_overdue
     }
 
-    /// Closes the connection that has been idle longest, if that is over 250 ms: two looks so far apart find it.
-    fn free_a_slot(&mut self) {
-        if let Some(idle) = self.idle.take() {
-            if let Some(slot) = idle.longest() {
-                slot.end_input();
-            }
-            return;
+    /// Whether it is of interest that a connection waits: not while another makes room already, nor before it is known
+    /// which have been idle for 250 ms.
+    fn can_make_room(&self) -> bool {
+        let is_leaving = self.leaving.as_ref().is_some_and(IdleSlot::is_still);
+        let is_due = self.idle.as_ref().is_none_or(IdleSlots::is_due);
+        self.shared.pool.needs_room() && is_due && !is_leaving
+    }
+
+    /// Closes the connection that has been idle longest, of those that were 250 ms ago; without any it looks which are.
+    fn make_room(&mut self) {
+        let now = self.shared.app.clock.order();
+        self.leaving = self.idle.as_mut().and_then(|idle| idle.take_longest(now));
+        match &self.leaving {
+            Some(longest) => longest.slot.end_input(),
+            None => self.idle = Some(IdleSlots::look(&self.shared.pool)),
         }
-        self.idle = Some(IdleSlots::look(&self.shared.pool));
     }
 
     /// Reads what lingering connections still bring, and closes those that are done.

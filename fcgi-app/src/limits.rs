@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections served at once, each by a thread of its own; more wait in the listener's backlog. When all are taken
-    /// and another waits, the connection that has been idle longest, and for more than 250 ms, is closed. With
+    /// and another waits, the connection that has been idle longest, and for more than 250 ms, is closed; so it is when
+    /// descriptors or threads run out before. With
     /// [`Server::multiplex`](crate::Server::multiplex) as many handlers, or 64 if that is more, have threads besides.
     /// Default 256.
     pub connections: usize,

@@ -6,13 +6,14 @@
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use socket2::Socket;
 
+use crate::clock::Deadline;
 use crate::connection::{self, Buffers, Close};
 use crate::multiplex;
 use crate::peer::Peer;
@@ -30,6 +31,10 @@ pub(crate) struct Pool {
     /// How many of them are waiting for a connection.
     accepting: AtomicUsize,
     max_threads: usize,
+    /// Whether somebody lacked something to accept a connection with since the housekeeper last asked.
+    lacks: AtomicBool,
+    /// Until when that is nothing new.
+    lack_is_known_until: AtomicU32,
 }
 
 impl Pool {
@@ -39,6 +44,8 @@ impl Pool {
             started: AtomicUsize::new(0),
             accepting: AtomicUsize::new(0),
             max_threads: max_threads.max(1),
+            lacks: AtomicBool::new(false),
+            lack_is_known_until: AtomicU32::new(0),
         }
     }
 
@@ -68,9 +75,14 @@ impl Pool {
         self.started.load(Ordering::SeqCst) > self.accepting.load(Ordering::SeqCst)
     }
 
-    /// Whether every thread there may be has a connection.
-    pub(crate) fn is_full(&self) -> bool {
-        self.accepting.load(Ordering::SeqCst) == 0 && self.started.load(Ordering::SeqCst) == self.max_threads
+    /// Whether nobody accepts: every thread there may be has a connection, or there can be no more threads.
+    fn is_full(&self) -> bool {
+        self.accepting.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether only the end of a connection makes room for another.
+    pub(crate) fn needs_room(&self) -> bool {
+        self.lacks.swap(false, Ordering::Relaxed) || self.is_full()
     }
 
     pub(crate) fn for_each(&self, mut look_at: impl FnMut(&Arc<Slot>)) {
@@ -110,10 +122,10 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
     let mut buffers = Buffers::new();
     while !shared.app.is_stopping() {
         let Some((socket, peer)) = accept(shared) else { continue };
-        slot.set_idle(shared.app.clock.now());
+        slot.set_idle(shared.app.clock.order());
         if shared.pool.leave_accept() {
             if let Err(error) = Pool::grow(shared) {
-                log::error!("cannot start another thread: {error}");
+                lack(shared, "cannot start another thread", &error);
             }
             if shared.pool.is_full() {
                 shared.waker.look();
@@ -147,7 +159,6 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
 fn accept(shared: &Shared) -> Option<(Socket, Peer)> {
     let error = match shared.listener.accept() {
         Ok((socket, address)) => {
-            shared.short_of_descriptors.store(false, Ordering::Relaxed);
             let peer = Peer::new(&address);
             return shared.allowed_peers.admit(&peer).then_some((socket, peer));
         }
@@ -171,12 +182,23 @@ fn accept(shared: &Shared) -> Option<(Socket, Peer)> {
         // A sibling made the socket it shares with us non-blocking.
         Some(libc::EAGAIN) => drop(sys::poll_readable(&[shared.listener.as_fd()], None)),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-            if !shared.short_of_descriptors.swap(true, Ordering::Relaxed) {
-                log::error!("cannot accept connections for now: {error}");
-            }
+            lack(shared, "cannot accept connections for now", &error);
             thread::sleep(Duration::from_millis(100));
         }
         _ => shared.fail(error),
     }
     None
+}
+
+/// Has idle connections make room when something lacks for others. That is said once a minute, as long as it goes on.
+fn lack(shared: &Shared, what: &str, error: &io::Error) {
+    const NEWS: Duration = Duration::from_secs(60);
+    let (pool, clock) = (&shared.pool, &shared.app.clock);
+    let known_until = pool.lack_is_known_until.swap(clock.deadline(NEWS).0, Ordering::Relaxed);
+    if clock.is_past(Deadline(known_until)) {
+        log::error!("{what}: {error}");
+    }
+    if !pool.lacks.swap(true, Ordering::Relaxed) {
+        shared.waker.look();
+    }
 }

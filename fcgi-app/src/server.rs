@@ -49,8 +49,6 @@ pub(crate) struct Shared {
     pub(crate) waker: Waker,
     /// Whether the housekeeper sleeps until somebody wakes it.
     pub(crate) asleep: AtomicBool,
-    /// Whether accepting failed for want of something, and that was said.
-    pub(crate) short_of_descriptors: AtomicBool,
     lingering: Mutex<Vec<Socket>>,
     failure: Mutex<Option<io::Error>>,
 }
@@ -169,7 +167,6 @@ impl Server {
             pool: Pool::new(limits.connections),
             waker: self.waker,
             asleep: AtomicBool::new(false),
-            short_of_descriptors: AtomicBool::new(false),
             lingering: Mutex::new(Vec::new()),
             failure: Mutex::new(None),
         });

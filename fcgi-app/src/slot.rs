@@ -27,7 +27,7 @@ pub(crate) struct Slot {
     handler: AtomicU32,
     /// Times this slot was idle: the same number twice means idle ever since.
     idles: AtomicU32,
-    /// The tick at which it last became idle.
+    /// Its place in the order in which slots became idle.
     idle_since: AtomicU32,
     timed_out: AtomicBool,
     /// The connection; whoever holds the lock can be sure that it is this one and open.
@@ -54,9 +54,9 @@ impl Slot {
         decode(self.state.load(Ordering::Acquire))
     }
 
-    /// Publishes that the thread waits for a request from tick `now` on.
-    pub(crate) fn set_idle(&self, now: u32) {
-        self.idle_since.store(now, Ordering::Relaxed);
+    /// Publishes that the thread waits for a request; `order` says what was idle before it.
+    pub(crate) fn set_idle(&self, order: u32) {
+        self.idle_since.store(order, Ordering::Relaxed);
         self.idles.store(self.idles.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.set(State::Idle);
     }
@@ -66,7 +66,7 @@ impl Slot {
         self.idles.load(Ordering::Relaxed)
     }
 
-    /// The tick at which the slot last became idle.
+    /// Where in the order the slot last became idle.
     pub(crate) fn idle_since(&self) -> u32 {
         self.idle_since.load(Ordering::Relaxed)
     }

@@ -38,6 +38,7 @@ fn handle(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<
 #[test]
 fn serve() {
     let Ok(limits) = env::var("HOSTILE_LIMITS") else { return };
+    fcgi_app::log_to_stderr();
     let (connections, budget) = limits.split_once(' ').expect("two numbers");
     let limits = Limits {
         connections: connections.parse().expect("a number"),
@@ -108,6 +109,7 @@ impl Victim {
     fn start_on(listener: OwnedFd, path: PathBuf, (connections, budget, descriptors): (usize, usize, u32)) -> Self {
         let child = this_program("serve", descriptors)
             .env("HOSTILE_LIMITS", format!("{connections} {budget}"))
+            .env("RUST_LOG", "error")
             .stdin(Stdio::from(listener))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -182,9 +184,9 @@ impl Victim {
         assert!(spent <= 5, "{spent} ticks of work in a quiet second");
     }
 
-    /// Asserts that whatever was done to it left nothing.
+    /// Asserts that whatever was done to it left nothing; gives what it logged.
     #[track_caller]
-    fn expect_well(mut self) {
+    fn expect_well(mut self) -> String {
         self.expect_hello();
         eventually("all connections closed", || self.count("fd") <= self.descriptors);
         // The main thread, the test's, and one a connection.
@@ -200,6 +202,7 @@ impl Victim {
         let mut log = String::new();
         self.child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
         assert!(!log.contains("panicked"), "{log}");
+        log
     }
 }
 
@@ -421,6 +424,26 @@ fn a_thousand_idle_connections() {
     victim.expect_hello();
 }
 
+/// The same with far fewer threads: whoever waits has the place of one who idles, soon.
+#[test]
+fn a_thousand_idle_connections_over_the_limit() {
+    let victim = Victim::start_with(64, 16 << 20, 256).ready();
+    let begun = Instant::now();
+    let mut clients = this_program("hold", 1200)
+        .env("HOSTILE_HOLD", &victim.path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = BufReader::new(clients.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("all are idle")), "1,000 answers");
+    victim.expect_hello();
+    assert!(begun.elapsed() < PATIENCE, "not a quarter of a second for each");
+    drop(clients.stdin.take());
+    assert!(clients.wait().expect("a child").success());
+    victim.expect_well();
+}
+
 #[test]
 fn no_descriptors_left() {
     let victim = Victim::start_with(64, 16 << 20, 32).ready();
@@ -431,14 +454,18 @@ fn no_descriptors_left() {
     for client in &mut clients {
         assert_eq!(client.receive_all(), answer(HELLO, 0));
     }
-    // Kept ones hold theirs until they go.
+    // Kept ones that idle make room for those that wait.
     let mut kept: Vec<_> = (0..60).map(|_| victim.connect()).collect();
-    kept[0].send(&get(KEEP, &[]));
-    kept[0].receive_answer();
-    eventually("no descriptor is left", || victim.count("fd") >= 32);
+    for client in &mut kept {
+        client.send(&get(KEEP, &[]));
+        assert_eq!(client.receive_answer().0, HELLO);
+    }
+    victim.expect_hello();
+    eventually("no descriptor is left", || victim.count("fd") >= 31);
     victim.expect_rest();
     drop(kept);
-    victim.expect_well();
+    let log = victim.expect_well();
+    assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
 }
 
 #[test]

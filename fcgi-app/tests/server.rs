@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fcgi_app::{Body, HandlerError, Limits, Request, Response, Roles};
 
-use common::{CLOSE, END_PARAMS, END_STDIN, KEEP, Running, answer, begin, begin_role, get, params, record};
+use common::{CLOSE, Client, END_PARAMS, END_STDIN, KEEP, Running, answer, begin, begin_role, get, params, record};
 
 const HELLO: &[u8] = b"Status: 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi";
 
@@ -309,21 +309,23 @@ fn a_stop_answers_what_runs_and_closes_what_idles() {
     assert_eq!(rest[rest.len() - 16..], [1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
+/// Whether a client's connection was not closed.
+fn is_open(client: &Client) -> bool {
+    client.0.set_nonblocking(true).expect("a mode");
+    (&client.0).read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 #[test]
 fn the_longest_idle_connection_makes_room() {
-    let server = Running::start_with(Limits { connections: 2, ..Limits::default() }, hello);
-    let mut kept: Vec<_> = (0..2).map(|_| server.connect()).collect();
-    for client in &mut kept {
-        client.send(&get(KEEP, &[]));
-        client.receive_answer();
+    let server = Running::start_with(Limits { connections: 3, ..Limits::default() }, hello);
+    let mut kept: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for client in [0, 1, 2, 1, 0] {
+        kept[client].send(&get(KEEP, &[]));
+        kept[client].receive_answer();
     }
-    // Both stay idle, a third waits: one of the two is closed, and only one.
+    // All stay idle, a fourth waits: the one that was idle first is closed, and only that one.
     assert_eq!(server.ask(&get(CLOSE, &[])), answer(HELLO, 0));
-    let still_open = kept.iter().filter(|client| {
-        client.0.set_nonblocking(true).expect("a mode");
-        (&client.0).read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    });
-    assert_eq!(still_open.count(), 1);
+    assert_eq!(kept.iter().map(is_open).collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]
