@@ -22,6 +22,8 @@ pub(crate) struct App {
     /// Handlers under way on multiplexed connections.
     handlers: AtomicUsize,
     stopping: AtomicBool,
+    /// Whether the stop has gone on for so long that nothing new is to begin.
+    late: AtomicBool,
     requests: AtomicU32,
 }
 
@@ -43,6 +45,7 @@ impl App {
             stderr_is_error_log: false,
             handlers: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            late: AtomicBool::new(false),
             requests: AtomicU32::new(0),
         }
     }
@@ -80,6 +83,15 @@ impl App {
 
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether requests may begin; late in a stop they are refused, so that those under way end.
+    pub(crate) fn may_begin(&self) -> bool {
+        !self.late.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin_no_more(&self) {
+        self.late.store(true, Ordering::Release);
     }
 
     /// Counts a request that was answered; the last one allowed is a stop.

@@ -85,6 +85,8 @@ pub(crate) enum Refusal {
     NoMemory,
     /// There is no thread for its handler: 503.
     NoThread,
+    /// The server stops: 503.
+    Stopping,
 }
 
 impl Refusal {
@@ -95,6 +97,7 @@ impl Refusal {
             Self::Oversized(Limit::Pairs) => (431, "it has more params than allowed"),
             Self::NoMemory => (503, "no memory is left for its params"),
             Self::NoThread => (503, "no thread is left for its handler"),
+            Self::Stopping => (503, "the server stops"),
         };
         if !app.stderr_is_error_log && app.clock.may_log() {
             log::warn!("request {id} is answered {status}: {why}");

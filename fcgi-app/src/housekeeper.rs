@@ -156,6 +156,9 @@ impl Housekeeper {
             if all_ended && self.lingering.is_empty() || begun.elapsed() >= grace {
                 return all_ended;
             }
+            if begun.elapsed() >= grace / 2 {
+                self.shared.app.begin_no_more();
+            }
             if self.hear_stop() && begun.elapsed() > TWICE {
                 return false;
             }

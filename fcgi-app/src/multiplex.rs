@@ -174,7 +174,7 @@ impl<'c> Connection<'c> {
             };
             while let Some(event) = self.next(&mut rest)? {
                 match event {
-                    Event::Begin { id, role, .. } => self.begin(id, role)?,
+                    Event::Begin { id, role, .. } => self.begin(id, role, output)?,
                     Event::Params { id, content } => self.keep_params(id, content, output)?,
                     Event::ParamsEnd { id } => self.start(scope, id, output)?,
                     Event::Stdin { id, content } | Event::Data { id, content } => self.push(id, content),
@@ -241,10 +241,13 @@ impl<'c> Connection<'c> {
     }
 
     /// Begins a request, if there is a handler for its role.
-    fn begin(&self, id: u16, role: Role) -> Result<(), Fault> {
+    fn begin(&self, id: u16, role: Role, output: &mut Vec<u8>) -> Result<(), Fault> {
         let Some(handler) = self.app.roles.handler(role) else {
             return self.end(id, 0, ProtocolStatus::UnknownRole);
         };
+        if !self.app.may_begin() {
+            return self.refuse(id, &Refusal::Stopping, output);
+        }
         let mut state = self.lock();
         let by = self.app.clock.deadline(self.app.limits.params_time);
         state.opening.push(Opening { id, role, handler, params: Bytes::new(&self.app.budget), by });

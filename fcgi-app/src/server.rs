@@ -133,8 +133,9 @@ impl Server {
     /// stopped.
     ///
     /// A stop lets requests under way end, for up to [`Limits::grace`], and closes kept connections after their
-    /// answer or, when nothing is on its way to them, after a quarter of a second. A second stop more than three
-    /// seconds after the first waits for nothing.
+    /// answer or, when nothing is on its way to them, after a quarter of a second. A connection on which requests run
+    /// side by side may have one under way all the time: in the second half of the grace time new ones are answered 503. A
+    /// second stop more than three seconds after the first waits for nothing.
     ///
     /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does, gets a byte
     /// when connections are accepted.

@@ -717,6 +717,30 @@ fn a_stop_answers_what_runs_then_closes() {
     assert_eq!(busy.receive_all(), b"");
 }
 
+/// Else a connection that always has a request under way would end in the middle of some.
+#[test]
+fn late_in_a_stop_no_request_begins() {
+    let stage = Stage::with(Limits { grace: Duration::from_secs(2), ..Limits::default() });
+    let mut client = stage.connect();
+    client.send(&get(1, KEEP, &[("NAME", "computes"), ("GATE", "1")]));
+    stage.hear();
+    stage.server.stop.stop();
+    let begun = Instant::now();
+    loop {
+        client.send(&get(2, KEEP, &[("NAME", "new")]));
+        let answer = receive(&mut client);
+        if answer.is_status("503") {
+            break;
+        }
+        assert_eq!(answer, Answer::new(2, "new="));
+        assert!(begun.elapsed() < WAIT, "still served");
+    }
+    stage.gates.open("1");
+    assert_eq!(receive(&mut client), Answer::new(1, "computes="));
+    client.0.shutdown(Shutdown::Write).expect("shut down");
+    assert_eq!(client.receive_all(), b"");
+}
+
 #[test]
 fn the_last_request_allowed_ends_the_server() {
     let mut stage = Stage::with(Limits { requests: Some(10), ..Limits::default() });
