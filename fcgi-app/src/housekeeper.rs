@@ -81,7 +81,7 @@ impl IdleSlots {
     /// Takes out the one that has been idle longest, if there are some that still are; `now` is where the order is.
     fn take_longest(&mut self, now: u32) -> Option<IdleSlot> {
         self.slots.retain(IdleSlot::is_still);
-        let longest = (0..self.slots.len()).max_by_key(|&at| now.wrapping_sub(self.slots[at].slot.idle_since()))?;
+        let longest = (0..self.slots.len()).max_by_key(|&at| now.wrapping_sub(self.slots[at].slot.used()))?;
         Some(self.slots.swap_remove(longest))
     }
 }
@@ -318,5 +318,26 @@ impl Waker {
     pub(crate) fn look(&self) {
         // A full stream wakes it up just as well, and a server that is gone has nothing to look at.
         let _ = (&*self.stream).write(&[0]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_idle_goes_first() {
+        let orders = [u32::MAX - 1, 3, u32::MAX, 0, 1];
+        let slots = orders.map(|order| {
+            let slot = Arc::new(Slot::new());
+            slot.set_used(order);
+            slot.set_idle();
+            IdleSlot { idles: slot.idles(), slot }
+        });
+        let mut idle = IdleSlots { seen: Instant::now(), slots: slots.into() };
+        // One that was idle in between is not idle ever since.
+        idle.slots[3].slot.set_idle();
+        let taken: Vec<_> = std::iter::from_fn(|| idle.take_longest(4)).map(|idle| idle.slot.used()).collect();
+        assert_eq!(taken, [u32::MAX - 1, u32::MAX, 1, 3]);
     }
 }

@@ -464,6 +464,7 @@ impl<'c> Connection<'c> {
         if self.broken.load(Ordering::Acquire) {
             return Err(aborted("the connection is lost"));
         }
+        self.slot.set_used(self.app.clock.order());
         if let Some(id) = ended {
             let mut state = self.lock();
             state.end(id);
@@ -510,7 +511,7 @@ impl<'c> Connection<'c> {
     /// Says in the slot what the connection waits for.
     fn publish(&self, state: &State<'c>) {
         if state.is_empty() {
-            self.slot.set_idle(self.app.clock.order());
+            self.slot.set_idle();
         } else {
             // Only while the reader reads can a peer be late.
             let by = state.opening.iter().map(|opening| opening.by).min().filter(|_| state.reading);

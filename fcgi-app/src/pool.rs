@@ -122,7 +122,8 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
     let mut buffers = Buffers::new();
     while !shared.app.is_stopping() {
         let Some((socket, peer)) = accept(shared) else { continue };
-        slot.set_idle(shared.app.clock.order());
+        slot.set_used(shared.app.clock.order());
+        slot.set_idle();
         if shared.pool.leave_accept() {
             if let Err(error) = Pool::grow(shared) {
                 lack(shared, "cannot start another thread", &error);

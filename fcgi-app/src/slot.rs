@@ -27,8 +27,8 @@ pub(crate) struct Slot {
     handler: AtomicU32,
     /// Times this slot was idle: the same number twice means idle ever since.
     idles: AtomicU32,
-    /// Its place in the order in which slots became idle.
-    idle_since: AtomicU32,
+    /// Its place in the order in which connections were accepted or sent something.
+    used: AtomicU32,
     timed_out: AtomicBool,
     /// The connection; whoever holds the lock can be sure that it is this one and open.
     socket: RwLock<Option<Socket>>,
@@ -40,7 +40,7 @@ impl Slot {
             state: AtomicU32::new(encode(State::Accepting)),
             handler: AtomicU32::new(Deadline::NEVER.0),
             idles: AtomicU32::new(0),
-            idle_since: AtomicU32::new(0),
+            used: AtomicU32::new(0),
             timed_out: AtomicBool::new(false),
             socket: RwLock::new(None),
         }
@@ -54,9 +54,8 @@ impl Slot {
         decode(self.state.load(Ordering::Acquire))
     }
 
-    /// Publishes that the thread waits for a request; `order` says what was idle before it.
-    pub(crate) fn set_idle(&self, order: u32) {
-        self.idle_since.store(order, Ordering::Relaxed);
+    /// Publishes that the thread waits for a request.
+    pub(crate) fn set_idle(&self) {
         self.idles.store(self.idles.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.set(State::Idle);
     }
@@ -66,9 +65,14 @@ impl Slot {
         self.idles.load(Ordering::Relaxed)
     }
 
-    /// Where in the order the slot last became idle.
-    pub(crate) fn idle_since(&self) -> u32 {
-        self.idle_since.load(Ordering::Relaxed)
+    /// Publishes that the connection is of use now, which is after all that have a smaller `order`.
+    pub(crate) fn set_used(&self, order: u32) {
+        self.used.store(order, Ordering::Relaxed);
+    }
+
+    /// Where in that order the connection was last of use.
+    pub(crate) fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Publishes when the handler is overdue.

@@ -170,6 +170,7 @@ impl<'c> Wire<'c> {
         if self.broken.get() {
             return Err(aborted("the connection is lost"));
         }
+        self.slot.set_used(self.app.clock.order());
         loop {
             self.slot.set(State::Busy(self.app.clock.deadline(self.app.limits.write_time)));
             let written = self.stream.write_vectored(slices);
