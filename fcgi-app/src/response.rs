@@ -184,12 +184,14 @@ impl<'c> Response<'c> {
 
     /// Whether the answer is still wanted, as far as is known: not after an abort or the loss of the connection. With
     /// [`Server::multiplex`](crate::Server::multiplex) that is known at once, for a handler that computes for long; else
-    /// only after a read or write.
+    /// only after a read, a write or a [`wait`](Self::wait).
     pub fn is_wanted(&self) -> bool {
         self.output.is_wanted()
     }
 
-    /// Sleeps for `time`, or until the answer [is not wanted](Self::is_wanted).
+    /// Sleeps for `time`, or until the answer [is not wanted](Self::is_wanted): without
+    /// [`Server::multiplex`](crate::Server::multiplex) an abort is seen if it is among the next records to come, once the
+    /// body was read as far as it came.
     ///
     /// # Errors
     /// `ConnectionAborted` when it is not.

@@ -117,7 +117,9 @@ impl Pieces {
 impl<'c, 'm> Direct<'c, 'm> {
     pub(crate) fn new(wire: &'c Wire<'c>, session: &'c mut Session, input: Input<'c, 'm>, id: u16) -> Self {
         let state = if session.input_complete(id) { State::Complete } else { State::Open };
-        Self { wire, session, input, id, pending: Pieces::default(), refused: false, state }
+        let direct = Self { wire, session, input, id, pending: Pieces::default(), refused: false, state };
+        direct.publish();
+        direct
     }
 
     /// Reads and skips what comes before the answer to a Filter may begin: the rest of `FCGI_STDIN`.
@@ -149,6 +151,12 @@ impl<'c, 'm> Direct<'c, 'm> {
     /// What is left of the input, when the request ended.
     pub(crate) fn rest(&mut self) -> Rest<'m> {
         self.input.rest()
+    }
+
+    /// Says whether a record is the next to come: all that was read was looked at.
+    fn publish(&self) {
+        let is_next = self.input.unread().is_empty() && self.session.end_of_input().is_ok();
+        self.wire.set_next_record(is_next.then_some(self.id));
     }
 
     /// Goes on in the input until there are bytes of the open stream, or none will come.
@@ -243,6 +251,7 @@ impl<'c, 'm> Direct<'c, 'm> {
 impl Source for Direct<'_, '_> {
     fn fill(&mut self) -> io::Result<&[u8]> {
         self.advance();
+        self.publish();
         if let Some(first) = self.pending.iter().next() {
             return Ok(self.input.used(first));
         }

@@ -63,6 +63,14 @@ pub(crate) fn poll_socket(fd: BorrowedFd<'_>, for_room: bool, timeout: Duration)
     }
 }
 
+/// Looks at what a socket has to be read, without waiting and without taking it.
+pub(crate) fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: `buffer` is valid for writes of its length, and the descriptor is borrowed, so open.
+    let read = unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
 /// Rounded up: a wait that ends too early would be begun again and again.
 fn milliseconds(time: Duration) -> libc::c_int {
     time.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX)

@@ -2,9 +2,9 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fcgi_proto::{Header, Reply};
+use fcgi_proto::{Config, Event, Header, RecordType, Reply, Session};
 use socket2::Socket;
 
 use crate::app::App;
@@ -70,6 +70,8 @@ pub(crate) struct Wire<'c> {
     may_answer: Cell<bool>,
     aborted: Cell<bool>,
     broken: Cell<bool>,
+    /// The request under way, when what comes next is a record.
+    next_record: Cell<Option<u16>>,
     /// Whether a skipped record was logged: once a connection is enough.
     skipped: Cell<bool>,
 }
@@ -83,6 +85,7 @@ impl<'c> Wire<'c> {
             may_answer: Cell::new(true),
             aborted: Cell::new(false),
             broken: Cell::new(false),
+            next_record: Cell::new(None),
             skipped: Cell::new(false),
         }
     }
@@ -100,6 +103,11 @@ impl<'c> Wire<'c> {
     /// Says that the connection is lost: whatever would still be sent fails with `ConnectionAborted`.
     pub(crate) fn set_broken(&self) {
         self.broken.set(true);
+    }
+
+    /// Says that the next to come is a record, while this request is under way; `None` when it is not so.
+    pub(crate) fn set_next_record(&self, request: Option<u16>) {
+        self.next_record.set(request);
     }
 
     /// Reads what is there of a body, with the limit of silence; 0 is the end of the input.
@@ -191,6 +199,26 @@ impl<'c> Wire<'c> {
         }
     }
 
+    /// Looks at what comes next while request `id` waits: finds an abort, and answers a management record. All else is not
+    /// read, since it is for the body or the next request; then, and when nothing more can come, `false`.
+    fn look_ahead(&self, id: u16, socket: BorrowedFd<'_>) -> bool {
+        let mut bytes = [0; 256];
+        let records = match sys::peek(socket, &mut bytes) {
+            Ok(len) => &bytes[..len],
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return true,
+            Err(_) => {
+                self.set_broken();
+                return false;
+            }
+        };
+        if is_aborted(id, records) {
+            self.set_aborted(true);
+            return false;
+        }
+        let Some((reply, len)) = management_reply(self.app.config, records) else { return false };
+        self.read_idle(&mut bytes[..len]).is_ok() && self.reply(&reply).is_ok()
+    }
+
     /// Says that a record had no meaning where it came and was skipped.
     #[cold]
     #[inline(never)]
@@ -223,11 +251,51 @@ impl Output for Wire<'_> {
         false
     }
 
+    fn wait(&self, time: Duration) {
+        let begun = Instant::now();
+        let left = || time.saturating_sub(begun.elapsed());
+        if let (Some(id), Some(socket)) = (self.next_record.get(), self.connection()) {
+            while self.is_wanted()
+                && !left().is_zero()
+                && sys::poll_socket(socket, false, left()).unwrap_or(false)
+                && self.look_ahead(id, socket)
+            {}
+        }
+        if self.is_wanted() {
+            thread::sleep(left());
+        }
+    }
+
     fn send(&self, slices: &mut [IoSlice<'_>], _is_end: bool) -> io::Result<()> {
         match slices {
             [records] => self.write(records),
             _ => self.write_vectored(slices),
         }
+    }
+}
+
+/// Whether records abort a request that is under way.
+fn is_aborted(id: u16, mut records: &[u8]) -> bool {
+    while let Some((header, rest)) = records.split_first_chunk() {
+        let Ok(header) = Header::decode(header) else { return false };
+        match header.kind {
+            RecordType::AbortRequest if header.id == id => return true,
+            // The next request, of the same id.
+            RecordType::BeginRequest if header.id == id => return false,
+            _ => records = rest.get(usize::from(header.content) + usize::from(header.padding)..).unwrap_or_default(),
+        }
+    }
+    false
+}
+
+/// What is answered to the first of some records, and how long that is, if it is whole and such a one.
+fn management_reply(config: Config, mut records: &[u8]) -> Option<(Reply, usize)> {
+    let header = Header::decode(records.first_chunk()?).ok().filter(|header| header.id == 0)?;
+    let len = Header::LEN + usize::from(header.content) + usize::from(header.padding);
+    records = records.get(..len)?;
+    match Session::<1>::new(config).next(&mut records) {
+        Ok(Some(Event::Reply(reply))) => Some((reply, len)),
+        Ok(_) | Err(_) => None,
     }
 }
 
