@@ -3,7 +3,7 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crate::budget::Budget;
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::connection::Fault;
 use crate::multiplex::REQUESTS;
 use crate::{Limits, Roles};
@@ -74,6 +74,11 @@ impl App {
     /// Counts it out.
     pub(crate) fn leave_handler(&self) {
         self.handlers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// When a connection has waited long enough for a request, from now on.
+    pub(crate) fn idle_until(&self) -> Deadline {
+        self.limits.idle_time.map_or(Deadline::NEVER, |limit| self.clock.deadline(limit))
     }
 
     /// Whether connections are to end after the answer under way.

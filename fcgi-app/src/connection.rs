@@ -224,7 +224,7 @@ impl<'c> Connection<'c> {
         let read = match begun {
             Some(request) => self.wire.read_until(request.params_by, room)?,
             None => {
-                self.slot.set_idle();
+                self.slot.set_idle(self.app.idle_until());
                 match self.wire.read_idle(room)? {
                     // On TCP a request may have arrived just before the stop ended our input: one more look finds it.
                     0 if self.app.is_stopping() => self.wire.read_idle(room)?,

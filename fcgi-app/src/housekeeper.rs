@@ -209,9 +209,10 @@ impl Housekeeper {
         let mut handler_overdue = false;
         self.shared.pool.for_each(|slot| {
             handler_overdue |= clock.is_past(slot.handler());
-            let state = slot.state();
-            if matches!(state, State::Busy(deadline) if clock.is_past(deadline)) {
-                slot.time_out(state);
+            match slot.state() {
+                state @ State::Busy(deadline) if clock.is_past(deadline) => slot.time_out(state),
+                State::Idle if clock.is_past(slot.idle_until()) => slot.end_input(),
+                State::Accepting | State::Idle | State::Busy(_) => {}
             }
         });
         handler_overdue
@@ -324,6 +325,7 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Deadline;
 
     #[test]
     fn the_longest_idle_goes_first() {
@@ -331,12 +333,12 @@ mod tests {
         let slots = orders.map(|order| {
             let slot = Arc::new(Slot::new());
             slot.set_used(order);
-            slot.set_idle();
+            slot.set_idle(Deadline::NEVER);
             IdleSlot { idles: slot.idles(), slot }
         });
         let mut idle = IdleSlots { seen: Instant::now(), slots: slots.into() };
         // One that was idle in between is not idle ever since.
-        idle.slots[3].slot.set_idle();
+        idle.slots[3].slot.set_idle(Deadline::NEVER);
         let taken: Vec<_> = std::iter::from_fn(|| idle.take_longest(4)).map(|idle| idle.slot.used()).collect();
         assert_eq!(taken, [u32::MAX - 1, u32::MAX, 1, 3]);
     }

@@ -28,6 +28,8 @@ pub struct Limits {
     pub silence: Duration,
     /// How long a write may be blocked by a peer that does not read; then the handler gets `TimedOut`. Default 60 s.
     pub write_time: Duration,
+    /// How long a connection may wait for a request; then it is closed, without a line in the log. Default: no limit.
+    pub idle_time: Option<Duration>,
     /// How long a handler may take; then the server ends with an error, since a thread cannot be ended, and whoever
     /// supervises the process starts another. Under a supervisor that listens for a heartbeat it says so and goes on
     /// without one: see [`Server::serve`](crate::Server::serve). Default: no limit.
@@ -53,6 +55,7 @@ impl Default for Limits {
             params_time: Duration::from_secs(30),
             silence: Duration::from_secs(60),
             write_time: Duration::from_secs(60),
+            idle_time: None,
             handler_time: None,
             requests: None,
             budget: 16 << 20,

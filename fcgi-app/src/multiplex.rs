@@ -511,7 +511,7 @@ impl<'c> Connection<'c> {
     /// Says in the slot what the connection waits for.
     fn publish(&self, state: &State<'c>) {
         if state.is_empty() {
-            self.slot.set_idle();
+            self.slot.set_idle(self.app.idle_until());
         } else {
             // Only while the reader reads can a peer be late.
             let by = state.opening.iter().map(|opening| opening.by).min().filter(|_| state.reading);

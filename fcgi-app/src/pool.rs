@@ -123,7 +123,7 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
     while !shared.app.is_stopping() {
         let Some((socket, peer)) = accept(shared) else { continue };
         slot.set_used(shared.app.clock.order());
-        slot.set_idle();
+        slot.set_idle(shared.app.idle_until());
         if shared.pool.leave_accept() {
             if let Err(error) = Pool::grow(shared) {
                 lack(shared, "cannot start another thread", &error);

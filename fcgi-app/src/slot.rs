@@ -27,6 +27,8 @@ pub(crate) struct Slot {
     handler: AtomicU32,
     /// Times this slot was idle: the same number twice means idle ever since.
     idles: AtomicU32,
+    /// When it has been idle for too long.
+    idle_until: AtomicU32,
     /// Its place in the order in which connections were accepted or sent something.
     used: AtomicU32,
     timed_out: AtomicBool,
@@ -40,6 +42,7 @@ impl Slot {
             state: AtomicU32::new(encode(State::Accepting)),
             handler: AtomicU32::new(Deadline::NEVER.0),
             idles: AtomicU32::new(0),
+            idle_until: AtomicU32::new(Deadline::NEVER.0),
             used: AtomicU32::new(0),
             timed_out: AtomicBool::new(false),
             socket: RwLock::new(None),
@@ -54,8 +57,9 @@ impl Slot {
         decode(self.state.load(Ordering::Acquire))
     }
 
-    /// Publishes that the thread waits for a request.
-    pub(crate) fn set_idle(&self) {
+    /// Publishes that the thread waits for a request, no longer than this.
+    pub(crate) fn set_idle(&self, until: Deadline) {
+        self.idle_until.store(until.0, Ordering::Relaxed);
         self.idles.store(self.idles.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.set(State::Idle);
     }
@@ -63,6 +67,11 @@ impl Slot {
     /// How often the slot has been idle.
     pub(crate) fn idles(&self) -> u32 {
         self.idles.load(Ordering::Relaxed)
+    }
+
+    /// When the slot, if it is idle, has been so for too long.
+    pub(crate) fn idle_until(&self) -> Deadline {
+        Deadline(self.idle_until.load(Ordering::Relaxed))
     }
 
     /// Publishes that the connection is of use now, which is after all that have a smaller `order`.

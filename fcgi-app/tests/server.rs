@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fcgi_app::{Body, HandlerError, Limits, Request, Response, Roles};
+use fcgi_app::{Body, HandlerError, Limits, Request, Response, Roles, Server};
 
 use common::{CLOSE, END_PARAMS, END_STDIN, KEEP, Running, answer, begin, begin_role, get, params, record};
 
@@ -380,6 +380,25 @@ fn time_limits_end_what_takes_too_long() {
     assert_eq!(kinds, [Ok(Some(io::ErrorKind::TimedOut)); 2]);
     idle.send(&get(CLOSE, &[]));
     assert!(idle.receive_answer().0.len() > 8 << 20);
+}
+
+#[test]
+fn idle_connections_are_closed_after_their_time() {
+    for multiplex in [false, true] {
+        let limits = Limits { idle_time: Some(Duration::from_secs(1)), ..Limits::default() };
+        let configure = move |server: Server| server.limits(limits).multiplex(multiplex);
+        let server = Running::start_as(configure, echo);
+        let mut busy = server.connect();
+        busy.send(&[&begin(KEEP)[..], END_PARAMS].concat());
+        let mut answered = server.connect();
+        answered.send(&get(KEEP, &[]));
+        answered.receive_answer();
+        assert_eq!(server.connect().receive_all(), b"", "nothing was asked");
+        assert_eq!(answered.receive_all(), b"");
+        // What is under way is not idle.
+        busy.send(&[&record(5, b"body"), END_STDIN].concat());
+        assert!(busy.receive_answer().0.ends_with(b"\r\n\r\nbody"));
+    }
 }
 
 #[test]

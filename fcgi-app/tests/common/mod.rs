@@ -32,7 +32,7 @@ impl Running {
         Self::start_as(|server| server.limits(limits).multiplex(true), handler)
     }
 
-    fn start_as(configure: impl FnOnce(Server) -> Server, handler: impl Into<Roles>) -> Self {
+    pub(crate) fn start_as(configure: impl FnOnce(Server) -> Server, handler: impl Into<Roles>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("fcgi-app-{}-{}.sock", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
