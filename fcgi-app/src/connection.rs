@@ -222,7 +222,7 @@ impl<'c> Connection<'c> {
     fn read(&mut self, begun: Option<&Accepted<'c>>) -> Result<usize, Fault> {
         let room = self.input.room();
         let read = match begun {
-            Some(request) => self.wire.read_until(request.params_by, room)?,
+            Some(request) => self.wire.read_params(request.params_by, room)?,
             None => {
                 self.slot.set_idle(self.app.idle_until());
                 match self.wire.read_idle(room)? {

@@ -26,7 +26,7 @@ use crate::queue::{Queue, Queued};
 use crate::roles::Handler;
 use crate::slot::{Slot, State as SlotState};
 use crate::turns::Turns;
-use crate::wire::{Output, Stream, aborted};
+use crate::wire::{Output, Overdue, Stream, aborted};
 use crate::{Request, Response};
 
 /// Requests at once on a connection.
@@ -404,7 +404,7 @@ impl<'c> Connection<'c> {
     fn answer(&self, exchange: &Exchange<'c>, params: Bytes<'c>, input: &mut [u8], output: &mut Vec<u8>) {
         let channel = Channel { connection: self, id: exchange.id, exchange: Some(exchange) };
         let request = Request::new(Params::new(params.as_slice()));
-        let mut response = Response::new(&channel, exchange.id, output, request.method() == "HEAD");
+        let mut response = Response::new(&channel, exchange.id, output, request.is_head());
         let mut failure = None;
         if channel.is_wanted() {
             let is_filter = exchange.role == Role::Filter;
@@ -479,7 +479,7 @@ impl<'c> Connection<'c> {
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => time_is_over(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Overdue::Answer.into(),
                 Err(error) => self.timed_out().unwrap_or(error),
             };
             let kind = error.kind();
@@ -529,7 +529,7 @@ impl<'c> Connection<'c> {
 
     /// An end or error that the housekeeper brought about is a time limit that was over.
     fn timed_out(&self) -> Option<io::Error> {
-        self.slot.is_timed_out().then(time_is_over)
+        self.slot.is_timed_out().then(|| Overdue::Params.into())
     }
 }
 
@@ -616,8 +616,4 @@ impl Output for Channel<'_, '_> {
         }
         self.connection.send(slices, is_end.then_some(self.id))
     }
-}
-
-fn time_is_over() -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, "a time limit was over")
 }

@@ -58,6 +58,25 @@ pub(crate) trait Output {
     fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()>;
 }
 
+/// What a peer took too long for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Overdue {
+    Params,
+    Body,
+    Answer,
+}
+
+impl From<Overdue> for io::Error {
+    fn from(what: Overdue) -> Self {
+        let why = match what {
+            Overdue::Params => "the params of a request took too long to come",
+            Overdue::Body => "nothing came of a body for too long",
+            Overdue::Answer => "nothing of an answer was taken for too long",
+        };
+        Self::new(ErrorKind::TimedOut, why)
+    }
+}
+
 /// The stream of a connection as its two users see it: the body that reads, the response that writes.
 ///
 /// What the one learns the other must know: after an abort no more output is wanted but the end of the request, and
@@ -112,26 +131,34 @@ impl<'c> Wire<'c> {
 
     /// Reads what is there of a body, with the limit of silence; 0 is the end of the input.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_until(self.app.clock.deadline(self.app.limits.silence), buffer)
+        self.read_until(self.app.clock.deadline(self.app.limits.silence), Overdue::Body, buffer)
     }
 
-    /// Reads what is there, waiting until a deadline; 0 is the end of the input.
-    pub(crate) fn read_until(&self, deadline: Deadline, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what is there of the params of a request, waiting until a deadline; 0 is the end of the input.
+    pub(crate) fn read_params(&self, deadline: Deadline, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_until(deadline, Overdue::Params, buffer)
+    }
+
+    fn read_until(&self, deadline: Deadline, what: Overdue, buffer: &mut [u8]) -> io::Result<usize> {
         self.slot.set(State::Busy(deadline));
-        let read = self.read_idle(buffer);
+        let read = self.receive(what, buffer);
         self.slot.set(State::Busy(Deadline::NEVER));
         read
     }
 
     /// Reads what is there, without publishing that it waits.
     pub(crate) fn read_idle(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(Overdue::Params, buffer)
+    }
+
+    fn receive(&self, what: Overdue, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = self.stream.read(buffer);
             match read {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(1..) => return read,
                 Ok(_) | Err(_) => {
-                    self.check_time()?;
+                    self.check_time(what)?;
                     return read.inspect_err(|_| self.set_broken());
                 }
             }
@@ -192,7 +219,7 @@ impl<'c> Wire<'c> {
                 }
                 Err(error) => {
                     self.set_broken();
-                    self.check_time()?;
+                    self.check_time(Overdue::Answer)?;
                     return Err(error);
                 }
             }
@@ -229,12 +256,12 @@ impl<'c> Wire<'c> {
     }
 
     /// An end or error that the housekeeper brought about is a time limit that was over.
-    fn check_time(&self) -> io::Result<()> {
+    fn check_time(&self, what: Overdue) -> io::Result<()> {
         if !self.slot.is_timed_out() {
             return Ok(());
         }
         self.set_broken();
-        Err(io::Error::new(ErrorKind::TimedOut, "a time limit was over"))
+        Err(what.into())
     }
 }
 
