@@ -89,6 +89,8 @@ pub(crate) struct Wire<'c> {
     may_answer: Cell<bool>,
     aborted: Cell<bool>,
     broken: Cell<bool>,
+    /// What it is lost by, if that was a time limit.
+    overdue: Cell<Option<Overdue>>,
     /// The request under way, when what comes next is a record.
     next_record: Cell<Option<u16>>,
     /// Whether a skipped record was logged: once a connection is enough.
@@ -104,6 +106,7 @@ impl<'c> Wire<'c> {
             may_answer: Cell::new(true),
             aborted: Cell::new(false),
             broken: Cell::new(false),
+            overdue: Cell::new(None),
             next_record: Cell::new(None),
             skipped: Cell::new(false),
         }
@@ -119,7 +122,7 @@ impl<'c> Wire<'c> {
         self.aborted.set(aborted);
     }
 
-    /// Says that the connection is lost: whatever would still be sent fails with `ConnectionAborted`.
+    /// Says that the connection is lost: whatever would still be sent fails.
     pub(crate) fn set_broken(&self) {
         self.broken.set(true);
     }
@@ -203,7 +206,8 @@ impl<'c> Wire<'c> {
     /// Sends as much as the socket takes at once of slices that are not all empty.
     fn write_some(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.broken.get() {
-            return Err(aborted("the connection is lost"));
+            let lost = || aborted("the connection is lost");
+            return Err(self.overdue.get().map_or_else(lost, io::Error::from));
         }
         self.slot.set_used(self.app.clock.order());
         loop {
@@ -261,6 +265,7 @@ impl<'c> Wire<'c> {
             return Ok(());
         }
         self.set_broken();
+        self.overdue.set(Some(what));
         Err(what.into())
     }
 }
