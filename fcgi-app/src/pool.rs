@@ -191,7 +191,8 @@ fn accept(shared: &Shared) -> Option<(Socket, Peer)> {
     None
 }
 
-/// Has idle connections make room when something lacks for others. That is said once a minute, as long as it goes on.
+/// Has idle connections make room when something lacks for others. That is said once, and again
+/// only after a minute without.
 fn lack(shared: &Shared, what: &str, error: &io::Error) {
     const NEWS: Duration = Duration::from_secs(60);
     let (pool, clock) = (&shared.pool, &shared.app.clock);

@@ -226,7 +226,10 @@ impl<'c, 'm> Direct<'c, 'm> {
                 Ok(()) => self.lose(State::Lost(ErrorKind::ConnectionAborted)),
                 Err(error) => self.lose(State::Broken(error)),
             },
-            Ok(read) => self.input.filled(read),
+            Ok(read) => {
+                self.input.filled(read);
+                self.wire.set_next_record(None);
+            }
             // A peer that resets the connection gives the request up like one that closes it.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 self.lose(State::Lost(ErrorKind::ConnectionAborted));

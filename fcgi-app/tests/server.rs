@@ -2,10 +2,10 @@
 
 mod common;
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -214,6 +214,43 @@ fn a_wait_answers_management_records_and_ends_by_an_abort() {
         assert_eq!(client.receive_answer().0, b"Status: 200 OK\r\nContent-Length: 0\r\n\r\n");
     }
     assert!(begun.elapsed() < LONG);
+}
+
+/// What is in a body is no record, wherever the wait begins.
+#[test]
+fn a_wait_looks_at_records_only() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let (tell, told) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let may_go = Mutex::new(may_go);
+    let server = Running::start(move |_: &Request, body: &mut Body, out: &mut Response| {
+        tell.send("begun").expect("the test listens");
+        may_go.lock().expect("no panic").recv_timeout(PATIENCE).expect("the test goes on");
+        let mut all = Vec::new();
+        while let Ok(bytes @ [_, ..]) = body.fill_now() {
+            let len = bytes.len();
+            all.extend_from_slice(bytes);
+            body.consume(len);
+        }
+        tell.send("waits").expect("the test listens");
+        out.wait(Duration::from_millis(100))?;
+        body.read_to_end(&mut all)?;
+        out.write_all(&all)
+    });
+    let abort = record(2, b"");
+    let streams = [&record(5, &abort)[..], &record(5, b"x"), END_STDIN].concat();
+    for cut in 0..streams.len() {
+        let mut client = server.connect();
+        client.send(&[&begin(KEEP)[..], END_PARAMS].concat());
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("begun"));
+        client.send(&streams[..cut]);
+        go.send(()).expect("the handler waits");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("waits"));
+        client.send(&streams[cut..]);
+        let (stdout, end) = client.receive_answer();
+        assert!(stdout.ends_with(&[b"\r\n\r\n", &abort[..], b"x"].concat()), "cut at {cut}: {}", stdout.escape_ascii());
+        assert_eq!(end, [0; 8], "cut at {cut}");
+    }
 }
 
 #[test]
