@@ -9,7 +9,10 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 ///
 /// Closures and functions `Fn(&Request, &mut Body, &mut Response) -> Result<(), E>` are responders. One responder
 /// serves all connections, from as many threads. An error is logged, here and in the web server's error log; if nothing
-/// of the answer was sent yet, the web server gets a `500` instead of it. So it is with a panic.
+/// of the answer was sent yet, the web server gets a `500` instead of it. So it is with a panic, with appStatus 101; its
+/// thread, its connection and all others go on. In a program that is built with `panic = "abort"`, as when a handler
+/// overflows its stack ([`Limits::stack`](crate::Limits::stack)), the process ends with all that is under way, and it is
+/// for a supervisor such as fcgi-spawn to start another.
 pub trait Responder: Send + Sync {
     /// Answers one request.
     ///

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::sys;
 
-/// The socket or pipe that a supervisor listens at. While there are connections it gets a [`BEAT`](Self::BEAT) a second; before
-/// the housekeeper sleeps, and nobody wakes it, a last byte that says so. A worker that has nothing to do is therefore
-/// silent, costs no wake-up, and is not missed.
+/// The socket or pipe that a supervisor listens at. While there are connections it gets a [`BEAT`](Self::BEAT) a
+/// second; before the housekeeper sleeps, and nobody wakes it, a last byte that says so. A worker that has nothing to do
+/// is therefore silent, costs no wake-up, and is not missed.
 pub(crate) struct Heartbeat {
     pipe: File,
     pulse: Pulse,

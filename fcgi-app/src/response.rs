@@ -189,9 +189,10 @@ impl<'c> Response<'c> {
         self.output.is_wanted()
     }
 
-    /// Sleeps for `time`, or until the answer [is not wanted](Self::is_wanted): without
-    /// [`Server::multiplex`](crate::Server::multiplex) an abort is seen if it is among the next records to come, once the
-    /// body was read as far as it came.
+    /// Sleeps for `time`, or until the answer [is not wanted](Self::is_wanted).
+    ///
+    /// Without [`Server::multiplex`](crate::Server::multiplex) nobody else reads meanwhile: an abort is seen, and a
+    /// management record answered, if it is the next to come and the body was read as far as it came.
     ///
     /// # Errors
     /// `ConnectionAborted` when it is not.

@@ -134,23 +134,24 @@ impl Server {
     ///
     /// A stop lets requests under way end, for up to [`Limits::grace`], and closes kept connections after their
     /// answer or, when nothing is on its way to them, after a quarter of a second. A connection on which requests run
-    /// side by side may have one under way all the time: in the second half of the grace time new ones are answered 503. A
-    /// second stop more than three seconds after the first waits for nothing.
+    /// side by side may have one under way all the time: in the second half of the grace time new ones are answered
+    /// 503. A second stop more than three seconds after the first waits for nothing.
     ///
-    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does, gets a byte
-    /// when connections are accepted.
+    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does,
+    /// gets a byte when connections are accepted.
     ///
-    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_HEARTBEAT`, as fcgi-spawn does if it
-    /// is told to, gets a byte a second while there are connections and no handler takes longer than
-    /// [`Limits::handler_time`]. It is then his to end the process: the other requests are served until he does.
+    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_HEARTBEAT`, as fcgi-spawn does
+    /// if it is told to, gets a byte a second while there are connections and no handler takes longer than
+    /// [`Limits::handler_time`]. It is then the supervisor's to end the process: the other requests are served until
+    /// it does.
     ///
     /// Only peers listed in the environment variable `FCGI_WEB_SERVER_ADDRS` may connect, if it is set (specification
     /// section 3.2); others are closed unread.
     ///
     /// # Errors
-    /// When signals cannot be set up or the first thread cannot be started, when the listener fails for good, and when a
-    /// handler takes longer than [`Limits::handler_time`] and no supervisor listens for a heartbeat. Nothing a peer does ends the server, and no shortage of
-    /// descriptors, memory or threads.
+    /// When signals cannot be set up or the first thread cannot be started, when the listener fails for good, and when
+    /// a handler takes longer than [`Limits::handler_time`] and no supervisor listens for a heartbeat. Nothing a peer
+    /// does ends the server, and no shortage of descriptors, memory or threads.
     pub fn serve(self, roles: impl Into<Roles>) -> io::Result<()> {
         sys::install_interrupt()?;
         if self.stop_on_signals {
