@@ -5,13 +5,17 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use fcgi_tests::wire::{self, KEEP_CONN};
-use fcgi_tests::{Address, Connection, Process, Program, free_port, needs_root, proc, static_only, temp_dir};
+use fcgi_tests::{
+    Address, Connection, Process, Program, Signal, Stray, eventually, free_port, needs_root, proc, static_only,
+    temp_dir,
+};
 
-use crate::app::{App, ask, wait_until_it_listens};
+use crate::app::{App, ask, expect_hello, wait_until_it_listens};
 use crate::launcher::launcher;
 
 const KIB: u64 = 1 << 10;
@@ -138,4 +142,50 @@ fn a_worker_needs_nothing_in_its_root() {
     let address = Address::loopback(port);
     wait_until_it_listens(&address);
     assert_eq!(ask(&address, "/hello").text(), "Hello, World!");
+}
+
+/// Linux 3.2 is not even asked for what it has not, so nothing is missed there: who asks here is ended.
+#[test]
+fn a_supervisor_and_its_workers_ask_for_nothing_newer() {
+    static_only!();
+    let strictly = |program: &str| {
+        let mut command = Program::ours("old-kernel").command();
+        command.arg("--strict").arg(Program::ours(program).path());
+        command
+    };
+    let ended = Process::start(strictly("old-kernel").arg("--probe")).wait_exit();
+    assert_eq!(ended.signal(), Some(Signal::SYS.as_raw()), "it does not end who asks");
+
+    let dir = temp_dir();
+    let socket = Address::Unix(dir.path().join("app.sock"));
+    let mut command = strictly("fcgi-spawn");
+    command.args(["-n", "-F", "2", "--restart-delay", "100ms", "--heartbeat", "20s", "--log", "stderr"]);
+    command.arg("--status").arg(dir.path().join("status")).arg("--pid").arg(dir.path().join("pid"));
+    command.arg("-s").arg(dir.path().join("app.sock")).arg("--").arg(Program::ours("hello").path());
+    let mut supervisor = Process::start(&mut command);
+    let pid = supervisor.pid();
+    let workers = || {
+        eventually("two workers", || {
+            let found = proc::descendants_named(pid, "hello");
+            (found.len() == 2).then_some(found)
+        })
+    };
+    wait_until_it_listens(&socket);
+    let killed = Stray::adopt(workers()[0]);
+    killed.signal(Signal::KILL);
+    killed.wait_gone();
+    expect_hello(&socket);
+    workers();
+    for (signal, answer) in [(Signal::HUP, "reloaded"), (Signal::USR2, "has taken over")] {
+        supervisor.signal(signal);
+        supervisor.stderr().wait_for_line(answer, |line| line.contains(answer));
+        expect_hello(&socket);
+    }
+    let mut get = strictly("fcgi-get");
+    let get = Process::start(get.args([&socket.to_string(), "/hello"]));
+    get.stdout().wait_for_line("the answer", |line| line == "Hello, World!");
+    assert_eq!(supervisor.stop().code(), Some(0));
+    let said = supervisor.stderr().text();
+    let by_others = said.lines().find(|line| line.contains("killed by") && !line.contains("SIGKILL"));
+    assert_eq!(by_others, None);
 }

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
-use libc::{ENOSYS, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, seccomp_data, sock_filter};
+use libc::{ENOSYS, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, seccomp_data, sock_filter};
 
 use crate::rules::{LAST_I386, LAST_X86_64, RULES, Rule};
 
@@ -14,10 +14,25 @@ const I386: u32 = 0x4000_0003;
 /// A jump behind the rule, whose length is not known when the jump is written.
 const OUT: u8 = u8::MAX;
 
+/// What is done about a call that Linux 3.2 has not.
+#[derive(Clone, Copy)]
+pub(crate) enum Newer {
+    /// It is answered as Linux 3.2 does.
+    Refused,
+    /// It ends the process by SIGSYS, except those of [`TIME64`].
+    Fatal,
+}
+
+/// i386's calls with times of 64 bits. musl always tries them first.
+const TIME64: (u32, u32) = (403, 423);
+
 /// The whole filter. x32's calls have numbers above all of x86_64's, so all of them are refused.
-pub(crate) fn program() -> Vec<sock_filter> {
-    let x86_64 = half(LAST_X86_64, |rule| rule.call.0);
-    let i386 = half(LAST_I386, |rule| rule.call.1);
+pub(crate) fn program(newer: Newer) -> Vec<sock_filter> {
+    let mut x86_64 = vec![load(offset_of!(seccomp_data, nr))];
+    let mut i386 = x86_64.clone();
+    i386.extend([jump(BPF_JGT, TIME64.1, 2, 0), jump(BPF_JGE, TIME64.0, 0, 1), refuse(ENOSYS, Newer::Refused)]);
+    x86_64.extend(half(LAST_X86_64, |rule| rule.call.0, newer));
+    i386.extend(half(LAST_I386, |rule| rule.call.1, newer));
     let mut program = vec![
         load(offset_of!(seccomp_data, arch)),
         jump(BPF_JEQ, X86_64, 3, 0),
@@ -31,11 +46,11 @@ pub(crate) fn program() -> Vec<sock_filter> {
     program
 }
 
-fn half(last: u32, number: impl Fn(&Rule) -> Option<u32>) -> Vec<sock_filter> {
-    let mut half = vec![load(offset_of!(seccomp_data, nr)), jump(BPF_JGT, last, 0, 1), refuse(ENOSYS)];
+fn half(last: u32, number: impl Fn(&Rule) -> Option<u32>, newer: Newer) -> Vec<sock_filter> {
+    let mut half = vec![jump(BPF_JGT, last, 0, 1), refuse(ENOSYS, newer)];
     for rule in RULES {
         if let Some(number) = number(rule) {
-            half.extend(when(number, rule));
+            half.extend(when(number, rule, newer));
         }
     }
     half.push(answer(SECCOMP_RET_ALLOW));
@@ -43,7 +58,7 @@ fn half(last: u32, number: impl Fn(&Rule) -> Option<u32>) -> Vec<sock_filter> {
 }
 
 /// One rule: each test that fails jumps behind it.
-fn when(number: u32, rule: &Rule) -> Vec<sock_filter> {
+fn when(number: u32, rule: &Rule, newer: Newer) -> Vec<sock_filter> {
     let mut steps = vec![load(offset_of!(seccomp_data, nr)), jump(BPF_JEQ, number, 0, OUT)];
     if let Some((argument, value)) = rule.only {
         steps.extend([load(place_of(argument)), jump(BPF_JEQ, value, 0, OUT)]);
@@ -56,7 +71,7 @@ fn when(number: u32, rule: &Rule) -> Vec<sock_filter> {
     if rule.to != u32::MAX {
         steps.push(jump(BPF_JGT, rule.to, OUT, 0));
     }
-    steps.push(refuse(rule.errno));
+    steps.push(refuse(rule.errno, newer));
     let end = steps.len();
     for (at, step) in steps.iter_mut().enumerate() {
         for target in [&mut step.jt, &mut step.jf] {
@@ -85,6 +100,9 @@ fn answer(verdict: u32) -> sock_filter {
     sock_filter { code: (BPF_RET | BPF_K) as u16, jt: 0, jf: 0, k: verdict }
 }
 
-fn refuse(errno: i32) -> sock_filter {
-    answer(SECCOMP_RET_ERRNO | errno as u32)
+fn refuse(errno: i32, newer: Newer) -> sock_filter {
+    answer(match newer {
+        Newer::Refused => SECCOMP_RET_ERRNO | errno as u32,
+        Newer::Fatal => SECCOMP_RET_KILL_PROCESS,
+    })
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! old-kernel PROGRAM [ARGUMENT...]   the program's own exit status; 125 no filter, 126 or 127 it does not start
+//! old-kernel --strict PROGRAM ...    whatever would be refused ends the process that asks for it, by SIGSYS
 //! old-kernel --probe                 asks for all that is newer, on both architectures, and prints the answers
 //! ```
 //!
@@ -22,19 +23,21 @@ use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+use filter::Newer;
 use rules::{LAST_I386, LAST_X86_64, RULES, Rule};
 
 fn main() -> ExitCode {
-    let mut words = env::args_os().skip(1);
+    let mut words = env::args_os().skip(1).peekable();
+    let newer = if words.next_if(|word| word == "--strict").is_some() { Newer::Fatal } else { Newer::Refused };
     let Some(program) = words.next() else {
-        eprintln!("usage: old-kernel PROGRAM [ARGUMENT...]");
+        eprintln!("usage: old-kernel [--strict] PROGRAM [ARGUMENT...]");
         return ExitCode::from(125);
     };
     if program == "--probe" {
         probe();
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = sys::install(&mut filter::program()) {
+    if let Err(error) = sys::install(&mut filter::program(newer)) {
         eprintln!("old-kernel: no filter: {error}");
         return ExitCode::from(125);
     }
