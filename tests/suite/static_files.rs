@@ -160,7 +160,7 @@ fn a_supervisor_and_its_workers_ask_for_nothing_newer() {
     let socket = Address::Unix(dir.path().join("app.sock"));
     let mut command = strictly("fcgi-spawn");
     command.args(["-n", "-F", "2", "--restart-delay", "100ms", "--heartbeat", "20s", "--log", "stderr"]);
-    command.arg("--status").arg(dir.path().join("status")).arg("--pid").arg(dir.path().join("pid"));
+    command.arg("--status").arg(dir.path().join("status")).arg("-P").arg(dir.path().join("pid"));
     command.arg("-s").arg(dir.path().join("app.sock")).arg("--").arg(Program::ours("hello").path());
     let mut supervisor = Process::start(&mut command);
     let pid = supervisor.pid();
@@ -182,8 +182,9 @@ fn a_supervisor_and_its_workers_ask_for_nothing_newer() {
         expect_hello(&socket);
     }
     let mut get = strictly("fcgi-get");
-    let get = Process::start(get.args([&socket.to_string(), "/hello"]));
-    get.stdout().wait_for_line("the answer", |line| line == "Hello, World!");
+    let mut get = Process::start(get.args([&socket.to_string(), "/hello"]));
+    assert_eq!(get.wait_exit().code(), Some(0), "{}", get.stderr().to_end());
+    assert_eq!(get.stdout().to_end(), "Hello, World!");
     assert_eq!(supervisor.stop().code(), Some(0));
     let said = supervisor.stderr().text();
     let by_others = said.lines().find(|line| line.contains("killed by") && !line.contains("SIGKILL"));
