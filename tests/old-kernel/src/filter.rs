@@ -19,18 +19,20 @@ const OUT: u8 = u8::MAX;
 pub(crate) enum Newer {
     /// It is answered as Linux 3.2 does.
     Refused,
-    /// It ends the process by SIGSYS, except those of [`TIME64`].
+    /// It ends the process by SIGSYS, except those of [`TRIED`].
     Fatal,
 }
 
-/// i386's calls with times of 64 bits. musl always tries them first.
-const TIME64: (u32, u32) = (403, 423);
+/// The calls of i386 that musl always tries first: sockets without socketcall, statx, times of 64 bits.
+const TRIED: [(u32, u32); 3] = [(359, 373), (383, 383), (403, 423)];
 
 /// The whole filter. x32's calls have numbers above all of x86_64's, so all of them are refused.
 pub(crate) fn program(newer: Newer) -> Vec<sock_filter> {
     let mut x86_64 = vec![load(offset_of!(seccomp_data, nr))];
     let mut i386 = x86_64.clone();
-    i386.extend([jump(BPF_JGT, TIME64.1, 2, 0), jump(BPF_JGE, TIME64.0, 0, 1), refuse(ENOSYS, Newer::Refused)]);
+    for (first, last) in TRIED {
+        i386.extend([jump(BPF_JGT, last, 2, 0), jump(BPF_JGE, first, 0, 1), refuse(ENOSYS, Newer::Refused)]);
+    }
     x86_64.extend(half(LAST_X86_64, |rule| rule.call.0, newer));
     i386.extend(half(LAST_I386, |rule| rule.call.1, newer));
     let mut program = vec![
