@@ -61,6 +61,17 @@ macro_rules! static_only {
     };
 }
 
+/// Ends the calling test if the programs under test are the static ones, of which it can replace nothing.
+#[macro_export]
+macro_rules! dynamic_only {
+    () => {
+        if std::env::var_os("FCGI_TEST_STATIC").is_some() {
+            $crate::record_elsewhere();
+            return;
+        }
+    };
+}
+
 /// Whether this process is root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

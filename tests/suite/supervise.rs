@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fcgi_tests::{
-    Address, Process, Program, Signal, Stray, copy_program, eventually, proc, skip, temp_dir, write_executable,
+    Address, Process, Program, Signal, Stray, copy_program, dynamic_only, eventually, proc, skip, temp_dir,
+    write_executable,
 };
 
 use crate::app::{ask, expect_hello};
@@ -122,6 +123,7 @@ fn a_crash_loop_follows_the_policy() {
 /// A clock that jumps by a year forth and back each time somebody looks changes no pause, and nothing else but dates.
 #[test]
 fn a_clock_that_jumps_changes_nothing() {
+    dynamic_only!();
     const JUMPS: &str = "
         #define _GNU_SOURCE
         #include <sys/syscall.h>
