@@ -38,16 +38,26 @@ pub(crate) struct Housekeeper {
     is_overdue: bool,
 }
 
-/// A slot that was idle at some time, and how often it had been.
+/// A slot that was idle at some time, how often it had been, and when it was of use before.
 struct IdleSlot {
     slot: Arc<Slot>,
     idles: u32,
+    used: u32,
 }
 
 impl IdleSlot {
-    /// Whether it has been idle ever since.
-    fn is_still(&self) -> bool {
+    fn new(slot: &Arc<Slot>) -> Self {
+        Self { slot: Arc::clone(slot), idles: slot.idles(), used: slot.used() }
+    }
+
+    /// Whether nothing has come since.
+    fn is_quiet(&self) -> bool {
         self.slot.state() == State::Idle && self.slot.idles() == self.idles
+    }
+
+    /// Whether it has been of no use since, though something may have come that began no request.
+    fn is_still(&self) -> bool {
+        self.slot.state() == State::Idle && self.slot.used() == self.used
     }
 }
 
@@ -62,7 +72,7 @@ impl IdleSlots {
         let mut slots = Vec::new();
         pool.for_each(|slot| {
             if slot.state() == State::Idle {
-                slots.push(IdleSlot { slot: Arc::clone(slot), idles: slot.idles() });
+                slots.push(IdleSlot::new(slot));
             }
         });
         Self { seen: Instant::now(), slots }
@@ -73,15 +83,15 @@ impl IdleSlots {
         self.seen.elapsed() >= QUIET
     }
 
-    /// Those that have been idle all the time since.
-    fn still(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|idle| idle.is_still()).map(|idle| &*idle.slot)
+    /// Those to which nothing has come since.
+    fn quiet(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|idle| idle.is_quiet()).map(|idle| &*idle.slot)
     }
 
     /// Takes out the one that has been idle longest, if there are some that still are; `now` is where the order is.
     fn take_longest(&mut self, now: u32) -> Option<IdleSlot> {
         self.slots.retain(IdleSlot::is_still);
-        let longest = (0..self.slots.len()).max_by_key(|&at| now.wrapping_sub(self.slots[at].slot.used()))?;
+        let longest = (0..self.slots.len()).max_by_key(|&at| now.wrapping_sub(self.slots[at].used))?;
         Some(self.slots.swap_remove(longest))
     }
 }
@@ -149,7 +159,7 @@ impl Housekeeper {
             let all_ended = self.shared.pool.end();
             // What was accepted since the stop began has its quiet time, too.
             if idle.is_due() {
-                idle.still().for_each(Slot::end_input);
+                idle.quiet().for_each(Slot::end_input);
                 idle = IdleSlots::look(&self.shared.pool);
             }
             self.drain();
@@ -334,12 +344,13 @@ mod tests {
             let slot = Arc::new(Slot::new());
             slot.set_used(order);
             slot.set_idle(Deadline::NEVER);
-            IdleSlot { idles: slot.idles(), slot }
+            IdleSlot::new(&slot)
         });
         let mut idle = IdleSlots { seen: Instant::now(), slots: slots.into() };
-        // One that was idle in between is not idle ever since.
-        idle.slots[3].slot.set_idle(Deadline::NEVER);
-        let taken: Vec<_> = std::iter::from_fn(|| idle.take_longest(4)).map(|idle| idle.slot.used()).collect();
+        // One that was of use in between, and one to which only something came.
+        idle.slots[3].slot.set_used(2);
+        idle.slots[2].slot.set_idle(Deadline::NEVER);
+        let taken: Vec<_> = std::iter::from_fn(|| idle.take_longest(4)).map(|idle| idle.used).collect();
         assert_eq!(taken, [u32::MAX - 1, u32::MAX, 1, 3]);
     }
 }

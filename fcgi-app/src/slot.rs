@@ -57,9 +57,12 @@ impl Slot {
         decode(self.state.load(Ordering::Acquire))
     }
 
-    /// Publishes that the thread waits for a request, no longer than this.
+    /// Publishes that the thread waits for a request, no longer than this; what it has read meanwhile gives it no more
+    /// time.
     pub(crate) fn set_idle(&self, until: Deadline) {
-        self.idle_until.store(until.0, Ordering::Relaxed);
+        if self.state() != State::Idle {
+            self.idle_until.store(until.0, Ordering::Relaxed);
+        }
         self.idles.store(self.idles.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.set(State::Idle);
     }

@@ -392,6 +392,30 @@ fn an_idle_connection_makes_room() {
     assert_eq!(still_open.count(), 1);
 }
 
+/// Bytes that begin no request keep nobody's place.
+#[test]
+fn a_connection_that_drips_makes_room_too() {
+    let server = Running::start_with(Limits { connections: 2, ..Limits::default() }, hello);
+    let dripping: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = server.connect();
+            client.send(b"\x01\x63\0\0\xff\xff\0\0d");
+            client.receive(16);
+            thread::spawn(move || {
+                while client.0.write_all(&[0]).is_ok() {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            })
+        })
+        .collect();
+    let mut kept = [(); 2].map(|()| server.connect());
+    for client in &mut kept {
+        client.send(&get(KEEP, &[]));
+        assert_eq!(client.receive_answer().0, HELLO);
+    }
+    dripping.into_iter().for_each(|client| client.join().expect("no panic"));
+}
+
 #[test]
 fn time_limits_end_what_takes_too_long() {
     let second = Duration::from_secs(1);
