@@ -192,7 +192,7 @@ impl<'c> Response<'c> {
     /// Sleeps for `time`, or until the answer [is not wanted](Self::is_wanted).
     ///
     /// Without [`Server::multiplex`](crate::Server::multiplex) nobody else reads meanwhile: an abort is seen, and a
-    /// management record answered, if it is the next to come and the body was read as far as it came.
+    /// management record answered, if it is the next to come and what came of the body was read, or is little.
     ///
     /// # Errors
     /// `ConnectionAborted` when it is not.

@@ -117,7 +117,11 @@ impl Pieces {
 impl<'c, 'm> Direct<'c, 'm> {
     pub(crate) fn new(wire: &'c Wire<'c>, session: &'c mut Session, input: Input<'c, 'm>, id: u16) -> Self {
         let state = if session.input_complete(id) { State::Complete } else { State::Open };
-        let direct = Self { wire, session, input, id, pending: Pieces::default(), refused: false, state };
+        let mut direct = Self { wire, session, input, id, pending: Pieces::default(), refused: false, state };
+        // Not for a Filter: it may answer when it has read STDIN, not when that happens to be there.
+        if wire.may_answer() {
+            direct.look_through();
+        }
         direct.publish();
         direct
     }
@@ -151,6 +155,11 @@ impl<'c, 'm> Direct<'c, 'm> {
     /// What is left of the input, when the request ended.
     pub(crate) fn rest(&mut self) -> Rest<'m> {
         self.input.rest()
+    }
+
+    /// Goes on in what was read, as far as it is of the open stream and there is room for pieces.
+    fn look_through(&mut self) {
+        while matches!(self.state, State::Open) && !self.pending.is_full() && self.step() {}
     }
 
     /// Says whether a record is the next to come: all that was read was looked at.
@@ -284,7 +293,7 @@ impl Source for Direct<'_, '_> {
 
     fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {
         self.fill()?;
-        while matches!(self.state, State::Open) && !self.pending.is_full() && self.step() {}
+        self.look_through();
         let mut count = 0;
         for (piece, range) in pieces.iter_mut().zip(self.pending.iter()) {
             *piece = IoSlice::new(self.input.used(range));

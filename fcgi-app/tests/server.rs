@@ -192,18 +192,19 @@ fn a_wait_answers_management_records_and_ends_by_an_abort() {
     const LONG: Duration = Duration::from_secs(60);
     let (told, waits_now) = mpsc::channel();
     let server = Running::start(move |request: &Request, body: &mut Body, out: &mut Response| {
-        io::copy(body, out)?;
-        if request.param("WAIT").is_none() {
-            return Ok(());
+        match request.param("WAIT") {
+            None => return Ok(()),
+            Some(b"read") => drop(io::copy(body, out)?),
+            Some(_) => {}
         }
         told.send(()).expect("the test listens");
         out.wait(LONG)
     });
     let begun = Instant::now();
     let mut client = server.connect();
-    let waits = params(&[("WAIT", "1")]);
-    let posted = [&begin(KEEP)[..], &waits, END_PARAMS, &record(5, b"body"), END_STDIN].concat();
-    for request in [get(KEEP, &[("WAIT", "1")]), posted] {
+    let post = |how| [&begin(KEEP)[..], &params(&[("WAIT", how)]), END_PARAMS, &record(5, b"body"), END_STDIN].concat();
+    let behind_another = [&record(5, b"late")[..], &get(KEEP, &[("WAIT", "1")])].concat();
+    for request in [get(KEEP, &[("WAIT", "1")]), behind_another, post("read"), post("1")] {
         // Something else comes before it, and the next request behind it.
         client.send(&request);
         waits_now.recv_timeout(Duration::from_secs(20)).expect("a handler");
