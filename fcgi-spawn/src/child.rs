@@ -106,7 +106,7 @@ impl Plan {
             program: &self.program,
             arguments: &self.arguments,
             environment: &self.environment,
-            listener,
+            stdin: listener,
             output: self.output.as_ref().map(|null| [null.as_fd(); 2]),
             privileges: self.privileges.as_ref(),
             signals: &self.signals,
@@ -183,7 +183,7 @@ impl fmt::Display for StartError<'_> {
                 return Ok(());
             }
             Step::Fork => "fork",
-            Step::Listener => "dup2 of the socket",
+            Step::Stdin => "dup2 of the socket",
             Step::Session => "setsid",
             Step::Output => "dup2 of its output",
             Step::ParentDeathSignal => "prctl(PR_SET_PDEATHSIG)",

@@ -296,70 +296,77 @@ fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Erro
 
     let mut config = Config::new(address, Vec::new());
     config.mode = mode;
-    config.program = match options.command {
+    read(&mut config, &mut options)?;
+    Ok((config, ignored.0))
+}
+
+/// Reads all but the address.
+fn read(config: &mut Config, options: &mut Options) -> Result<(), Error> {
+    config.program = match options.command.take() {
         Some(command) => shell(command)?,
-        None => program(options.program)?,
+        None => program(mem::take(&mut options.program))?,
     };
-    if let Some(value) = options.workers {
-        config.workers = number("-F", &value, 1..=Config::MAX_WORKERS)?;
+    if let Some(value) = &options.workers {
+        config.workers = number("-F", value, 1..=Config::MAX_WORKERS)?;
     }
-    config.backlog = options.backlog.map(|value| number("-b", &value, 0..=i32::MAX as u32)).transpose()?;
-    config.php_children = options.php_children.map(|value| number("-C", &value, 0..=i32::MAX as u32)).transpose()?;
-    config.socket_mode = options.socket_mode.map(|value| permissions("-M", &value)).transpose()?;
-    if let Some(value) = options.min_server_life {
-        config.min_server_life = time("--min-server-life", &value)?.unwrap_or_default();
+    config.backlog = options.backlog.as_deref().map(|value| count("-b", value)).transpose()?;
+    config.php_children = options.php_children.as_deref().map(|value| count("-C", value)).transpose()?;
+    config.socket_mode = options.socket_mode.as_deref().map(|value| permissions("-M", value)).transpose()?;
+    if let Some(value) = &options.min_server_life {
+        config.min_server_life = time("--min-server-life", value)?.unwrap_or_default();
     }
-    if let Some(value) = options.restart_delay {
-        config.restart_delay = time("--restart-delay", &value)?.unwrap_or_default();
+    if let Some(value) = &options.restart_delay {
+        config.restart_delay = time("--restart-delay", value)?.unwrap_or_default();
     }
-    if let Some(value) = options.backoff_after {
-        config.backoff_after = or_off("--backoff-after", &value, count)?;
+    if let Some(value) = &options.backoff_after {
+        config.backoff_after = or_off("--backoff-after", value, count)?;
     }
-    if let Some(value) = options.max_backoff {
-        config.max_backoff = time("--max-backoff", &value)?;
+    if let Some(value) = &options.max_backoff {
+        config.max_backoff = time("--max-backoff", value)?;
     }
-    if let Some(value) = options.give_up {
-        config.give_up = or_off("--give-up", &value, count)?.filter(|most| *most > 0);
+    if let Some(value) = &options.give_up {
+        config.give_up = or_off("--give-up", value, count)?.filter(|most| *most > 0);
     }
-    config.seed = options.seed.map(|value| number("--seed", &value, 0..=u64::MAX)).transpose()?;
-    if let Some(value) = options.stop_signal {
-        config.stop_signal = signal("--stop-signal", &value)?;
+    config.seed = options.seed.as_deref().map(|value| number("--seed", value, 0..=u64::MAX)).transpose()?;
+    if let Some(value) = &options.stop_signal {
+        config.stop_signal = signal("--stop-signal", value)?;
     }
-    if let Some(value) = options.stop_timeout {
-        config.stop_timeout = time("--stop-timeout", &value)?;
+    if let Some(value) = &options.stop_timeout {
+        config.stop_timeout = time("--stop-timeout", value)?;
     }
     config.auto_update = options.auto_update;
-    config.watch = options.watch.into_iter().map(PathBuf::from).collect();
-    if let Some(value) = options.max_age {
-        config.max_age = time("--max-age", &value)?.filter(|age| !age.is_zero());
+    config.watch = mem::take(&mut options.watch).into_iter().map(PathBuf::from).collect();
+    if let Some(value) = &options.max_age {
+        config.max_age = time("--max-age", value)?.filter(|age| !age.is_zero());
     }
-    if let Some(value) = options.max_rss {
-        config.max_rss = or_off("--max-rss", &value, size)?.filter(|most| *most > 0);
+    if let Some(value) = &options.max_rss {
+        config.max_rss = or_off("--max-rss", value, size)?.filter(|most| *most > 0);
     }
     config.on_demand = options.on_demand;
-    if let Some(value) = options.idle {
-        config.idle = time("--idle", &value)?;
+    if let Some(value) = &options.idle {
+        config.idle = time("--idle", value)?;
     }
-    config.socket_user = options.socket_user;
-    config.socket_group = options.socket_group;
+    config.socket_user = options.socket_user.take();
+    config.socket_group = options.socket_group.take();
     config.mkdir = options.mkdir;
-    config.user = options.user;
-    config.group = options.group;
-    config.chroot = options.chroot.map(PathBuf::from);
+    config.user = options.user.take();
+    config.group = options.group.take();
+    config.chroot = options.chroot.take().map(PathBuf::from);
     config.socket_outside = options.socket_outside;
-    config.directory = options.directory.map(PathBuf::from);
+    config.directory = options.directory.take().map(PathBuf::from);
     config.foreground = options.foreground;
-    config.pid_file = options.pid_file.map(PathBuf::from);
-    config.ready_fd = options.ready_fd.map(|value| number("--ready-fd", &value, 3..=RawFd::MAX)).transpose()?;
-    config.status = options.status.map(PathBuf::from);
-    if let Some(value) = options.heartbeat {
-        config.heartbeat = time("--heartbeat", &value)?;
+    config.pid_file = options.pid_file.take().map(PathBuf::from);
+    config.ready_fd =
+        options.ready_fd.as_deref().map(|value| number("--ready-fd", value, 3..=RawFd::MAX)).transpose()?;
+    config.status = options.status.take().map(PathBuf::from);
+    if let Some(value) = &options.heartbeat {
+        config.heartbeat = time("--heartbeat", value)?;
         if config.heartbeat.is_some_and(|limit| limit < Config::MIN_HEARTBEAT) {
-            return Err(invalid("--heartbeat", &value, "less than 3s, and a heart beats once a second"));
+            return Err(invalid("--heartbeat", value, "less than 3s, and a heart beats once a second"));
         }
     }
-    config.log = options.log.map(|value| log_to(&value)).transpose()?;
-    Ok((config, ignored.0))
+    config.log = options.log.as_deref().map(log_to).transpose()?;
+    Ok(())
 }
 
 /// A line on each thing that was typed for nothing, and is forgotten.

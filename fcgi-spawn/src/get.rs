@@ -10,16 +10,15 @@
 //! | 28 | not answered in time |
 
 mod answer;
+mod body;
 mod options;
 mod request;
+mod sender;
 mod target;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::process::{self, ExitCode};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::process::ExitCode;
 
 use fcgi_proto::{ResponseDecoder, ResponseEvent, Values};
 use socket2::Socket;
@@ -28,9 +27,11 @@ use crate::Error;
 use crate::duration::Human;
 use crate::error::Reason;
 use crate::launcher::or_say;
+use crate::sys;
 use answer::Answer;
 use options::Options;
 use request::ID;
+use sender::Sender;
 use target::Target;
 
 /// The name it is called by.
@@ -52,7 +53,7 @@ fn protocol(message: impl Into<String>) -> Error {
 /// The whole program `fcgi-get`, given its arguments with the name it was called by in front.
 ///
 /// It writes the body of the answer to stdout and what the application logs to stderr, and returns the exit status.
-/// When the time is over it ends the process.
+/// When the time is over it ends the process, by SIGALRM.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(or_say(NAME, get(args.into_iter().skip(1))))
 }
@@ -68,15 +69,9 @@ fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Error> {
     let target = options.target()?;
     let timeout = options.timeout()?;
 
-    // Ends the process unless this function ends before.
-    let (_in_time, ended) = mpsc::channel::<()>();
     if let Some(timeout) = timeout {
-        thread::spawn(move || {
-            if ended.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
-                let late = Error::new(format!("no complete answer after {}", Human(timeout))).with_exit_status(28);
-                process::exit(or_say(NAME, Err(late)).into());
-            }
-        });
+        let late = format!("{NAME}: no complete answer after {}\n", Human(timeout));
+        sys::end_after(timeout, late, 28);
     }
 
     let include = options.include;
@@ -84,25 +79,21 @@ fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Error> {
     let connection = target
         .connect()
         .map_err(|error| Error::new(format!("cannot connect to {target}: {}", Reason(&error))).with_exit_status(7))?;
-    let connection = Arc::new(connection);
-    match request {
-        Some(request) => {
-            let sender = request.send(Arc::clone(&connection));
-            let answer = read_answer(&connection, include);
-            // A body that could not be read explains an answer that did not come.
-            match sender.try_recv() {
-                Ok(error) if answer.is_err() => Err(error),
-                _ => answer,
-            }
-        }
-        None => get_values(&connection),
+    // What it does not take at once waits, while what it says is read.
+    connection.set_nonblocking(true).map_err(|error| lost(&error))?;
+    let Some(request) = request else { return get_values(&connection) };
+    let mut sender = Sender::request(request);
+    let answer = read_answer(&connection, &mut sender, include);
+    match sender.failed() {
+        Some(error) if answer.is_err() => Err(error),
+        _ => answer,
     }
 }
 
 /// Copies the answer while it comes, and judges by its status.
-fn read_answer(connection: &Socket, include: bool) -> Result<u8, Error> {
+fn read_answer(connection: &Socket, sender: &mut Sender, include: bool) -> Result<u8, Error> {
     let mut answer = Answer::new(io::stdout().lock(), include);
-    let end = each_event(connection, |event| match event {
+    let end = each_event(connection, sender, |event| match event {
         ResponseEvent::Stdout { id: ID, content } => answer.stdout(content).map(|()| None),
         ResponseEvent::StdoutEnd { id: ID } => {
             answer.stdout_end();
@@ -122,8 +113,7 @@ fn read_answer(connection: &Socket, include: bool) -> Result<u8, Error> {
 
 /// Asks for the application's capacities and prints them.
 fn get_values(connection: &Socket) -> Result<u8, Error> {
-    (&mut &*connection).write_all(&Values::QUERY).map_err(|error| lost(&error))?;
-    let values = each_event(connection, |event| match event {
+    let values = each_event(connection, &mut Sender::record(&Values::QUERY), |event| match event {
         ResponseEvent::Values(values) => Ok(Some(values)),
         ResponseEvent::UnknownType(_) => Err(protocol("the application does not know FCGI_GET_VALUES")),
         _ => Err(protocol("the application answers what was not asked")),
@@ -141,16 +131,18 @@ fn get_values(connection: &Socket) -> Result<u8, Error> {
     print(text.as_bytes())
 }
 
-/// Reads until `on_event` has what it looks for.
+/// Sends, and reads until `on_event` has what it looks for.
 fn each_event<T>(
     mut connection: &Socket,
+    sender: &mut Sender,
     mut on_event: impl FnMut(ResponseEvent<'_>) -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
     let mut decoder = ResponseDecoder::new();
     let mut buffer = vec![0; BUFFER];
     loop {
+        sender.until_readable(connection)?;
         let count = match connection.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
             count => count.map_err(|error| lost(&error))?,
         };
         if count == 0 {
@@ -178,6 +170,3 @@ fn print(text: &[u8]) -> Result<u8, Error> {
 fn not_printed(why: &io::Error) -> Error {
     protocol(format!("cannot write to stdout: {}", Reason(why)))
 }
-
-/// What the thread that sends has to say, if anything.
-type Sender = Receiver<Error>;

@@ -5,18 +5,17 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{self, Path, PathBuf};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{self, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
 use crate::handover::{self, State};
 use crate::note::Ended;
-use crate::sys::{self, CStrings, Pid};
+use crate::sys::{self, CStrings, Exec, Pid};
 
 /// How long the proof may take.
 const TIME: Duration = Duration::from_secs(10);
@@ -100,15 +99,37 @@ impl Upgrade {
 
     fn start(&self, state: &State, listener: BorrowedFd<'_>) -> io::Result<(Pid, File)> {
         let (output, its_end) = sys::pipe()?;
-        let mut command = Command::new(&self.program);
-        command.arg0(self.arguments.first().map(OsString::as_os_str).unwrap_or_default());
-        command.args(self.arguments.iter().skip(1)).env(handover::VARIABLE, state.variable());
-        command.stdin(Stdio::null()).stdout(its_end.try_clone()?).stderr(its_end).process_group(0);
+        let nothing = File::open("/dev/null")?;
+        let (program, arguments, environment) = self.words(state);
+        let signals = state.caller_signals().restoration();
+        let exec = Exec {
+            program: &program,
+            arguments: &arguments,
+            environment: &environment,
+            stdin: nothing.as_fd(),
+            output: Some([its_end.as_fd(); 2]),
+            privileges: None,
+            signals: &signals,
+            death_signal: None,
+            inherited: &[],
+        };
         sys::set_close_on_exec(listener, false)?;
-        let started = command.spawn();
+        let started = sys::fork_exec(&exec);
         sys::set_close_on_exec(listener, true)?;
-        let pid = i32::try_from(started?.id()).ok().and_then(Pid::handed_over);
-        Ok((pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?, output.into()))
+        Ok((started.map_err(|(_, errno)| errno)?, output.into()))
+    }
+
+    /// What is executed, with which arguments and environment.
+    fn words(&self, state: &State) -> (CString, CStrings, CStrings) {
+        let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
+        let mut variable = OsString::from(handover::VARIABLE);
+        variable.push("=");
+        let mut environment = sys::environment();
+        environment.retain(|other| !other.to_bytes().starts_with(variable.as_bytes()));
+        variable.push(state.variable());
+        environment.push(string(variable));
+        let arguments = self.arguments.iter().cloned().map(string).collect();
+        (string(self.program.clone().into()), CStrings::new(arguments), CStrings::new(environment))
     }
 
     /// Takes what the child says, until it has closed its end.
@@ -159,17 +180,9 @@ impl Upgrade {
     /// Executes the program in our place; returns only if that fails.
     pub(crate) fn take_place(&mut self, state: &State, listener: BorrowedFd<'_>) {
         self.stage = Stage::None;
-        let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
-        let mut variable = OsString::from(handover::VARIABLE);
-        variable.push("=");
-        let mut environment = sys::environment();
-        environment.retain(|other| !other.to_bytes().starts_with(variable.as_bytes()));
-        variable.push(state.variable());
-        environment.push(string(variable));
-        let arguments = CStrings::new(self.arguments.iter().cloned().map(string).collect());
-        let program = string(self.program.clone().into_os_string());
+        let (program, arguments, environment) = self.words(state);
         let _ = sys::set_close_on_exec(listener, false);
-        let error = sys::replace(&program, &arguments, &CStrings::new(environment));
+        let error = sys::replace(&program, &arguments, &environment);
         let _ = sys::set_close_on_exec(listener, true);
         self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
     }

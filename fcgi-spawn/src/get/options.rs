@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use fcgi_proto::Role;
 
-use super::request::{Body, Params, Request};
+use super::body::Body;
+use super::request::{Params, Request};
 use super::{Target, usage};
 use crate::Error;
 use crate::duration;

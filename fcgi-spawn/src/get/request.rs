@@ -1,28 +1,11 @@
-//! The request, and the thread that sends it.
-
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
+//! The request.
 
 use fcgi_proto::{BeginRequest, Header, Pair, RecordType, Role, records};
-use socket2::Socket;
 
-use super::{Sender, usage};
-use crate::Error;
-use crate::error::Reason;
+use super::body::Body;
 
 /// Every connection has one request.
 pub(super) const ID: u16 = 1;
-
-/// How much of a body of unknown length is read to find it out.
-const AHEAD: u64 = 1024 * 1024;
-
-/// The content of a record of a body.
-const PIECE: usize = 32 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Request {
@@ -86,77 +69,12 @@ impl Params {
     }
 }
 
-/// Bytes to send, from wherever they come.
-pub(super) struct Body {
-    bytes: Box<dyn Read + Send>,
-    /// `None` is for a pipe.
-    length: Option<u64>,
-}
-
-impl std::fmt::Debug for Body {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Body of {:?} bytes", self.length)
-    }
-}
-
-impl Body {
-    pub(super) fn bytes(bytes: Vec<u8>) -> Self {
-        let length = Some(bytes.len() as u64);
-        Body { bytes: Box::new(io::Cursor::new(bytes)), length }
-    }
-
-    /// From where the file is now to its end.
-    pub(super) fn file(mut file: File) -> Result<Self, Error> {
-        let about = file.metadata().map_err(|error| unreadable(&error))?;
-        let length = match io::Seek::stream_position(&mut file) {
-            Ok(at) if about.is_file() => Some(about.len().saturating_sub(at)),
-            _ => None,
-        };
-        Ok(Body { bytes: Box::new(file), length })
-    }
-
-    pub(super) fn stdin() -> Result<Self, Error> {
-        let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| unreadable(&error))?;
-        Body::file(stdin.into())
-    }
-
-    /// Finds out how long it is, if it ends soon.
-    fn read_ahead(self) -> io::Result<Self> {
-        if self.length.is_some() {
-            return Ok(self);
-        }
-        let (mut ahead, mut rest) = (Vec::new(), self.bytes);
-        if (&mut rest).take(AHEAD + 1).read_to_end(&mut ahead)? as u64 <= AHEAD {
-            return Ok(Body::bytes(ahead));
-        }
-        Ok(Body { bytes: Box::new(io::Cursor::new(ahead).chain(rest)), length: None })
-    }
-}
-
-fn unreadable(why: &io::Error) -> Error {
-    usage(format!("cannot read the body: {}", Reason(why)))
-}
-
 impl Request {
-    /// Sends it in a thread of its own, since an application may answer while it reads, and expects to be heard.
-    ///
-    /// What the connection does to it, the answer will tell; a body that cannot be read ends the connection.
-    pub(super) fn send(self, connection: Arc<Socket>) -> Sender {
-        let (failed, sender) = mpsc::channel();
-        thread::spawn(move || {
-            if let Err(error) = self.write(&mut &*connection) {
-                let _ = failed.send(error);
-                let _ = connection.shutdown(Shutdown::Both);
-            }
-        });
-        sender
-    }
-
-    fn write(mut self, connection: &mut impl Write) -> Result<(), Error> {
-        let body = self.body.take().map(Body::read_ahead).transpose().map_err(|error| unreadable(&error))?;
-        if let Some(body) = &body {
+    /// The records in front of the body.
+    pub(super) fn head(&mut self) -> Vec<u8> {
+        if let Some(body) = &self.body {
             self.params.set("CONTENT_TYPE", "application/x-www-form-urlencoded");
-            if let Some(length) = body.length {
+            if let Some(length) = body.length() {
                 self.params.set("CONTENT_LENGTH", length.to_string());
             }
         }
@@ -170,41 +88,6 @@ impl Request {
             head.extend(content);
         }
         head.extend(Header::new(RecordType::Params, ID, 0).encode());
-        if connection.write_all(&head).is_err() || self.role == Role::Authorizer {
-            return Ok(());
-        }
-        if !stream(RecordType::Stdin, body, connection)? {
-            return Ok(());
-        }
-        if self.role == Role::Filter {
-            stream(RecordType::Data, self.data, connection)?;
-        }
-        Ok(())
-    }
-}
-
-/// Writes a whole stream: its records, then the empty one that ends it. Says whether the application takes more.
-fn stream(kind: RecordType, body: Option<Body>, connection: &mut impl Write) -> Result<bool, Error> {
-    let mut buffer = vec![0; Header::LEN + PIECE];
-    let mut left = body.as_ref().and_then(|body| body.length);
-    let mut bytes = body.map_or_else(|| Box::new(io::empty()) as _, |body| body.bytes);
-    loop {
-        let most = left.map_or(PIECE, |left| usize::try_from(left).map_or(PIECE, |left| left.min(PIECE)));
-        let count = match bytes.read(&mut buffer[Header::LEN..][..most]) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            count => count.map_err(|error| unreadable(&error))?,
-        };
-        if count == 0 && left.is_some_and(|left| left > 0) {
-            return Err(usage("the body became shorter while it was read"));
-        }
-        left = left.map(|left| left - count as u64);
-        let header = Header::new(kind, ID, count as u16); // at most PIECE
-        buffer[..Header::LEN].copy_from_slice(&header.encode());
-        if connection.write_all(&buffer[..Header::LEN + count]).is_err() {
-            return Ok(false);
-        }
-        if count == 0 {
-            return Ok(true);
-        }
+        head
     }
 }

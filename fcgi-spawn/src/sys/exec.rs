@@ -50,7 +50,7 @@ pub(crate) struct Exec<'a> {
     pub(crate) arguments: &'a CStrings,
     pub(crate) environment: &'a CStrings,
     /// Becomes its fd 0. It is not fd 0 here: that is our own stdin.
-    pub(crate) listener: BorrowedFd<'a>,
+    pub(crate) stdin: BorrowedFd<'a>,
     /// Become its stdout and stderr; otherwise it keeps ours.
     pub(crate) output: Option<[BorrowedFd<'a>; 2]>,
     pub(crate) privileges: Option<&'a Privileges>,
@@ -65,7 +65,7 @@ pub(crate) struct Exec<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Fork,
-    Listener,
+    Stdin,
     Session,
     Output,
     /// Changing to the group.
@@ -183,8 +183,8 @@ fn become_worker(exec: &Exec<'_>) -> Step {
 
 /// Returns only if a step failed; `errno` says why.
 fn become_program(exec: &Exec<'_>) -> Step {
-    if !dup2(exec.listener, libc::STDIN_FILENO) {
-        return Step::Listener;
+    if !dup2(exec.stdin, libc::STDIN_FILENO) {
+        return Step::Stdin;
     }
     exec.signals.run();
     let (arguments, environment) = (exec.arguments.pointers.as_ptr(), exec.environment.pointers.as_ptr());
