@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
-use crate::error::Reason;
 use crate::inherited::Given;
 use crate::sys::{self, Fork, Pid};
 use crate::{Error, child, signals};
@@ -23,7 +22,7 @@ pub(crate) enum Daemon {
 /// Splits the process in two. The background one leads its own session and has `/dev/null` for
 /// stdin and stdout, and what we were given; it keeps stderr until it is up, so that it can say itself why it is not.
 pub(crate) fn fork(given: &Given) -> Result<Daemon, Error> {
-    let failed = |error| Error::new(format!("cannot go to the background: {}", Reason(&error)));
+    let failed = |error| Error::cannot("go to the background", &error);
     sys::expect_children();
     let null = child::dev_null()?;
     let (starter, background) = UnixStream::pair().map_err(failed)?;
@@ -77,7 +76,7 @@ pub(crate) struct Background {
 impl Background {
     /// Lets the starting process report success and end; stderr is `/dev/null` from here on.
     pub(crate) fn up(mut self) -> Result<(), Error> {
-        let failed = |error| Error::new(format!("cannot go to the background: {}", Reason(&error)));
+        let failed = |error| Error::cannot("go to the background", &error);
         sys::redirect(&self.null, io::stderr()).map_err(failed)?;
         // Who started us may be gone, which changes nothing.
         let _ = self.up.write_all(&[1]);

@@ -28,6 +28,11 @@ impl Error {
         Error::new(format!("cannot {tried} {}: {}", Quoted(with.as_ref()), Reason(why)))
     }
 
+    /// `cannot fork: Resource temporarily unavailable`
+    pub(crate) fn cannot(what: &str, why: &io::Error) -> Self {
+        Error::new(format!("cannot {what}: {}", Reason(why)))
+    }
+
     pub(crate) fn with_exit_status(self, exit_status: u8) -> Self {
         Error { exit_status, ..self }
     }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::parent_id;
@@ -133,45 +134,51 @@ impl State {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("listener {}\n", self.listener);
+        let mut text = String::new();
+        self.write(&mut text).expect("a String takes all");
+        text
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        writeln!(text, "listener {}", self.listener)?;
         if let Some((device, inode)) = self.socket_file {
-            text += &format!("socket-file {device} {inode}\n");
+            writeln!(text, "socket-file {device} {inode}")?;
         }
         for (name, folders) in FOLDERS.iter().zip(&self.folders) {
             for folder in folders {
-                text += &format!("{name} {}\n", hex(folder.as_os_str().as_bytes()));
+                writeln!(text, "{name} {}", hex(folder.as_os_str().as_bytes()))?;
             }
         }
-        text += &format!("signals {} {}\n", self.signals.0, self.signals.1);
-        text += &format!("workers {}\n", self.workers);
+        writeln!(text, "signals {} {}", self.signals.0, self.signals.1)?;
+        writeln!(text, "workers {}", self.workers)?;
         if let Some(log) = self.log {
-            text += &format!("log {log}\n");
+            writeln!(text, "log {log}")?;
         }
         if let Some((ours, theirs)) = self.hearts {
-            text += &format!("hearts {ours} {theirs}\n");
+            writeln!(text, "hearts {ours} {theirs}")?;
         }
         for version in &self.watched {
-            text += &match version {
+            match version {
                 Some(Version { modified: (seconds, nanoseconds), size, file: (device, inode) }) => {
-                    format!("watched {seconds} {nanoseconds} {size} {device} {inode}\n")
+                    writeln!(text, "watched {seconds} {nanoseconds} {size} {device} {inode}")?;
                 }
-                None => "watched\n".to_owned(),
-            };
+                None => text.push_str("watched\n"),
+            }
         }
         for Pipes { number, pid, stdout, stderr } in &self.pipes {
-            text += &format!("pipes {number} {pid} {} {}\n", fd(*stdout), fd(*stderr));
+            writeln!(text, "pipes {number} {pid} {} {}", fd(*stdout), fd(*stderr))?;
         }
         for slot in &self.slots {
             let past = format!("{} {} {}", slot.short_lives, slot.quick_exits, slot.ends);
-            text += &match slot.life {
-                Life::Empty => format!("empty {past}\n"),
-                Life::Waiting(pause) => format!("waiting {past} {}\n", pause.as_millis()),
+            match slot.life {
+                Life::Empty => writeln!(text, "empty {past}")?,
+                Life::Waiting(pause) => writeln!(text, "waiting {past} {}", pause.as_millis())?,
                 Life::Process { pid, age, up } => {
-                    format!("{} {past} {pid} {}\n", if up { "up" } else { "starting" }, age.as_millis())
+                    writeln!(text, "{} {past} {pid} {}", if up { "up" } else { "starting" }, age.as_millis())?;
                 }
-            };
+            }
         }
-        text
+        Ok(())
     }
 
     fn read(text: &str) -> Option<Self> {

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::error::Reason;
 use crate::handover::{Life, State};
 use crate::ready::Ready;
 use crate::sys::{self, Pid};
@@ -130,7 +129,7 @@ impl AsFd for Heartbeats {
 }
 
 fn failed(error: &std::io::Error) -> Error {
-    Error::new(format!("cannot make a socket for heartbeats: {}", Reason(error)))
+    Error::cannot("make a socket for heartbeats", error)
 }
 
 #[cfg(test)]

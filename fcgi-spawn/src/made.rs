@@ -54,7 +54,7 @@ const UNDO: &str = "undo";
 impl Made {
     /// Leaves the files to a process that stays who we are. It does not hold the listening socket.
     pub(crate) fn with_keeper(files: Files, listener: Socket) -> Result<(Self, Socket), Error> {
-        let failed = |error| Error::new(format!("cannot fork: {}", Reason(&error)));
+        let failed = |error| Error::cannot("fork", &error);
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         match sys::fork_orphan().map_err(failed)? {
             Fork::Parent(_) => {

@@ -238,7 +238,7 @@ impl Options {
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut options = Options::default();
         let enough = |o: &Options| o.help || o.version || o.completions.is_some();
-        TABLE.parse(args, &mut options, |o, word| o.program.push(word), enough)?;
+        TABLE.parse(args.into_iter().collect(), &mut options, |o, word| o.program.push(word), enough)?;
         Ok(options)
     }
 

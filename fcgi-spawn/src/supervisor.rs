@@ -7,7 +7,6 @@ use std::process;
 use std::time::Instant;
 
 use crate::child::Plan;
-use crate::error::Reason;
 use crate::fleet::{Action, Event, Fleet, Phase, Rules};
 use crate::folders::Folders;
 use crate::handover::State;
@@ -346,7 +345,7 @@ impl Supervisor {
         }
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
-        poll.wait().map_err(|error| Error::new(format!("cannot wait for events: {}", Reason(&error))))
+        poll.wait().map_err(|error| Error::cannot("wait for events", &error))
     }
 
     fn look_for_silence(&mut self) {
@@ -461,7 +460,7 @@ impl Supervisor {
         let pipes = match self.output.as_ref().map(|_| Pipes::new()).transpose() {
             Ok(pipes) => pipes,
             Err(error) => {
-                let error = Error::new(format!("cannot make a pipe: {}", Reason(&error)));
+                let error = Error::cannot("make a pipe", &error);
                 return Event::NotStarted { slot, error };
             }
         };
@@ -488,7 +487,7 @@ impl Supervisor {
 }
 
 fn expect_signals() -> Result<Signals, Error> {
-    Signals::expect().map_err(|error| Error::new(format!("cannot handle signals: {}", Reason(&error))))
+    Signals::expect().map_err(|error| Error::cannot("handle signals", &error))
 }
 
 fn random(config: &Config) -> Random {
@@ -502,5 +501,5 @@ fn plan_again(config: &Config, state: &State, ready: OwnedFd, heart: Option<Owne
 }
 
 fn ready() -> Result<(Ready, OwnedFd), Error> {
-    Ready::new().map_err(|error| Error::new(format!("cannot make a socket pair: {}", Reason(&error))))
+    Ready::new().map_err(|error| Error::cannot("make a socket pair", &error))
 }

@@ -58,6 +58,10 @@ impl<T> Table<T> {
         self.0.iter().flat_map(|(_, rows)| rows.iter())
     }
 
+    fn find(&self, is_it: &dyn Fn(&Row<T>) -> bool) -> Option<&'static Row<T>> {
+        self.0.iter().find_map(|(_, rows)| rows.iter().find(|row| is_it(row)))
+    }
+
     /// Reads the arguments behind the program's own name, as getopt does: options before and behind
     /// the first other word, until `--`; `-p9000` and `-nSs PATH` too.
     ///
@@ -68,19 +72,19 @@ impl<T> Table<T> {
     /// An option that does not exist, or one whose value is missing or must not be there.
     pub(crate) fn parse(
         &self,
-        args: impl IntoIterator<Item = OsString>,
+        args: Vec<OsString>,
         typed: &mut T,
         word: fn(&mut T, OsString),
         enough: fn(&T) -> bool,
     ) -> Result<(), Error> {
-        let mut parser = lexopt::Parser::from_args(args.into_iter().collect::<Vec<_>>());
+        let mut parser = lexopt::Parser::from_args(args);
         // To getopt the value of `-s=x` is "=x".
         parser.set_short_equals(false);
 
         while let Some(arg) = parser.next().map_err(refused)? {
             let row = match &arg {
-                Arg::Short(letter) => self.rows().find(|row| row.letters.contains(*letter)),
-                Arg::Long(name) => self.rows().find(|row| row.long == *name),
+                Arg::Short(letter) => self.find(&|row| row.letters.contains(*letter)),
+                Arg::Long(name) => self.find(&|row| row.long == *name),
                 Arg::Value(value) => {
                     word(typed, value.clone());
                     continue;

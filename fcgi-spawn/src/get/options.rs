@@ -66,7 +66,12 @@ const TABLE: Table<Options> = Table(&[
 impl Options {
     pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut options = Options::default();
-        let parsed = TABLE.parse(args, &mut options, |o, word| o.words.push(word), |o| o.help || o.version);
+        let parsed = TABLE.parse(
+            args.into_iter().collect(),
+            &mut options,
+            |o, word| o.words.push(word),
+            |o| o.help || o.version,
+        );
         parsed.map_err(|error| usage(error.to_string()))?;
         Ok(options)
     }
@@ -108,8 +113,8 @@ impl Options {
         let path = self.words.get(1).map_or(&b"/"[..], |path| path.as_bytes());
         let mut params = Params::new(&method, path);
         if let Some(file) = &file {
-            params.set("FCGI_DATA_LAST_MOD", file.modified.to_string());
-            params.set("FCGI_DATA_LENGTH", file.length.to_string());
+            params.set(b"FCGI_DATA_LAST_MOD", file.modified.to_string().as_bytes());
+            params.set(b"FCGI_DATA_LENGTH", file.length.to_string().as_bytes());
         }
         Ok(Request { role, params, overrides: self.overrides()?, body, data: file.map(|file| file.body) })
     }

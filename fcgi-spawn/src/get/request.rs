@@ -30,27 +30,32 @@ impl Params {
             None => (uri, &b""[..]),
         };
         let mut params = Params::default();
-        params.set("GATEWAY_INTERFACE", "CGI/1.1");
-        params.set("SERVER_SOFTWARE", concat!("fcgi-get/", env!("CARGO_PKG_VERSION")));
-        params.set("SERVER_PROTOCOL", "HTTP/1.1");
-        params.set("SERVER_NAME", "localhost");
-        params.set("SERVER_PORT", "80");
-        params.set("HTTP_HOST", "localhost");
-        params.set("REMOTE_ADDR", "127.0.0.1");
-        params.set("REQUEST_METHOD", method);
-        params.set("REQUEST_URI", uri);
-        params.set("SCRIPT_NAME", path);
-        params.set("SCRIPT_FILENAME", path);
-        params.set("DOCUMENT_URI", path);
-        params.set("QUERY_STRING", query);
-        // php-cgi wants to know that a web server sent it.
-        params.set("REDIRECT_STATUS", "200");
+        let version = concat!("fcgi-get/", env!("CARGO_PKG_VERSION"));
+        for (name, value) in [
+            ("GATEWAY_INTERFACE", &b"CGI/1.1"[..]),
+            ("SERVER_SOFTWARE", version.as_bytes()),
+            ("SERVER_PROTOCOL", b"HTTP/1.1"),
+            ("SERVER_NAME", b"localhost"),
+            ("SERVER_PORT", b"80"),
+            ("HTTP_HOST", b"localhost"),
+            ("REMOTE_ADDR", b"127.0.0.1"),
+            ("REQUEST_METHOD", method),
+            ("REQUEST_URI", uri),
+            ("SCRIPT_NAME", path),
+            ("SCRIPT_FILENAME", path),
+            ("DOCUMENT_URI", path),
+            ("QUERY_STRING", query),
+            // php-cgi wants to know that a web server sent it.
+            ("REDIRECT_STATUS", b"200"),
+        ] {
+            params.set(name.as_bytes(), value);
+        }
         params
     }
 
     /// Adds a param, or replaces its value.
-    pub(super) fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        let (name, value) = (name.as_ref(), value.as_ref().to_vec());
+    pub(super) fn set(&mut self, name: &[u8], value: &[u8]) {
+        let value = value.to_vec();
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some(param) => param.1 = value,
             None => self.0.push((name.to_vec(), value)),
@@ -73,9 +78,9 @@ impl Request {
     /// The records in front of the body.
     pub(super) fn head(&mut self) -> Vec<u8> {
         if let Some(body) = &self.body {
-            self.params.set("CONTENT_TYPE", "application/x-www-form-urlencoded");
+            self.params.set(b"CONTENT_TYPE", b"application/x-www-form-urlencoded");
             if let Some(length) = body.length() {
-                self.params.set("CONTENT_LENGTH", length.to_string());
+                self.params.set(b"CONTENT_LENGTH", length.to_string().as_bytes());
             }
         }
         for (name, value) in &self.overrides.0 {
