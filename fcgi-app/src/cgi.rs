@@ -40,6 +40,12 @@ impl Cgi {
     /// # Errors
     /// When the answer cannot be written, and when there is no responder: CGI knows no other role.
     pub fn serve(self, roles: impl Into<Roles>) -> io::Result<u8> {
+        self.answer(roles.into())
+    }
+
+    // A server does without the buffers of this on the stack of its main thread.
+    #[inline(never)]
+    fn answer(self, roles: Roles) -> io::Result<u8> {
         let content_length = env::var_os("CONTENT_LENGTH").and_then(|length| decimal(length.as_bytes()));
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let mut request = Request::empty().body_from(stdin.take(content_length.unwrap_or(0)));
@@ -50,7 +56,7 @@ impl Cgi {
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
             stderr: File::from(io::stderr().as_fd().try_clone_to_owned()?),
         };
-        let app = App::new(roles.into(), self.limits).with_stderr_as_error_log();
+        let app = App::new(roles, self.limits).with_stderr_as_error_log();
         match loopback::serve(&app, request.into_records(false, 32 << 10), &mut output) {
             Ok(end) => Ok(u8::try_from(end.app_status).unwrap_or(1)),
             Err(Error::Lost(error)) => Err(error),
