@@ -1,9 +1,7 @@
 use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::BorrowedFd;
 
-use fcgi_proto::Params;
-
-use crate::request::length;
+use crate::Request;
 use crate::source::Source;
 
 /// The body of a request, `FCGI_STDIN`, read as it comes; in a [`Filter`](crate::Filter) the file behind it too.
@@ -25,9 +23,9 @@ use crate::source::Source;
 /// Each of them comes again at every later read.
 pub struct Body<'c> {
     source: &'c mut dyn Source,
-    params: Params<'c>,
-    /// The param that promises how long the open stream is.
-    promise: &'static [u8],
+    request: Request<'c>,
+    /// How long the open stream is, as a param promises.
+    promised: Option<u64>,
     /// Bytes of it that were read.
     taken: u64,
     /// Bytes that may still come.
@@ -37,12 +35,12 @@ pub struct Body<'c> {
 }
 
 impl<'c> Body<'c> {
-    /// The body of a request with these params, of which no more than `limit` bytes are given.
-    pub(crate) fn new(source: &'c mut dyn Source, params: Params<'c>, limit: Option<u64>) -> Self {
+    /// The body of a request, of which no more than `limit` bytes are given.
+    pub(crate) fn new(source: &'c mut dyn Source, request: Request<'c>, limit: Option<u64>) -> Self {
         Self {
             source,
-            params,
-            promise: b"CONTENT_LENGTH",
+            request,
+            promised: request.content_length(),
             taken: 0,
             allowed: limit.unwrap_or(u64::MAX),
             too_large: false,
@@ -58,11 +56,9 @@ impl<'c> Body<'c> {
         let mut copied = 0;
         loop {
             let mut pieces = [IoSlice::new(&[]); 16];
-            let count = self.source.fill_vectored(&mut pieces)?;
-            let pieces = &pieces[..count];
-            let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-            let written = if count > 0 && len <= self.allowed {
-                out.write_vectored(pieces)
+            let (count, len) = self.source.fill_vectored(&mut pieces)?;
+            let written = if len > 0 && len as u64 <= self.allowed {
+                out.write_vectored(&pieces[..count])
             } else {
                 // The end of the body, or of what is allowed of it.
                 match self.fill_buf()? {
@@ -107,7 +103,7 @@ impl<'c> Body<'c> {
     pub fn data(&mut self) -> io::Result<&mut Self> {
         io::copy(self, &mut io::sink())?;
         self.source.open_data()?;
-        (self.promise, self.taken, self.allowed) = (b"FCGI_DATA_LENGTH", 0, u64::MAX);
+        (self.promised, self.taken, self.allowed) = (self.request.data_length(), 0, u64::MAX);
         Ok(self)
     }
 
@@ -115,7 +111,7 @@ impl<'c> Body<'c> {
     fn fill_by(&mut self, wait: bool) -> io::Result<&[u8]> {
         let bytes = if wait { self.source.fill()? } else { self.source.fill_now()? };
         match bytes {
-            [] if length(self.params, self.promise).is_some_and(|promised| promised > self.taken) => {
+            [] if self.promised.is_some_and(|promised| promised > self.taken) => {
                 Err(io::Error::new(ErrorKind::UnexpectedEof, "the body is shorter than was promised"))
             }
             [] => Ok(bytes),

@@ -12,9 +12,10 @@ use crate::budget::Exhausted;
 use crate::clock::Deadline;
 use crate::exchange::{Refusal, run_handler};
 use crate::input::Input;
+use crate::request::Framing;
 use crate::roles::Handler;
 use crate::slot::{Slot, State};
-use crate::source::Direct;
+use crate::source::{Complete, Direct, Finished, Source};
 use crate::wire::{Output, Stream, Wire};
 use crate::{Request, Response};
 
@@ -68,7 +69,9 @@ pub(crate) enum Close {
 struct Accepted<'c> {
     id: u16,
     handler: Handler<'c>,
-    /// When its params have to be complete.
+    /// Known once its params are complete.
+    framing: Framing,
+    /// When they have to be.
     params_by: Deadline,
 }
 
@@ -121,12 +124,23 @@ impl<'c> Connection<'c> {
         self.input.clear_params();
         let mut begun: Option<Accepted<'c>> = None;
         loop {
+            if self.input.unread().is_empty() {
+                match self.input.make_room() {
+                    Ok(()) if self.read(begun.as_ref())? == 0 => {
+                        return self.session.end_of_input().map(|()| None).map_err(Fault::from);
+                    }
+                    Ok(()) => {}
+                    // Only params that outgrow the buffer need memory.
+                    Err(Exhausted) => self.refuse(begun.take(), &Refusal::NoMemory)?,
+                }
+            }
             let mut rest = self.input.unread();
             // Nearly all requests come in one piece.
-            if let Some(opening) = self.session.next_request(&mut rest) {
+            let mut framing = Framing::default();
+            if let Some(opening) = self.session.next_request(&mut rest, |param| framing.note(param)) {
                 let left = rest.len();
                 self.input.open(opening.params, left);
-                begun = self.begin(opening.id, opening.role)?;
+                begun = self.begin(opening.id, opening.role)?.map(|request| Accepted { framing, ..request });
                 match self.input.settle_params() {
                     Ok(()) if begun.is_some() => return Ok(begun),
                     Ok(()) => self.input.clear_params(),
@@ -158,7 +172,8 @@ impl<'c> Connection<'c> {
                 Some(Event::ParamsEnd { .. }) => {
                     self.input.used_but(left);
                     if self.input.settle_params().is_ok() {
-                        return Ok(begun);
+                        let framing = Framing::of(self.input.params());
+                        return Ok(begun.map(|request| Accepted { framing, ..request }));
                     }
                     self.refuse(begun.take(), &Refusal::NoMemory)?;
                 }
@@ -186,17 +201,7 @@ impl<'c> Connection<'c> {
                 Some(Event::Stdin { .. } | Event::StdinEnd { .. } | Event::Data { .. } | Event::DataEnd { .. }) => {
                     self.input.used_but(left);
                 }
-                None => {
-                    self.input.used_but(left);
-                    match self.input.make_room() {
-                        Ok(()) if self.read(begun.as_ref())? == 0 => {
-                            return self.session.end_of_input().map(|()| None).map_err(Fault::from);
-                        }
-                        Ok(()) => continue,
-                        // Only params that outgrow the buffer need memory.
-                        Err(Exhausted) => self.refuse(begun.take(), &Refusal::NoMemory)?,
-                    }
-                }
+                None => self.input.used_but(left),
             }
             if self.session.is_over() {
                 return Ok(None);
@@ -215,7 +220,7 @@ impl<'c> Connection<'c> {
         self.wire.set_aborted(false);
         self.wire.set_may_answer(role != Role::Filter);
         let params_by = self.app.clock.deadline(self.app.limits.params_time);
-        Ok(Some(Accepted { id, handler, params_by }))
+        Ok(Some(Accepted { id, handler, framing: Framing::default(), params_by }))
     }
 
     /// Reads more of a request's params, or of whatever comes while there is none; 0 is the end of the input.
@@ -238,28 +243,38 @@ impl<'c> Connection<'c> {
 
     /// Runs the handler for a request and sends its answer.
     fn answer(&mut self, accepted: &Accepted<'c>) -> Result<(), Fault> {
-        let (params, rest) = self.input.part();
-        let request = Request::new(params);
-        let mut response = Response::new(&self.wire, accepted.id, self.output, request.is_head());
-        let mut source = Direct::new(&self.wire, &mut self.session, rest, accepted.id);
-        if let Some(limit) = self.app.limits.handler_time {
-            self.slot.set_handler(self.app.clock.deadline(limit));
-        }
-        let failure = run_handler(self.app, accepted.handler, &request, &mut source, &mut response).err();
-        self.slot.set_handler(Deadline::NEVER);
-        source.skip_stdin();
-        let input = source.finish();
+        let Accepted { id, handler, framing, .. } = *accepted;
+        let (app, slot) = (self.app, self.slot);
+        let mut response = Response::new(&self.wire, id, self.output, framing.is_head());
+        let mut handle = |params, source: &mut dyn Source| {
+            if let Some(limit) = app.limits.handler_time {
+                slot.set_handler(app.clock.deadline(limit));
+            }
+            let request = Request::framed(params, framing);
+            let failure = run_handler(app, handler, &request, source, &mut response).err();
+            slot.set_handler(Deadline::NEVER);
+            failure
+        };
+        let (failure, input) = if self.session.input_complete(id) {
+            let mut source = Complete::new(&self.wire, &self.session, &self.input, id);
+            (handle(self.input.params(), &mut source), Finished::COMPLETE)
+        } else {
+            let (params, rest) = self.input.part();
+            let mut source = Direct::new(&self.wire, &mut self.session, rest, id);
+            let failure = handle(params, &mut source);
+            // Before its peer knows that it is answered, what it took of the budget is there again.
+            let (input, rest) = source.finish();
+            self.input.rejoin(rest);
+            (failure, input)
+        };
+        self.input_complete = input.complete && !input.refused;
         let is_wanted = self.wire.is_wanted();
         if let Some(failure) = &failure {
             failure.answer(&mut response, is_wanted);
         }
-        // Before its peer knows that it is answered, what it took of the budget is there again.
-        let rest = source.rest();
-        self.input.rejoin(rest);
-        self.input_complete = input.complete && !input.refused;
         let sent = response.finish();
         if let Some(failure) = &failure {
-            failure.log(self.app, is_wanted);
+            failure.log(app, is_wanted);
         }
         match input.broken {
             Some(error) => Err(error.into()),

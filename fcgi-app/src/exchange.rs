@@ -29,7 +29,7 @@ pub(crate) fn run_handler(
     source: &mut dyn Source,
     response: &mut Response<'_>,
 ) -> Result<(), Failure> {
-    let mut body = Body::new(source, request.encoded(), app.limits.body_len);
+    let mut body = Body::new(source, *request, app.limits.body_len);
     let outcome = catch_unwind(AssertUnwindSafe(|| handler.run(request, &mut body, response)));
     let status = if body.is_too_large() { 413 } else { 500 };
     match outcome {

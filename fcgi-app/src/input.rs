@@ -42,23 +42,19 @@ impl<'b, 'm> Input<'b, 'm> {
         Self { small: buffer, large: None, budget, start: 0, end: 0, params: Params::InPlace(0..0) }
     }
 
-    fn buffer(&self) -> &[u8] {
+    /// All of the buffer. Bytes that were used stay where they are until there is room for a read again.
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.large.as_deref().unwrap_or(self.small)
     }
 
     /// What was read and not yet used.
     pub(crate) fn unread(&self) -> &[u8] {
-        &self.buffer()[self.start..self.end]
+        &self.bytes()[self.start..self.end]
     }
 
     /// Where the unread bytes end.
     pub(crate) fn end(&self) -> usize {
         self.end
-    }
-
-    /// Bytes that were used, by their position: they stay until there is room for a read again.
-    pub(crate) fn used(&self, range: Range<usize>) -> &[u8] {
-        &self.buffer()[range]
     }
 
     /// Says that all of the unread bytes but the last `left` were used.
@@ -162,6 +158,14 @@ impl<'b, 'm> Input<'b, 'm> {
         Ok(())
     }
 
+    /// The params of the request under way.
+    pub(crate) fn params(&self) -> fcgi_proto::Params<'_> {
+        fcgi_proto::Params::new(match &self.params {
+            Params::Moved(params) => params.as_slice(),
+            Params::InPlace(range) => &self.bytes()[range.clone()],
+        })
+    }
+
     /// Parts the params from the rest of the input, which goes on while they are looked at. Give what that leaves back
     /// with [`rejoin`](Self::rejoin).
     pub(crate) fn part(&mut self) -> (fcgi_proto::Params<'_>, Input<'_, 'm>) {
@@ -179,7 +183,7 @@ impl<'b, 'm> Input<'b, 'm> {
 
     /// What is left of the part of an input that [`part`](Self::part) gave.
     pub(crate) fn rest(&mut self) -> Rest<'m> {
-        let (unread, room) = (self.end - self.start, self.buffer().len() - self.end);
+        let (unread, room) = (self.end - self.start, self.bytes().len() - self.end);
         Rest { large: self.large.take(), unread, room }
     }
 
@@ -187,7 +191,7 @@ impl<'b, 'm> Input<'b, 'm> {
     pub(crate) fn rejoin(&mut self, rest: Rest<'m>) {
         self.clear_params();
         self.large = rest.large.or(self.large.take());
-        self.end = self.buffer().len() - rest.room;
+        self.end = self.bytes().len() - rest.room;
         self.start = self.end - rest.unread;
         let fits = self.small.get_mut(..rest.unread);
         if let (Some(large), Some(fits)) = (&self.large, fits) {
@@ -261,7 +265,7 @@ mod tests {
             let (params, rest) = input.part();
             assert_eq!(params.get(b"a"), Some(value.as_bytes()));
             assert_eq!(rest.unread(), b"u");
-            assert!(rest.buffer().len() >= 8, "{skipped} {value}: {}", rest.buffer().len());
+            assert!(rest.bytes().len() >= 8, "{skipped} {value}: {}", rest.bytes().len());
         }
     }
 

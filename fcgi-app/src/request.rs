@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str;
 
-use fcgi_proto::Params;
+use fcgi_proto::{Pair, Params};
 
 /// What a web server says of a request: its params, as they came (CGI/1.1, RFC 3875 section 4.1).
 ///
@@ -29,11 +29,48 @@ use fcgi_proto::Params;
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'r> {
     params: Params<'r>,
+    framing: Framing,
+}
+
+/// How long a request says that bodies are: its own, and that of the answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Framing {
+    /// Whether the body of the answer is not to be sent.
+    is_head: bool,
+    content_length: Option<u64>,
+}
+
+impl Framing {
+    pub(crate) fn of(params: Params<'_>) -> Self {
+        let mut framing = Self::default();
+        params.iter().for_each(|param| framing.note(param));
+        framing
+    }
+
+    /// Whether the body of the answer is not to be sent.
+    pub(crate) fn is_head(self) -> bool {
+        self.is_head
+    }
+
+    /// Looks at a param; of those whose name repeats the last one counts.
+    #[inline]
+    pub(crate) fn note(&mut self, param: Pair<'_>) {
+        if param.name == b"REQUEST_METHOD" {
+            self.is_head = param.value == b"HEAD";
+        } else if param.name == b"CONTENT_LENGTH" {
+            self.content_length = number(param.value);
+        }
+    }
 }
 
 impl<'r> Request<'r> {
     pub(crate) fn new(params: Params<'r>) -> Self {
-        Self { params }
+        Self::framed(params, Framing::of(params))
+    }
+
+    /// One of which all params were noted already.
+    pub(crate) fn framed(params: Params<'r>, framing: Framing) -> Self {
+        Self { params, framing }
     }
 
     /// The value of a param; the last one, should the name repeat.
@@ -90,14 +127,9 @@ impl<'r> Request<'r> {
         self.param_str("REQUEST_METHOD").unwrap_or("GET")
     }
 
-    /// Its params, encoded as they came.
-    pub(crate) fn encoded(&self) -> Params<'r> {
-        self.params
-    }
-
     /// Whether the body of the answer is not to be sent.
     pub(crate) fn is_head(&self) -> bool {
-        self.params.get(b"REQUEST_METHOD") == Some(b"HEAD")
+        self.framing.is_head()
     }
 
     /// The path that was asked for: `SCRIPT_NAME` with `PATH_INFO` behind it if one of them has something, else
@@ -159,12 +191,12 @@ impl<'r> Request<'r> {
     /// `CONTENT_LENGTH` as a number; `None` when it is absent, empty, negative, too large for 64 bits or no number.
     /// What it promises is not what comes: the end of the body is the end of its stream.
     pub fn content_length(&self) -> Option<u64> {
-        length(self.params, b"CONTENT_LENGTH")
+        self.framing.content_length
     }
 
     /// `FCGI_DATA_LENGTH`, the length of the file a [`Filter`](crate::Filter) is given, read likewise.
     pub fn data_length(&self) -> Option<u64> {
-        length(self.params, b"FCGI_DATA_LENGTH")
+        number(self.params.get(b"FCGI_DATA_LENGTH")?)
     }
 
     /// `REMOTE_ADDR`, the client's address; `None` also when it is something else, as `unix:` is. A scope behind the
@@ -256,10 +288,11 @@ impl<'r> Request<'r> {
     }
 }
 
-/// A param that is a length; `None` when it is absent, empty, negative, too large for 64 bits or no number.
-pub(crate) fn length(params: Params<'_>, name: &[u8]) -> Option<u64> {
-    let digits = params.get(name).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
-    str::from_utf8(digits).ok()?.parse().ok()
+/// A length; `None` when it is empty, negative, too large for 64 bits or no number.
+fn number(digits: &[u8]) -> Option<u64> {
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let next = |number: u64, byte| number.checked_mul(10)?.checked_add(digit(byte)?);
+    digits.iter().try_fold(0, next).filter(|_| !digits.is_empty())
 }
 
 /// Whether a param is the one that a client could mislead us with. No web server writes it in lower case, but who

@@ -59,11 +59,12 @@ const PIECES: usize = 64;
 
 impl<'c> Response<'c> {
     pub(crate) fn new(output: &'c dyn Output, id: u16, buffer: &'c mut Vec<u8>, is_head: bool) -> Self {
-        if buffer.capacity() == 0 {
+        buffer.truncate(FRONT);
+        if buffer.is_empty() {
             // Here, where the stack is low, and not when the handler writes: what an allocation touches stays resident.
             buffer.reserve_exact(SMALL);
+            buffer.resize(FRONT, 0);
         }
-        buffer.resize(FRONT, 0);
         Self {
             output,
             id,
@@ -332,37 +333,46 @@ impl<'c> Response<'c> {
     }
 
     /// The general case of [`send`](Self::send): `content` bytes in as many records and pieces as it takes, uncopied.
+    #[inline(never)] // and so off the stack of small answers
     fn send_records(&self, start: usize, content: usize, body: &[IoSlice<'_>], tail: &[u8]) -> io::Result<()> {
         /// Slices for one call: enough for 16 MiB, and below the 1024 that Linux takes.
         const SLICES: usize = 520;
         let header = |len| Header::new(RecordType::Stdout, self.id, len).encode();
         // All records are full but the last one.
         let (full, last) = (header(MAX_CONTENT), header((content % usize::from(MAX_CONTENT)) as u16));
-        let most = 2 * (content / usize::from(MAX_CONTENT)) + body.len() + 4;
-        let mut slices = Vec::with_capacity(most.min(SLICES));
-        let (mut left, mut record_left) = (content, 0);
+        let most = (2 * (content / usize::from(MAX_CONTENT)) + body.len() + 4).min(SLICES);
+        let (mut few, mut many) = ([IoSlice::new(&[]); 32], Vec::new());
+        let slices = if most > few.len() {
+            many.resize(most, IoSlice::new(&[]));
+            &mut many[..]
+        } else {
+            &mut few[..most]
+        };
+        let is_shared = self.output.is_shared();
+        let (mut count, mut left, mut record_left) = (0, content, 0);
         for piece in [&self.buffer[start..]].into_iter().chain(body.iter().map(|piece| &**piece)) {
             let mut piece = piece;
             while !piece.is_empty() {
                 if record_left == 0 {
                     // Whole records leave: another answer may go out between two calls.
-                    let is_turn = self.output.is_shared() && !slices.is_empty();
-                    if is_turn || slices.len() + body.len() + 3 > SLICES {
-                        self.output.send(&mut slices, false)?;
-                        slices.clear();
+                    if (is_shared && count > 0) || count + body.len() + 3 > SLICES {
+                        self.output.send(&mut slices[..count], false)?;
+                        count = 0;
                     }
                     record_left = left.min(MAX_CONTENT.into());
-                    slices.push(IoSlice::new(if record_left == usize::from(MAX_CONTENT) { &full } else { &last }));
+                    slices[count] = IoSlice::new(if record_left == usize::from(MAX_CONTENT) { &full } else { &last });
+                    count += 1;
                 }
                 let (now, later) = piece.split_at(piece.len().min(record_left));
-                slices.push(IoSlice::new(now));
+                slices[count] = IoSlice::new(now);
+                count += 1;
                 record_left -= now.len();
                 left -= now.len();
                 piece = later;
             }
         }
-        slices.push(IoSlice::new(tail));
-        self.output.send(&mut slices, !tail.is_empty())
+        slices[count] = IoSlice::new(tail);
+        self.output.send(&mut slices[..=count], !tail.is_empty())
     }
 
     /// Sends records that are encoded already.

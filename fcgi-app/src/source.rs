@@ -18,11 +18,11 @@ pub(crate) trait Source {
     /// What becomes readable when there may be more, if there is such a thing.
     fn connection(&self) -> Option<BorrowedFd<'_>>;
 
-    /// [`fill`](Self::fill) in as many pieces as it came, if there is room for them; gives their number.
-    fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {
+    /// [`fill`](Self::fill) in as many pieces as it came, if there is room for them; gives their number and length.
+    fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<(usize, usize)> {
         let piece = self.fill()?;
         pieces[0] = IoSlice::new(piece);
-        Ok(usize::from(!piece.is_empty()))
+        Ok((1, piece.len()))
     }
 
     /// Takes bytes that one of these gave.
@@ -68,6 +68,11 @@ pub(crate) struct Finished {
     pub(crate) broken: Option<ProtocolError>,
 }
 
+impl Finished {
+    /// What there was to come had come with the params.
+    pub(crate) const COMPLETE: Self = Self { complete: true, refused: false, broken: None };
+}
+
 /// Ranges of the input, in order: as many as a large buffer usually has records. No input is as long as 32 bits say, and
 /// these are made for each request.
 #[derive(Default)]
@@ -75,6 +80,8 @@ struct Pieces {
     ranges: [Range<u32>; Self::MOST],
     first: usize,
     end: usize,
+    /// How many bytes they are.
+    len: usize,
 }
 
 impl Pieces {
@@ -85,30 +92,32 @@ impl Pieces {
     }
 
     fn is_empty(&self) -> bool {
-        self.first == self.end
+        self.len == 0
     }
 
     fn is_full(&self) -> bool {
-        self.end == Self::MOST
+        self.end >= Self::MOST
     }
 
-    fn push(&mut self, range: Range<usize>) {
-        if self.is_empty() {
-            (self.first, self.end) = (0, 0);
-        }
-        self.ranges[self.end] = range.start as u32..range.end as u32;
+    fn push(&mut self, start: usize, len: usize) {
+        self.ranges[self.end] = start as u32..(start + len) as u32;
         self.end += 1;
+        self.len += len;
     }
 
     /// Takes so many bytes off the front, or all there are.
     fn take(&mut self, mut amount: usize) {
-        while let Some(range) = self.ranges[..self.end].get_mut(self.first) {
-            let taken = amount.min(range.len());
-            range.start += taken as u32;
-            amount -= taken;
-            if range.start < range.end {
+        if amount >= self.len {
+            (self.first, self.end, self.len) = (0, 0, 0);
+            return;
+        }
+        self.len -= amount;
+        for range in &mut self.ranges[self.first..self.end] {
+            if amount < range.len() {
+                range.start += amount as u32;
                 return;
             }
+            amount -= range.len();
             self.first += 1;
         }
     }
@@ -116,8 +125,8 @@ impl Pieces {
 
 impl<'c, 'm> Direct<'c, 'm> {
     pub(crate) fn new(wire: &'c Wire<'c>, session: &'c mut Session, input: Input<'c, 'm>, id: u16) -> Self {
-        let state = if session.input_complete(id) { State::Complete } else { State::Open };
-        let mut direct = Self { wire, session, input, id, pending: Pieces::default(), refused: false, state };
+        let mut direct =
+            Self { wire, session, input, id, pending: Pieces::default(), refused: false, state: State::Open };
         // Not for a Filter: it may answer when it has read STDIN, not when that happens to be there.
         if wire.may_answer() {
             direct.look_through();
@@ -126,35 +135,28 @@ impl<'c, 'm> Direct<'c, 'm> {
         direct
     }
 
-    /// Reads and skips what comes before the answer to a Filter may begin: the rest of `FCGI_STDIN`.
-    pub(crate) fn skip_stdin(&mut self) {
+    /// Ends the request on the side of its input: reads and skips what comes before the answer to a Filter may begin, the
+    /// rest of `FCGI_STDIN`, then skips what was read and not used, and reads no more.
+    pub(crate) fn finish(mut self) -> (Finished, Rest<'m>) {
         while !self.wire.may_answer() && matches!(self.state, State::Open) {
             self.consume(usize::MAX);
             self.advance();
         }
-    }
-
-    /// Ends the request on the side of its input: skips what was read of it and not used, and reads no more.
-    pub(crate) fn finish(&mut self) -> Finished {
         while matches!(self.state, State::Open | State::BetweenStreams) {
             self.consume(usize::MAX);
             if !self.step() {
                 break;
             }
         }
-        Finished {
+        let finished = Finished {
             complete: self.session.input_complete(self.id),
             refused: self.refused,
             broken: match self.state {
                 State::Broken(error) => Some(error),
                 State::Open | State::BetweenStreams | State::Complete | State::Aborted | State::Lost(_) => None,
             },
-        }
-    }
-
-    /// What is left of the input, when the request ended.
-    pub(crate) fn rest(&mut self) -> Rest<'m> {
-        self.input.rest()
+        };
+        (finished, self.input.rest())
     }
 
     /// Goes on in what was read, as far as it is of the open stream and there is room for pieces.
@@ -162,10 +164,8 @@ impl<'c, 'm> Direct<'c, 'm> {
         while matches!(self.state, State::Open) && !self.pending.is_full() && self.step() {}
     }
 
-    /// Says whether a record is the next to come: all that was read was looked at.
     fn publish(&self) {
-        let is_next = self.input.unread().is_empty() && self.session.end_of_input().is_ok();
-        self.wire.set_next_record(is_next.then_some(self.id));
+        publish(self.wire, self.session, &self.input, self.id);
     }
 
     /// Goes on in the input until there are bytes of the open stream, or none will come.
@@ -177,30 +177,34 @@ impl<'c, 'm> Direct<'c, 'm> {
         }
     }
 
-    /// Goes on in what was read to where something else than a piece of the open stream comes, or no more pieces fit;
-    /// `false` if there was nothing.
+    /// Goes on in what was read over pieces of the open stream, if they come next, as far as there is room for them; else
+    /// to the next thing that happened. `false` if there was nothing.
     fn step(&mut self) -> bool {
         let end = self.input.end();
         let mut rest = self.input.unread();
-        let mut found = false;
-        let event = loop {
-            match self.session.next(&mut rest) {
-                Ok(Some(Event::Stdin { content, .. } | Event::Data { content, .. })) => {
-                    let end = end - rest.len();
-                    self.pending.push(end - content.len()..end);
-                    found = true;
-                    if self.pending.is_full() {
-                        break Ok(None);
-                    }
-                }
-                event => break event,
-            }
-        };
+        if rest.is_empty() {
+            return false;
+        }
+        let (start, before) = (end - rest.len(), self.pending.len);
+        self.session.next_contents(self.id, &mut rest, |content| {
+            self.pending.push(start + content.start, content.len());
+            !self.pending.is_full()
+        });
+        if self.pending.len > before {
+            let left = rest.len();
+            self.input.used_but(left);
+            return true;
+        }
+        let event = self.session.next(&mut rest);
         let left = rest.len();
         match event {
             Ok(None) => {
                 self.input.used_but(left);
-                return found;
+                return false;
+            }
+            // The first piece of a record whose header was cut.
+            Ok(Some(Event::Stdin { content, .. } | Event::Data { content, .. })) => {
+                self.pending.push(end - left - content.len(), content.len());
             }
             Ok(Some(Event::StdinEnd { .. })) => {
                 self.wire.set_may_answer(true);
@@ -216,12 +220,7 @@ impl<'c, 'm> Direct<'c, 'm> {
             Ok(Some(Event::Skipped { header })) => self.wire.log_skipped(header),
             // One request at a time: nothing else has an event while its input is read.
             Ok(Some(
-                Event::Begin { .. }
-                | Event::Params { .. }
-                | Event::ParamsEnd { .. }
-                | Event::Oversized { .. }
-                | Event::Stdin { .. }
-                | Event::Data { .. },
+                Event::Begin { .. } | Event::Params { .. } | Event::ParamsEnd { .. } | Event::Oversized { .. },
             )) => {}
             Err(error) => self.lose(State::Broken(error)),
         }
@@ -265,7 +264,7 @@ impl Source for Direct<'_, '_> {
         self.advance();
         self.publish();
         if let Some(first) = self.pending.iter().next() {
-            return Ok(self.input.used(first));
+            return Ok(&self.input.bytes()[first]);
         }
         match self.state {
             State::Open | State::BetweenStreams | State::Complete => Ok(&[]),
@@ -291,15 +290,16 @@ impl Source for Direct<'_, '_> {
         self.wire.connection()
     }
 
-    fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<usize> {
+    fn fill_vectored<'s>(&'s mut self, pieces: &mut [IoSlice<'s>]) -> io::Result<(usize, usize)> {
         self.fill()?;
         self.look_through();
+        let bytes = self.input.bytes();
         let mut count = 0;
         for (piece, range) in pieces.iter_mut().zip(self.pending.iter()) {
-            *piece = IoSlice::new(self.input.used(range));
+            *piece = IoSlice::new(&bytes[range]);
             count += 1;
         }
-        Ok(count)
+        Ok((count, self.pending.len))
     }
 
     fn consume(&mut self, amount: usize) {
@@ -312,7 +312,49 @@ impl Source for Direct<'_, '_> {
                 self.state = State::Open;
                 Ok(())
             }
-            _ => Err(io::Error::new(ErrorKind::Unsupported, "only a Filter is given FCGI_DATA")),
+            _ => Err(no_data()),
         }
     }
+}
+
+/// The input streams of a request of which all has come and nothing is left.
+pub(crate) struct Complete<'c> {
+    wire: &'c Wire<'c>,
+}
+
+impl<'c> Complete<'c> {
+    pub(crate) fn new(wire: &'c Wire<'c>, session: &Session, input: &Input<'_, '_>, id: u16) -> Self {
+        publish(wire, session, input, id);
+        Self { wire }
+    }
+}
+
+impl Source for Complete<'_> {
+    fn fill(&mut self) -> io::Result<&[u8]> {
+        Ok(&[])
+    }
+
+    fn fill_now(&mut self) -> io::Result<&[u8]> {
+        Ok(&[])
+    }
+
+    fn connection(&self) -> Option<BorrowedFd<'_>> {
+        self.wire.connection()
+    }
+
+    fn consume(&mut self, _amount: usize) {}
+
+    fn open_data(&mut self) -> io::Result<()> {
+        Err(no_data())
+    }
+}
+
+/// Says whether a record is the next to come: all that was read was looked at.
+fn publish(wire: &Wire<'_>, session: &Session, input: &Input<'_, '_>, id: u16) {
+    let is_next = input.unread().is_empty() && session.end_of_input().is_ok();
+    wire.set_next_record(is_next.then_some(id));
+}
+
+fn no_data() -> io::Error {
+    io::Error::new(ErrorKind::Unsupported, "only a Filter is given FCGI_DATA")
 }

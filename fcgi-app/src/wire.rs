@@ -195,10 +195,13 @@ impl<'c> Wire<'c> {
 
     /// Sends whole records, gathered from `slices`, with as few calls as the socket allows.
     pub(crate) fn write_vectored(&self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        IoSlice::advance_slices(&mut slices, 0); // drops empty ones
-        while !slices.is_empty() {
+        let mut left: usize = slices.iter().map(|slice| slice.len()).sum();
+        while left > 0 {
             let written = self.write_some(slices)?;
-            IoSlice::advance_slices(&mut slices, written);
+            left -= written;
+            if left > 0 {
+                IoSlice::advance_slices(&mut slices, written);
+            }
         }
         Ok(())
     }

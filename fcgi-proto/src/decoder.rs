@@ -1,4 +1,6 @@
-use crate::{Header, ProtocolError};
+use core::ops::Range;
+
+use crate::{Header, ProtocolError, RecordType};
 
 /// A piece of one record: its header, and as much of its content as the input holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +20,18 @@ impl<'a> Fragment<'a> {
     /// content too.
     #[inline]
     pub(crate) fn split_whole(padding: u8, input: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (_, rest) = input.split_at_checked(usize::from(padding))?;
-        let (bytes, rest) = rest.split_first_chunk()?;
-        let header = Header::decode(bytes).ok()?;
+        let (header, rest) = split_header(padding, input)?;
         let (content, rest) = rest.split_at_checked(usize::from(header.content))?;
         Some((Self { header, content, first: true, last: true }, rest))
     }
+}
+
+/// Takes a whole header off the front of `input`, behind the padding of the record before.
+#[inline]
+fn split_header(padding: u8, input: &[u8]) -> Option<(Header, &[u8])> {
+    let (_, rest) = input.split_at_checked(usize::from(padding))?;
+    let (bytes, rest) = rest.split_first_chunk()?;
+    Some((Header::decode(bytes).ok()?, rest))
 }
 
 /// Splits a byte stream, cut anywhere, into records and their content.
@@ -107,6 +115,66 @@ impl Decoder {
         self.state = State::Start { padding: header.padding };
     }
 
+    /// Takes what is there of the contents of records of this request and type, as long as they come next and `take`,
+    /// told where in the input they are, says that it has room for more.
+    #[inline(never)] // A loop needs registers of its own.
+    pub(crate) fn next_contents(
+        &mut self,
+        id: u16,
+        kind: RecordType,
+        input: &mut &[u8],
+        mut take: impl FnMut(Range<usize>) -> bool,
+    ) {
+        let is_wanted = |header: Header| header.id == id && header.kind == kind;
+        let len = input.len();
+        let mut take = |content: &[u8], rest: &[u8]| {
+            let end = len.saturating_sub(rest.len());
+            take(end.saturating_sub(content.len())..end)
+        };
+        // What is left of a record that was cut, then whole ones, then what is there of the next.
+        if let State::Content { header, left, .. } = self.state {
+            let (content, rest) = split_at_most(input, usize::from(left));
+            if !is_wanted(header) || content.is_empty() {
+                return;
+            }
+            *input = rest;
+            self.pass_content(header, left, content);
+            if !take(content, rest) {
+                return;
+            }
+        }
+        while let Some((Fragment { header, content, .. }, rest)) = self.peek_whole(input) {
+            if !is_wanted(header) || content.is_empty() {
+                return;
+            }
+            *input = rest;
+            self.pass(header);
+            if !take(content, rest) {
+                return;
+            }
+        }
+        let State::Start { padding } = self.state else { return };
+        if let Some((header, content)) = split_header(padding, input) {
+            if is_wanted(header) && !content.is_empty() {
+                *input = &[];
+                self.pass_content(header, header.content, content);
+                take(content, &[]);
+            }
+        }
+    }
+
+    /// Goes on behind a piece of the content of a record of which `left` bytes were to come; `true` if it was the last.
+    #[inline]
+    const fn pass_content(&mut self, header: Header, left: u16, content: &[u8]) -> bool {
+        // `content` is no longer than `left`, so the subtraction is exact.
+        let left = left.saturating_sub(content.len() as u16);
+        self.state = match left {
+            0 => State::Start { padding: header.padding },
+            left => State::Content { header, left, first: false },
+        };
+        left == 0
+    }
+
     /// What no input gives: nothing, as content that is wanted never has no length.
     #[inline]
     pub(crate) fn on_nothing<T>(&self) -> Result<Option<T>, ProtocolError> {
@@ -138,13 +206,7 @@ impl Decoder {
                     }
                     let (content, rest) = split_at_most(input, usize::from(left));
                     *input = rest;
-                    // `content` is no longer than `left`, so the subtraction is exact.
-                    let left = left.saturating_sub(content.len() as u16);
-                    let last = left == 0;
-                    self.state = match last {
-                        true => State::Start { padding: header.padding },
-                        false => State::Content { header, left, first: false },
-                    };
+                    let last = self.pass_content(header, left, content);
                     return Ok(Some(Fragment { header, content, first, last }));
                 }
                 State::Broken(error) => return Err(error),
@@ -209,7 +271,6 @@ fn split_at_most(bytes: &[u8], n: usize) -> (&[u8], &[u8]) {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::RecordType;
     use std::vec::Vec;
 
     /// Two records with padding, one of them empty, and one without.

@@ -26,7 +26,11 @@ impl<'a> Pair<'a> {
     pub(crate) fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         match *bytes {
             [name, value, ref rest @ ..] if name | value < 128 => Self::split_at(rest, name.into(), value.into()),
-            _ => Self::split_long(bytes),
+            // Taken apart and put together, for what is returned as it is would go through memory, short pairs too.
+            _ => match Self::split_long(bytes) {
+                Some((pair, rest)) => Some((pair, rest)),
+                None => None,
+            },
         }
     }
 
@@ -39,8 +43,8 @@ impl<'a> Pair<'a> {
 
     #[inline]
     fn split_at(bytes: &'a [u8], name: usize, value: usize) -> Option<(Self, &'a [u8])> {
-        let (name, rest) = bytes.split_at_checked(name)?;
-        let (value, rest) = rest.split_at_checked(value)?;
+        let (pair, rest) = bytes.split_at_checked(name.checked_add(value)?)?;
+        let (name, value) = pair.split_at_checked(name)?;
         Some((Self { name, value }, rest))
     }
 
@@ -216,22 +220,6 @@ pub(crate) fn split_lengths(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
     let (name, rest) = split_length(bytes)?;
     let (value, rest) = split_length(rest)?;
     Some((name, value, rest))
-}
-
-/// Skips the pairs at the front of `bytes` that are whole and whose lengths take a byte each; gives how many, and what
-/// follows them.
-#[inline]
-pub(crate) fn skip_short_pairs(mut bytes: &[u8]) -> (u32, &[u8]) {
-    let mut pairs = 0u32;
-    while let &[name, value, ref rest @ ..] = bytes {
-        if name | value >= 128 {
-            break;
-        }
-        let Some(rest) = rest.get(usize::from(name) + usize::from(value)..) else { break };
-        bytes = rest;
-        pairs = pairs.wrapping_add(1); // there are fewer of them than bytes in a record
-    }
-    (pairs, bytes)
 }
 
 const fn length_len(len: usize) -> usize {

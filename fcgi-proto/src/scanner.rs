@@ -1,6 +1,6 @@
 //! Walks name-value pairs that come in pieces cut anywhere, keeping nothing of them but where it stands.
 
-use crate::pairs::{Pair, skip_short_pairs, split_length, split_lengths};
+use crate::pairs::{Pair, Params, split_length, split_lengths};
 
 /// Which limit a request's params went over; when both, which of the two is named depends on how the input was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +55,19 @@ impl Scanner {
         self.walk(bytes, visit)
     }
 
-    /// Does the same, looking at nothing in it. Nearly all pairs are short and whole: a loop of their own halves the
-    /// time.
+    /// Does the same, looking at nothing in it. Nearly all pairs are whole: a loop of their own halves the time.
     #[inline(never)]
     pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), Limit> {
         self.count(bytes)?;
-        let (pairs, rest) = if self.at_border() { skip_short_pairs(bytes) } else { (0, bytes) };
-        self.pairs_left = self.pairs_left.checked_sub(pairs).ok_or(Limit::Pairs)?;
+        let rest = if self.at_border() { self.visit_pairs(bytes, |_| ())? } else { bytes };
         if rest.is_empty() { Ok(()) } else { self.walk(rest, |_| ()) }
+    }
+
+    /// Walks over the whole of a stream; `true` if it ends where a pair ends.
+    #[inline(never)] // A loop needs registers of its own.
+    pub(crate) fn check_whole<'a>(&mut self, bytes: &'a [u8], visit: impl FnMut(Pair<'a>)) -> Result<bool, Limit> {
+        self.count(bytes)?;
+        self.visit_pairs(bytes, visit).map(<[u8]>::is_empty)
     }
 
     #[inline]
@@ -76,7 +81,10 @@ impl Scanner {
     fn walk(&mut self, mut bytes: &[u8], mut visit: impl FnMut(Piece<'_>)) -> Result<(), Limit> {
         loop {
             if self.at_border() {
-                bytes = self.scan_whole_pairs(bytes, &mut visit)?;
+                bytes = self.visit_pairs(bytes, |pair| {
+                    visit(Piece::Name { bytes: pair.name, end: true });
+                    visit(Piece::Value { bytes: pair.value, end: true });
+                })?;
             }
             if bytes.is_empty() {
                 return Ok(());
@@ -87,20 +95,14 @@ impl Scanner {
 
     /// The usual case: pairs that lie whole in the piece. Gives what follows the last of them.
     #[inline]
-    fn scan_whole_pairs<'a>(
-        &mut self,
-        mut bytes: &'a [u8],
-        visit: &mut impl FnMut(Piece<'_>),
-    ) -> Result<&'a [u8], Limit> {
-        let mut pairs_left = self.pairs_left;
-        while let Some((pair, rest)) = Pair::split(bytes) {
-            pairs_left = pairs_left.checked_sub(1).ok_or(Limit::Pairs)?;
-            visit(Piece::Name { bytes: pair.name, end: true });
-            visit(Piece::Value { bytes: pair.value, end: true });
-            bytes = rest;
+    fn visit_pairs<'a>(&mut self, bytes: &'a [u8], mut visit: impl FnMut(Pair<'a>)) -> Result<&'a [u8], Limit> {
+        let (mut pairs, mut count) = (Params::new(bytes).iter(), 0u32);
+        for pair in pairs.by_ref() {
+            visit(pair);
+            count = count.wrapping_add(1); // there are fewer of them than bytes in a record
         }
-        self.pairs_left = pairs_left;
-        Ok(bytes)
+        self.pairs_left = self.pairs_left.checked_sub(count).ok_or(Limit::Pairs)?;
+        Ok(pairs.rest())
     }
 
     /// A pair that a piece of the stream cut: goes on by a length byte, or by what is there of the name or value.

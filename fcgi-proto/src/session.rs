@@ -5,12 +5,14 @@
 //! belongs to a place, by its id, or to nobody, and then is skipped: after END a server may still be sending. A place
 //! goes through the phases below, one input stream after the other, until the caller has sent END and says so.
 
+use core::ops::Range;
+
 use crate::body::FixedBody;
 use crate::scanner::Scanner;
 use crate::values::ValuesReader;
 use crate::{
-    BeginRequest, Config, Decoder, Event, Fragment, Header, Opening, ProtocolError, ProtocolStatus, RecordType, Reply,
-    Role, UnknownType, Values,
+    BeginRequest, Config, Decoder, Event, Fragment, Header, Opening, Pair, ProtocolError, ProtocolStatus, RecordType,
+    Reply, Role, UnknownType, Values,
 };
 
 /// The application's side of one connection: bytes in, [`Event`]s out, at most `REQUESTS` requests at once.
@@ -96,12 +98,28 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
 
     /// Takes a request off the front of `input`, if all of it up to the end of its params is there in whole records, and the
     /// params in one: most servers send most requests so, and they are found in half the steps that [`next`](Self::next)
-    /// takes for their events.
+    /// takes for their events. `visit` sees each pair of the params, in order, as it is checked.
     ///
-    /// `None` when it is not so, and nothing has happened: go on with `next`, which knows every case, errors included.
+    /// `None` when it is not so, and nothing has happened: forget what `visit` saw, and go on with `next`, which knows every
+    /// case, errors included.
     #[inline]
-    pub fn next_request(&mut self, input: &mut &[u8]) -> Option<Opening> {
-        self.connection.next_request(&mut self.requests, input)
+    pub fn next_request<'a>(&mut self, input: &mut &'a [u8], visit: impl FnMut(Pair<'a>)) -> Option<Opening> {
+        self.connection.next_request(&mut self.requests, input, visit)
+    }
+
+    /// Takes pieces of the body of request `id`, of `FCGI_STDIN` or whichever stream is open, off the front of `input`, as
+    /// long as they come next and `take` says that it has room for more: what [`next`](Self::next) gives as
+    /// [`Event::Stdin`] or [`Event::Data`], in half the steps. `take` is told where in `input`, as that was given, each is.
+    ///
+    /// Whatever else comes is for `next`, as is the first piece of a record whose header was cut.
+    #[inline]
+    pub fn next_contents(&mut self, id: u16, input: &mut &[u8], take: impl FnMut(Range<usize>) -> bool) {
+        let kind = match find(&mut self.requests, id).map(|request| request.phase) {
+            Some(Phase::Stdin) => RecordType::Stdin,
+            Some(Phase::Data) => RecordType::Data,
+            Some(Phase::Params | Phase::Complete | Phase::Over) | None => return,
+        };
+        self.connection.decoder.next_contents(id, kind, input, take);
     }
 
     /// Says that `FCGI_END_REQUEST` was sent: the id is free again, and what still comes for it is skipped.
@@ -164,7 +182,7 @@ impl Connection {
 
     /// The next record, if the input holds it whole and it begins a request or belongs to the stream that is open. If not,
     /// nothing has happened.
-    #[inline]
+    #[inline(always)]
     fn next_whole<'a>(&mut self, requests: &mut [Place], input: &mut &'a [u8]) -> Option<Event<'a>> {
         let (Fragment { header, content, .. }, rest) = self.decoder.peek_whole(input)?;
         let event = match find(requests, header.id) {
@@ -180,7 +198,12 @@ impl Connection {
     }
 
     #[inline]
-    fn next_request(&mut self, requests: &mut [Place], input: &mut &[u8]) -> Option<Opening> {
+    fn next_request<'a>(
+        &mut self,
+        requests: &mut [Place],
+        input: &mut &'a [u8],
+        visit: impl FnMut(Pair<'a>),
+    ) -> Option<Opening> {
         let (begin, rest) = self.decoder.peek_whole(input)?;
         let id = begin.header.id;
         if begin.header.kind != RecordType::BeginRequest || id == 0 || self.closing || is_active(requests, id) {
@@ -191,7 +214,7 @@ impl Connection {
         let role = Role::from_wire(body.role)?;
 
         // The record behind another, if it is one of this request and type.
-        let next = |before: Header, rest, kind| {
+        let next = |before: Header, rest: &'a [u8], kind| {
             let (record, rest) = Fragment::split_whole(before.padding, rest)?;
             (record.header.kind == kind && record.header.id == id).then_some((record, rest))
         };
@@ -199,7 +222,7 @@ impl Connection {
         let (end, mut rest) = next(params.header, behind_params, RecordType::Params)?;
         let mut last = end.header;
         let mut scanner = Scanner::new(self.config.max_params_len, self.config.max_pairs);
-        let is_well_formed = scanner.check(params.content).is_ok() && scanner.at_border();
+        let is_well_formed = scanner.check_whole(params.content, visit) == Ok(true);
         if params.content.is_empty() || !end.content.is_empty() || !is_well_formed {
             return None;
         }
@@ -427,12 +450,13 @@ mod tests {
         vec![1, 1, 0, id, 0, 8, 0, 0, 0, role, flags, 0, 0, 0, 0, 0]
     }
 
-    /// What happened, one word an event, the pieces of a stream joined. `at_once` takes requests whole if they are.
+    /// What happened, one word an event, the pieces of a stream joined. `at_once` takes requests whole if they are, and
+    /// pieces of bodies as many at a time.
     fn run<const N: usize>(session: &mut Session<N>, mut input: &[u8], log: &mut Vec<String>, at_once: bool) {
         loop {
             let before = input;
             if let Some(Opening { id, role, keep_conn, params }) =
-                at_once.then(|| session.next_request(&mut input)).flatten()
+                at_once.then(|| session.next_request(&mut input, |_| ())).flatten()
             {
                 log.push(format!("begin {id} {role:?} {keep_conn}"));
                 log.push(format!("params {id} {}", before[params].escape_ascii()));
@@ -441,6 +465,15 @@ mod tests {
                     log.push(format!("stdin-end {id}"));
                 }
                 continue;
+            }
+            for id in if at_once { 1..=3 } else { 1..=0 } {
+                let before = input;
+                let is_data =
+                    find(&mut session.requests, id).is_some_and(|request| matches!(request.phase, Phase::Data));
+                session.next_contents(id, &mut input, |content| {
+                    add(log, format!("{} {id} ", if is_data { "data" } else { "stdin" }), &before[content]);
+                    true
+                });
             }
             let (name, content) = match session.next(&mut input) {
                 Ok(None) => return,
@@ -460,13 +493,16 @@ mod tests {
                     (format!("reply {:?}", reply.encode(&mut out)), &[][..])
                 }
             };
-            let content = content.escape_ascii().to_string();
-            match log.last_mut() {
-                Some(last) if !content.is_empty() && last.starts_with(&name) => {
-                    last.push_str(&content);
-                }
-                _ => log.push(name + &content),
-            }
+            add(log, name, content);
+        }
+    }
+
+    /// Adds a piece of a stream to those before it.
+    fn add(log: &mut Vec<String>, name: String, content: &[u8]) {
+        let content = content.escape_ascii().to_string();
+        match log.last_mut() {
+            Some(last) if !content.is_empty() && last.starts_with(&name) => last.push_str(&content),
+            _ => log.push(name + &content),
         }
     }
 

@@ -133,9 +133,10 @@ fn session<const N: usize>(mut input: &[u8]) {
     let mut session = Session::<N>::new(config);
     let mut rest = cut(&mut input);
     loop {
-        if let Some(opening) = session.next_request(&mut rest) {
+        if let Some(opening) = session.next_request(&mut rest, |pair| show(format_args!("{pair:?}"))) {
             show(format_args!("{opening:?}"));
         }
+        session.next_contents(n as u16, &mut rest, |content| black_box(content).start > 1);
         match session.next(&mut rest) {
             Ok(Some(Event::Reply(reply))) => drop(black_box(reply.encode(&mut [0; Reply::MAX_LEN]))),
             Ok(Some(Event::Abort { id })) => session.end(id),
