@@ -1,14 +1,14 @@
 use super::wire::{Cuts, Part, Wire, assert_borrowed, length, record, split_pairs, values_record};
 use fcgi_proto::{
-    Config, Event, Header, Limit, Params, ProtocolError, ProtocolStatus, RecordType as Type, Reply, Role, Session,
-    UnknownType, Values,
+    Config, Event, Header, Limit, Opening, Params, ProtocolError, ProtocolStatus, RecordType as Type, Reply, Role,
+    Session, UnknownType, Values,
 };
 
 /// `Session`: any stream, cut anywhere, while the application ends requests at any time.
 ///
 /// Three bytes choose limits and cuts, the others are the stream or a [`Script`] of it. The events, replies and
 /// errors are those of the [`Model`], which are P14 to P33 of the project's requirements, and so is what the session
-/// says of itself between them.
+/// says of itself between them. What takes a request or pieces of a body at once is held against the same events.
 pub fn session(data: &[u8]) {
     let Some((&[choice, cut1, cut2], data)) = data.split_first_chunk() else { return };
     let choose = |values: [u32; 4], bit: u8| values[usize::from(choice >> bit & 3)];
@@ -21,10 +21,12 @@ pub fn session(data: &[u8]) {
     // Whether the application ends each request as soon as it can.
     let eager = choice & 0x10 != 0;
     let script = if choice & 0x20 != 0 { Script::read(data) } else { Script { stream: data.to_vec(), ends: vec![] } };
-    if choice & 0x40 != 0 {
-        Run::<2>::new(config, eager).all(&script, Cuts([cut1, cut2]));
-    } else {
-        Run::<1>::new(config, eager).all(&script, Cuts([cut1, cut2]));
+    for at_once in [false, true] {
+        if choice & 0x40 != 0 {
+            Run::<2>::new(config, eager, at_once).all(&script, Cuts([cut1, cut2]));
+        } else {
+            Run::<1>::new(config, eager, at_once).all(&script, Cuts([cut1, cut2]));
+        }
     }
 }
 
@@ -85,13 +87,15 @@ struct Run<const REQUESTS: usize> {
     session: Session<REQUESTS>,
     model: Model,
     eager: bool,
+    /// Whether requests and bodies are taken at once, as far as they can be.
+    at_once: bool,
     /// What the events gave of each request's params.
     params: Vec<(u16, Vec<u8>)>,
 }
 
 impl<const REQUESTS: usize> Run<REQUESTS> {
-    fn new(config: Config, eager: bool) -> Self {
-        Self { session: Session::new(config), model: Model::new(REQUESTS, config), eager, params: Vec::new() }
+    fn new(config: Config, eager: bool, at_once: bool) -> Self {
+        Self { session: Session::new(config), model: Model::new(REQUESTS, config), eager, at_once, params: Vec::new() }
     }
 
     fn all(mut self, script: &Script, cuts: Cuts) {
@@ -110,6 +114,12 @@ impl<const REQUESTS: usize> Run<REQUESTS> {
     fn feed(&mut self, stream: &[u8], cuts: Cuts) -> bool {
         for mut input in cuts.pieces(stream) {
             loop {
+                if self.at_once {
+                    self.take_contents(&mut input);
+                    if self.take_request(&mut input) {
+                        continue;
+                    }
+                }
                 let before = input;
                 let got = self.session.next(&mut input);
                 let want = self.model.expect(&before[..before.len() - input.len()]);
@@ -131,6 +141,63 @@ impl<const REQUESTS: usize> Run<REQUESTS> {
             self.compare();
         }
         true
+    }
+
+    /// Takes a request at once; the model then gives its events one after the other.
+    fn take_request(&mut self, input: &mut &[u8]) -> bool {
+        let (before, mut pairs) = (*input, Vec::new());
+        let Some(Opening { id, role, keep_conn, params }) = self.session.next_request(input, |pair| pairs.push(pair))
+        else {
+            assert!(std::ptr::eq(*input, before), "nothing has happened");
+            return false;
+        };
+        let used = &before[..before.len() - input.len()];
+        let content = &before[params.clone()];
+        let (all, rest) = split_pairs(content);
+        assert_eq!(rest, b"", "the params are well formed");
+        assert!(pairs.iter().map(|pair| (pair.name, pair.value)).eq(all));
+        // The header of the empty record that ends the params, behind the padding of theirs.
+        let padding = usize::from(used[params.start - 2]);
+        let (begun, params_end) = (params.start - Header::LEN, params.end + padding + Header::LEN);
+        let mut expect = |range: std::ops::Range<usize>, want| assert_eq!(self.model.expect(&used[range]), Ok(want));
+        expect(0..begun, Some(Event::Begin { id, role, keep_conn }));
+        expect(begun..params.end, Some(Event::Params { id, content }));
+        expect(params.end..params_end, Some(Event::ParamsEnd { id }));
+        let stdin_end = (used.len() > params_end).then_some(Event::StdinEnd { id });
+        expect(params_end..used.len(), stdin_end);
+        assert!(role == Role::Responder || stdin_end.is_none());
+        self.compare();
+        self.on_event(Event::Params { id, content });
+        self.on_event(Event::ParamsEnd { id });
+        if let Some(event) = stdin_end {
+            self.on_event(event);
+        }
+        true
+    }
+
+    /// Takes pieces of bodies at once, and stops after some; each has to be what the model gives for its bytes.
+    fn take_contents(&mut self, input: &mut &[u8]) {
+        for id in [1, 2, 0x0100] {
+            let (before, mut pieces) = (*input, Vec::new());
+            self.session.next_contents(id, input, |piece| {
+                pieces.push(piece);
+                pieces.len() % 3 != 0
+            });
+            let mut used = 0;
+            for piece in pieces {
+                let content = &before[piece.clone()];
+                match self.model.expect(&before[used..piece.end]) {
+                    Ok(Some(Event::Stdin { id: of, content: want } | Event::Data { id: of, content: want })) => {
+                        assert_eq!((of, content), (id, want));
+                        assert_borrowed(content, want);
+                    }
+                    other => panic!("{content:?} of {id} is {other:?}"),
+                }
+                used = piece.end;
+            }
+            assert_eq!(before.len() - input.len(), used);
+            self.compare();
+        }
     }
 
     fn on_event(&mut self, event: Event<'_>) {
