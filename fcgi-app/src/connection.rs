@@ -141,7 +141,8 @@ impl<'c> Connection<'c> {
                 let left = rest.len();
                 self.input.open(opening.params, left);
                 begun = self.begin(opening.id, opening.role)?.map(|request| Accepted { framing, ..request });
-                match self.input.settle_params() {
+                let has_body = !self.session.input_complete(opening.id);
+                match if has_body { self.input.settle_params() } else { Ok(()) } {
                     Ok(()) if begun.is_some() => return Ok(begun),
                     Ok(()) => self.input.clear_params(),
                     Err(Exhausted) => self.refuse(begun.take(), &Refusal::NoMemory)?,
