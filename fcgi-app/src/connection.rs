@@ -5,12 +5,12 @@
 
 use std::io;
 
-use fcgi_proto::{EndRequest, Event, ProtocolError, ProtocolStatus, Reply, Role, Session};
+use fcgi_proto::{EndRequest, Event, Params, ProtocolError, ProtocolStatus, Reply, Role, Session};
 
 use crate::app::App;
 use crate::budget::Exhausted;
 use crate::clock::Deadline;
-use crate::exchange::{Refusal, run_handler};
+use crate::exchange::{Failure, Refusal, run_handler};
 use crate::input::Input;
 use crate::request::Framing;
 use crate::roles::Handler;
@@ -84,6 +84,24 @@ struct Connection<'c> {
     output: &'c mut Vec<u8>,
     /// Whether all input so far belonged to requests that were read to their end.
     input_complete: bool,
+}
+
+/// Has a request handled whose body is still to come, or some of it.
+#[inline(never)] // What that takes of a stack stays resident, and most requests have no body.
+fn handle_with_body(
+    handle: &mut dyn FnMut(Params<'_>, &mut dyn Source) -> Option<Failure>,
+    wire: &Wire<'_>,
+    session: &mut Session,
+    input: &mut Input<'_, '_>,
+    id: u16,
+) -> (Option<Failure>, Finished) {
+    let (params, rest) = input.part();
+    let mut source = Direct::new(wire, session, rest, id);
+    let failure = handle(params, &mut source);
+    // Before its peer knows that it is answered, what it took of the budget is there again.
+    let (finished, rest) = source.finish();
+    input.rejoin(rest);
+    (failure, finished)
 }
 
 /// Serves a connection until it ends.
@@ -247,7 +265,7 @@ impl<'c> Connection<'c> {
         let Accepted { id, handler, framing, .. } = *accepted;
         let (app, slot) = (self.app, self.slot);
         let mut response = Response::new(&self.wire, id, self.output, framing.is_head());
-        let mut handle = |params, source: &mut dyn Source| {
+        let mut handle = |params: Params<'_>, source: &mut dyn Source| {
             if let Some(limit) = app.limits.handler_time {
                 slot.set_handler(app.clock.deadline(limit));
             }
@@ -260,13 +278,7 @@ impl<'c> Connection<'c> {
             let mut source = Complete::new(&self.wire, &self.session, &self.input, id);
             (handle(self.input.params(), &mut source), Finished::COMPLETE)
         } else {
-            let (params, rest) = self.input.part();
-            let mut source = Direct::new(&self.wire, &mut self.session, rest, id);
-            let failure = handle(params, &mut source);
-            // Before its peer knows that it is answered, what it took of the budget is there again.
-            let (input, rest) = source.finish();
-            self.input.rejoin(rest);
-            (failure, input)
+            handle_with_body(&mut handle, &self.wire, &mut self.session, &mut self.input, id)
         };
         self.input_complete = input.complete && !input.refused;
         let is_wanted = self.wire.is_wanted();
