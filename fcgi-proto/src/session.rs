@@ -466,7 +466,7 @@ mod tests {
                 }
                 continue;
             }
-            for id in if at_once { 1..=3 } else { 1..=0 } {
+            for id in (1..=3).filter(|_| at_once) {
                 let before = input;
                 let is_data =
                     find(&mut session.requests, id).is_some_and(|request| matches!(request.phase, Phase::Data));
