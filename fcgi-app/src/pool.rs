@@ -28,7 +28,7 @@ pub(crate) struct Pool {
     threads: Mutex<Vec<Thread>>,
     /// How many there are.
     started: AtomicUsize,
-    /// How many of them are waiting for a connection.
+    /// How many of them are waiting for a connection, or are about to be.
     accepting: AtomicUsize,
     max_threads: usize,
     /// Whether somebody lacked something to accept a connection with since the housekeeper last asked.
@@ -42,32 +42,28 @@ impl Pool {
         Self {
             threads: Mutex::new(Vec::new()),
             started: AtomicUsize::new(0),
-            accepting: AtomicUsize::new(0),
+            // The first thread's place.
+            accepting: AtomicUsize::new(1),
             max_threads: max_threads.max(1),
             lacks: AtomicBool::new(false),
             lack_is_known_until: AtomicU32::new(0),
         }
     }
 
-    /// Starts a thread unless all are started.
-    pub(crate) fn grow(shared: &Arc<Shared>) -> io::Result<()> {
+    /// Starts a thread, which has its place in accept already; `false` if all are started.
+    pub(crate) fn grow(shared: &Arc<Shared>) -> io::Result<bool> {
         let pool = &shared.pool;
         let mut threads = pool.lock();
-        if threads.len() < pool.max_threads {
-            let slot = Arc::new(Slot::new());
-            let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
-            pool.enter_accept();
-            match thread::Builder::new().stack_size(shared.app.limits.stack).spawn(move || run(&its_shared, &its_slot))
-            {
-                Ok(thread) => threads.push((slot, thread)),
-                Err(error) => {
-                    pool.leave_accept();
-                    return Err(error);
-                }
-            }
-            pool.started.store(threads.len(), Ordering::SeqCst);
+        if threads.len() == pool.max_threads {
+            return Ok(false);
         }
-        Ok(())
+        let slot = Arc::new(Slot::new());
+        let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
+        let stack = shared.app.limits.stack;
+        let thread = thread::Builder::new().stack_size(stack).spawn(move || run(&its_shared, &its_slot))?;
+        threads.push((slot, thread));
+        pool.started.store(threads.len(), Ordering::SeqCst);
+        Ok(true)
     }
 
     /// Whether there is a connection.
@@ -106,9 +102,13 @@ impl Pool {
         self.accepting.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts a thread out of accept; `true` if it was the last.
-    fn leave_accept(&self) -> bool {
-        self.accepting.fetch_sub(1, Ordering::SeqCst) == 1
+    /// Counts a thread out of accept. The last one keeps its place for another, if `start` starts one: what can still
+    /// grow is never full, not even for a moment, in which an idle connection would have to make room for nobody.
+    fn leave_accept(&self, start: impl FnOnce() -> bool) {
+        let leave = |accepting| (accepting > 1).then(|| accepting - 1);
+        if self.accepting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, leave).is_err() && !start() {
+            self.accepting.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
@@ -124,13 +124,14 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
         let Some((socket, peer)) = accept(shared) else { continue };
         slot.set_used(shared.app.clock.order());
         slot.set_idle(shared.app.idle_until());
-        if shared.pool.leave_accept() {
-            if let Err(error) = Pool::grow(shared) {
+        shared.pool.leave_accept(|| {
+            Pool::grow(shared).unwrap_or_else(|error| {
                 lack(shared, "cannot start another thread", &error);
-            }
-            if shared.pool.is_full() {
-                shared.waker.look();
-            }
+                false
+            })
+        });
+        if shared.pool.is_full() {
+            shared.waker.look();
         }
         shared.rouse_housekeeper();
         slot.open(socket);
@@ -202,5 +203,24 @@ fn lack(shared: &Shared, what: &str, error: &io::Error) {
     }
     if !pool.lacks.swap(true, Ordering::Relaxed) {
         shared.waker.look();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_can_grow_is_never_full() {
+        let pool = Pool::new(2);
+        pool.leave_accept(|| {
+            assert!(!pool.is_full(), "the place is kept while a thread is started");
+            true
+        });
+        assert!(!pool.is_full());
+        pool.enter_accept();
+        pool.leave_accept(|| panic!("another accepts"));
+        pool.leave_accept(|| false);
+        assert!(pool.is_full());
     }
 }
