@@ -288,14 +288,26 @@ fn what_cannot_be_done_is_one_line_and_status_2() {
     }
 }
 
+/// No request begins earlier than the last answer and the pause, however many are under way at a time.
+#[test]
+fn a_connection_rests_between_its_answers() {
+    let dir = temp_dir();
+    let app = App::multiplexing(&Address::Unix(dir.path().join("app.sock")));
+    for (mode, rests) in [(&["--kept"][..], 9), (&["--per-request"], 9), (&["--multiplex", "2"], 4)] {
+        let (summary, status) = run(&app.address, &[&["-n", "10", "--pause", "20"], mode].concat());
+        assert_eq!((summary["ok"].as_u64(), status), (Some(10), 0), "{summary}");
+        assert!(summary["seconds"].as_f64() >= Some(0.02 * f64::from(rests)), "{mode:?}: {summary}");
+    }
+}
+
 #[test]
 fn the_help_names_the_options() {
     let mut process = Process::start(Program::ours("fcgi-bench").command().arg("--help"));
     assert_eq!(process.wait_exit().code(), Some(0));
     let help = process.stdout().to_end();
-    for option in ["-n ", "-t ", "-c ", "--kept", "--per-request", "--multiplex", "--script", "--param", "--body"]
+    for option in ["-n ", "-t ", "-c ", "--kept", "--per-request", "--multiplex", "--pause", "--script", "--param"]
         .into_iter()
-        .chain(["--status", "--expect", "--expect-echo", "--timeout", "--json", "--progress", "--help"])
+        .chain(["--body", "--status", "--expect", "--expect-echo", "--timeout", "--json", "--progress", "--help"])
     {
         assert!(help.contains(&format!("\n  {option}")) || help.contains(&format!(", {option}")), "{option}");
     }

@@ -57,7 +57,8 @@ impl Loaded {
     fn add_load(&mut self, mode: &'static str, options: &[&str]) {
         let address = Address::Unix(self.dir.path().join("app.sock"));
         let mut command = Program::ours("fcgi-bench").command();
-        command.args(["-t", "900", "-c", &CONNECTIONS.to_string(), mode, "--json"]).args(options);
+        // Without a pause a machine of two processors starves: RCU and workers were seen to wait for a minute.
+        command.args(["-t", "900", "-c", &CONNECTIONS.to_string(), "--pause", "1", mode, "--json"]).args(options);
         self.load.push((mode, Process::start(command.arg(address.to_string()))));
     }
 

@@ -99,6 +99,7 @@ impl<'r> Client<'r> {
                     Ok(()) => {}
                     Err(loss) => self.lose(&connection, loss),
                 }
+                thread::sleep(self.plan.pause);
             }
         }
         self.tally
@@ -167,7 +168,7 @@ impl<'r> Client<'r> {
             self.tally.received += count as u64;
             self.take(count, connection)?;
             // With nothing under way, our caller looks first whether the connection is still there.
-            if self.active > 0 && self.plan.mode.keeps() {
+            if self.active > 0 && self.plan.mode.keeps() && self.plan.pause.is_zero() {
                 self.begin_requests();
             }
         }

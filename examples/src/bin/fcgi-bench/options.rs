@@ -23,6 +23,7 @@ How many:
                        how it is done by default
   --per-request        a connection for each request
   --multiplex N        N requests at the same time on each connection
+  --pause MILLISECONDS let a connection rest after its answers (0)
 
 What is sent: what nginx makes of a browser's request, 26 params, with
   --script NAME        SCRIPT_NAME and what follows from it (/)
@@ -64,6 +65,7 @@ pub(super) struct Options {
     pub(super) time: Option<Duration>,
     pub(super) connections: usize,
     pub(super) mode: Mode,
+    pub(super) pause: Duration,
     pub(super) script: String,
     pub(super) params: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) body: Option<Body>,
@@ -105,6 +107,7 @@ impl Options {
         let mut parser = lexopt::Parser::from_iter(args);
         let mut address = None;
         let (mut requests, mut time, mut connections, mut mode) = (None, None, 1, Mode::Kept);
+        let mut pause = Duration::ZERO;
         let (mut script, mut params, mut body) = ("/".to_owned(), Vec::new(), None);
         let (mut status, mut expect, mut timeout) = (200, Expect::Anything, Duration::from_secs(30));
         let (mut json, mut progress) = (false, false);
@@ -116,6 +119,9 @@ impl Options {
                 Arg::Long("kept") => mode = Mode::Kept,
                 Arg::Long("per-request") => mode = Mode::PerRequest,
                 Arg::Long("multiplex") => mode = Mode::Multiplex(number(&mut parser, "--multiplex", 1, 1000)?),
+                Arg::Long("pause") => {
+                    pause = Duration::from_millis(number(&mut parser, "--pause", 0, 60_000)?);
+                }
                 Arg::Long("script") => script = parser.value().and_then(|value| value.string()).map_err(say)?,
                 Arg::Long("param") => params.push(param(parser.value().map_err(say)?)?),
                 Arg::Long("body") => body = Some(Body::parse(&parser.value().map_err(say)?)?),
@@ -143,6 +149,7 @@ impl Options {
             time,
             connections,
             mode,
+            pause,
             script,
             params,
             body,
@@ -240,6 +247,7 @@ mod tests {
             time: None,
             connections: 1,
             mode: Mode::Kept,
+            pause: Duration::ZERO,
             script: "/".into(),
             params: vec![],
             body: None,
@@ -265,6 +273,7 @@ mod tests {
         check("-c 8 --per-request unix:/s", Options { connections: 8, mode: Mode::PerRequest, ..bare() });
         check("--per-request --kept unix:/s", bare());
         check("--multiplex 9 unix:/s", Options { mode: Mode::Multiplex(9), ..bare() });
+        check("--pause 20 unix:/s", Options { pause: Duration::from_millis(20), ..bare() });
         check(
             "--body 12 --expect-echo unix:/s",
             Options { body: Some(Body::Bytes(12)), expect: Expect::Echo, ..bare() },
@@ -291,6 +300,7 @@ mod tests {
             ("-n 0", "-n '0' is not a number from 1 to 18446744073709551615"),
             ("-c 4097", "-c '4097' is not a number from 1 to 4096"),
             ("-t x", "-t 'x' is not a number from 1 to 86400"),
+            ("--pause 60001", "--pause '60001' is not a number from 0 to 60000"),
             ("--multiplex 0", "--multiplex '0' is not a number from 1 to 1000"),
             ("--status 99", "--status '99' is not a number from 100 to 999"),
             ("--body x", "--body 'x' is no number up to 1073741824, nor @FILE"),

@@ -19,6 +19,8 @@ const MAX_REQUESTS: usize = 2 << 30;
 pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) mode: Mode,
+    /// How long nothing is sent on a connection after all requests on it were answered.
+    pub(super) pause: Duration,
     /// The request with id 1, of the one with id 2, and so on.
     pub(super) requests: Vec<Wire>,
     pub(super) want: Expectation,
@@ -61,6 +63,7 @@ impl Plan {
         Ok(Self {
             target: Target::find(&options.address, options.timeout)?,
             mode: options.mode,
+            pause: options.pause,
             requests,
             want: Expectation { status: options.status, body: expected, content_length },
             timeout: options.timeout,
