@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
@@ -25,6 +26,7 @@ use crate::exchange::{Refusal, run_handler};
 use crate::queue::{Queue, Queued};
 use crate::roles::Handler;
 use crate::slot::{Slot, State as SlotState};
+use crate::sys;
 use crate::turns::Turns;
 use crate::wire::{Output, Overdue, Stream, aborted};
 use crate::{Request, Response};
@@ -70,6 +72,8 @@ struct State<'c> {
     answered: bool,
     /// Whether all input so far belonged to requests that were read to their end.
     input_complete: bool,
+    /// Whether the last answer has gone, so that what still comes is discarded.
+    closing: bool,
     /// Whether the reader has gone.
     closed: bool,
     /// Why the connection ends before its time.
@@ -125,6 +129,7 @@ pub(crate) fn serve(app: &App, slot: &Slot, socket: &Socket, buffers: &mut Buffe
             reading: false,
             answered: false,
             input_complete: true,
+            closing: false,
             closed: false,
             fault: None,
         }),
@@ -142,7 +147,7 @@ pub(crate) fn serve(app: &App, slot: &Slot, socket: &Socket, buffers: &mut Buffe
     let state = connection.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.fault {
         Some(fault) => Err(fault),
-        None if state.is_all_read() => Ok(Close::AtOnce),
+        None if state.is_all_read() && !state.closing => Ok(Close::AtOnce),
         None => Ok(Close::Linger),
     }
 }
@@ -160,8 +165,9 @@ impl<'c> Connection<'c> {
         let (mut skipped, mut stopped) = (false, false);
         while self.begin_read() {
             let read = Stream::read(self.socket, input);
-            self.end_read();
+            let closing = self.end_read();
             let mut rest = match read {
+                Ok(1..) if closing => continue,
                 // On TCP a request may have arrived just before the stop ended our input: one more look finds it.
                 Ok(0) if self.app.is_stopping() && !stopped => {
                     stopped = true;
@@ -193,8 +199,10 @@ impl<'c> Connection<'c> {
     /// Says that the reader goes into its read; `false` if the connection is to be closed instead.
     fn begin_read(&self) -> bool {
         let mut state = self.lock();
-        let stops = self.app.is_stopping() && state.answered && state.is_empty();
-        if stops || state.session.is_over() || self.broken.load(Ordering::Acquire) {
+        if !state.closing && state.answered && self.is_to_close(&state) {
+            self.end_output(&mut state);
+        }
+        if state.closing || state.session.is_over() || self.broken.load(Ordering::Acquire) {
             return false;
         }
         state.answered = false;
@@ -203,12 +211,28 @@ impl<'c> Connection<'c> {
         true
     }
 
-    fn end_read(&self) {
+    /// Whether the server is stopping, no request is under way, and none is queued.
+    fn is_to_close(&self, state: &State<'c>) -> bool {
+        let is_queued = || sys::peek(self.socket.as_fd(), &mut [0]).is_ok_and(|count| count > 0);
+        self.app.is_stopping() && state.is_empty() && !is_queued()
+    }
+
+    /// Says that there are no more answers. What its peer sends before it knows that is discarded: a reset could overtake
+    /// the last answer.
+    fn end_output(&self, state: &mut State<'c>) {
+        state.closing = true;
+        let _ = self.socket.shutdown(Shutdown::Write);
+        self.slot.set(SlotState::Busy(self.app.clock.deadline(LINGER)));
+    }
+
+    /// Says that the reader comes out of its read; `true` if it is to discard what it has.
+    fn end_read(&self) -> bool {
         let mut state = self.lock();
         state.reading = false;
         if !state.is_empty() {
             self.publish(&state);
         }
+        state.closing
     }
 
     /// Takes the next event from what was read; none when it is used up, or when the connection is to be closed.
@@ -445,14 +469,11 @@ impl<'c> Connection<'c> {
         }
         state.answered = true;
         self.publish(&state);
-        if state.reading && state.is_empty() && (state.session.is_over() || self.app.is_stopping()) {
-            if state.is_all_read() {
-                // The reader still finds what is queued.
-                let _ = self.socket.shutdown(Shutdown::Read);
-            } else {
-                let _ = self.socket.shutdown(Shutdown::Write);
-                self.slot.set(SlotState::Busy(self.app.clock.deadline(LINGER)));
-            }
+        let is_over = state.session.is_over() && state.is_empty();
+        if state.reading && is_over && state.is_all_read() {
+            let _ = self.socket.shutdown(Shutdown::Read);
+        } else if state.reading && (is_over || self.is_to_close(&state)) {
+            self.end_output(&mut state);
         }
     }
 

@@ -717,6 +717,30 @@ fn a_stop_answers_what_runs_then_closes() {
     assert_eq!(busy.receive_all(), b"");
 }
 
+/// A reset could overtake the last answer.
+#[test]
+fn a_stopped_connection_ends_without_a_reset_after_its_last_answer() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&open(1, KEEP, &[("NAME", "overtakes"), ("DO", "early")]));
+    assert_eq!(receive(&mut client), Answer::new(1, "overtakes"));
+    client.send(&record(5, 1, b""));
+    client.send(&get(2, KEEP, &[("NAME", "last"), ("GATE", "1")]));
+    stage.hear();
+    let mut idle = stage.connect();
+    idle.send(&get(1, KEEP, &[("NAME", "idle")]));
+    receive(&mut idle);
+    stage.server.stop.stop();
+    assert_eq!(idle.receive_all(), b"", "it stops");
+    stage.gates.open("1");
+    assert_eq!(receive(&mut client), Answer::new(2, "last="));
+    assert_eq!(client.receive_all(), b"");
+    for id in 3..6 {
+        client.send(&get(id, KEEP, &[("NAME", "late")]));
+        assert_eq!(client.receive_all(), b"");
+    }
+}
+
 /// Else a connection that always has a request under way would end in the middle of some.
 #[test]
 fn late_in_a_stop_no_request_begins() {
