@@ -54,7 +54,7 @@ Exit status: 0 all answers were right, 1 some were not, 2 nothing could be sent.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
     Help,
-    Run(Options),
+    Run(Box<Options>),
 }
 
 /// What was asked for; files are yet to be read.
@@ -143,7 +143,7 @@ impl Options {
         if requests.is_none() && time.is_none() {
             requests = Some(10_000);
         }
-        Ok(Command::Run(Self {
+        Ok(Command::Run(Box::new(Self {
             address,
             requests,
             time,
@@ -158,7 +158,7 @@ impl Options {
             timeout,
             json,
             progress,
-        }))
+        })))
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, want: Options) {
-        assert_eq!(parse(line), Ok(Command::Run(want)), "{line}");
+        assert_eq!(parse(line), Ok(Command::Run(Box::new(want))), "{line}");
     }
 
     #[test]
