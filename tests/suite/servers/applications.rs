@@ -207,6 +207,8 @@ fn reload(site: &Site) {
             while !over.load(Ordering::SeqCst) {
                 let answer = site.client.get(&site.path("name=Ann")).expect("an answer");
                 match answer.status() {
+                    // Dropped behind its header.
+                    200 if !site.application.finishes && answer.text().is_empty() => failed += 1,
                     200 => assert_eq!(answer.text(), "Hello, Ann\n"),
                     502 => failed += 1,
                     _ => panic!("{answer:?}"),
