@@ -134,7 +134,7 @@ fn random_workers_are_killed() {
         assert_eq!(summary["gave_up"], false, "{summary}");
         answers += count(&summary, "ok");
     }
-    assert!(answers >= 1000 * TIME.as_secs(), "{answers} answers in {TIME:?}");
+    assert!(answers >= 100 * TIME.as_secs(), "{answers} answers in {TIME:?}");
 
     eventually("four workers and no zombie", || {
         let children = children_and_zombies(loaded.supervisor.pid());
