@@ -197,7 +197,7 @@ fn exit_0_is_no_failure_but_not_faster_than_a_second() {
     // The third in a row waits the delay, and so do all after it.
     for (pair, least) in starts.windows(2).zip([1.0, 1.0, 2.5, 2.5]) {
         let pause = pair[1] - pair[0];
-        assert!(pause >= least - 0.05 && pause < least + 1.0, "{pause} and not {least}: {starts:?}");
+        assert!(pause >= least - 0.05 && pause < least + 1.4, "{pause} and not {least}: {starts:?}");
     }
 }
 
