@@ -31,6 +31,8 @@ impl Heartbeat {
     const VARIABLE: &str = "FCGI_SPAWN_HEARTBEAT";
     const BEAT: u8 = b'+';
     const REST: u8 = b'-';
+    /// How long to wait for a supervisor that does not read, with a byte that no other replaces.
+    const PATIENCE: Duration = Duration::from_secs(1);
 
     /// Takes the pipe over, if there is one: no program that we start gets it.
     pub(crate) fn take() -> Option<Self> {
@@ -54,10 +56,18 @@ impl Heartbeat {
         };
     }
 
+    /// All is not well: the next beat does not come. The supervisor misses it only if it expects one.
+    pub(crate) fn stop(&mut self) {
+        if self.pulse != Pulse::Beating {
+            self.write(Self::BEAT, Self::PATIENCE);
+            self.pulse = Pulse::Beating;
+        }
+    }
+
     /// No beat is to be expected until there are connections again.
     pub(crate) fn rest(&mut self) {
         if self.pulse == Pulse::Beating {
-            self.write(Self::REST, Duration::from_secs(1));
+            self.write(Self::REST, Self::PATIENCE);
         }
         self.pulse = Pulse::Resting;
     }
@@ -111,6 +121,17 @@ mod tests {
         heartbeat.beat();
         heartbeat.beat();
         assert_eq!(heard(heartbeat, supervisor), "++-+");
+    }
+
+    #[test]
+    fn what_stops_at_once_is_missed_too() {
+        let (mut heartbeat, supervisor) = heartbeat();
+        heartbeat.beat();
+        heartbeat.stop();
+        heartbeat.stop();
+        heartbeat.beat();
+        heartbeat.stop();
+        assert_eq!(heard(heartbeat, supervisor), "++");
     }
 
     #[test]

@@ -130,8 +130,9 @@ impl Housekeeper {
                 self.is_overdue = self.look_for_overdue();
                 match &mut self.heartbeat {
                     Some(heartbeat) if !self.is_overdue => heartbeat.beat(),
-                    Some(_) if !was_overdue => {
+                    Some(heartbeat) if !was_overdue => {
                         log::error!("a handler takes longer than Limits::handler_time: the heartbeat stops");
+                        heartbeat.stop();
                     }
                     Some(_) => {}
                     None if self.is_overdue => return Ok(End::HandlerTime),

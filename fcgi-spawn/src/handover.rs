@@ -36,8 +36,7 @@ pub(crate) struct State {
     pub(crate) workers: usize,
     pub(crate) slots: Vec<Slot>,
     pub(crate) pipes: Vec<Pipes>,
-    /// The open descriptors of the socket for heartbeats: our end, and the workers'.
-    pub(crate) hearts: Option<(RawFd, RawFd)>,
+    pub(crate) hearts: Option<Hearts>,
     /// The open descriptor of the log, if it is the stderr we were started with.
     pub(crate) log: Option<RawFd>,
     /// What the workers were started from: each watched file, if it was there.
@@ -52,6 +51,15 @@ pub(crate) struct Pipes {
     pub(crate) pid: i32,
     pub(crate) stdout: Option<RawFd>,
     pub(crate) stderr: Option<RawFd>,
+}
+
+/// The socket for heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hearts {
+    /// The open descriptors: our end, and the workers'.
+    pub(crate) ends: (RawFd, RawFd),
+    /// The processes whose next beat is expected.
+    pub(crate) beating: Vec<i32>,
 }
 
 /// One worker.
@@ -154,8 +162,10 @@ impl State {
         if let Some(log) = self.log {
             writeln!(text, "log {log}")?;
         }
-        if let Some((ours, theirs)) = self.hearts {
-            writeln!(text, "hearts {ours} {theirs}")?;
+        if let Some(Hearts { ends: (ours, theirs), beating }) = &self.hearts {
+            write!(text, "hearts {ours} {theirs}")?;
+            beating.iter().try_for_each(|pid| write!(text, " {pid}"))?;
+            text.push('\n');
         }
         for version in &self.watched {
             match version {
@@ -190,7 +200,7 @@ impl State {
                 "socket-file" => state.socket_file = Some((number(&mut words)?, number(&mut words)?)),
                 "signals" => state.signals = (number(&mut words)?, number(&mut words)?),
                 "log" => state.log = Some(number(&mut words)?),
-                "hearts" => state.hearts = Some((number(&mut words)?, number(&mut words)?)),
+                "hearts" => state.hearts = Some(hearts(&mut words)?),
                 "pipes" => state.pipes.push(pipes(&mut words)?),
                 "workers" => state.workers = number(&mut words)?,
                 "watched" => state.watched.push(version(&mut words)?),
@@ -214,6 +224,12 @@ fn version(words: &mut SplitAsciiWhitespace<'_>) -> Option<Option<Version>> {
     let Some(seconds) = words.next() else { return Some(None) };
     let modified = (seconds.parse().ok()?, number(words)?);
     Some(Some(Version { modified, size: number(words)?, file: (number(words)?, number(words)?) }))
+}
+
+fn hearts(words: &mut SplitAsciiWhitespace<'_>) -> Option<Hearts> {
+    let ends = (number(words)?, number(words)?);
+    let beating = words.map(|pid| pid.parse().ok()).collect::<Option<_>>()?;
+    Some(Hearts { ends, beating })
 }
 
 fn pipes(words: &mut SplitAsciiWhitespace<'_>) -> Option<Pipes> {
@@ -272,7 +288,7 @@ mod tests {
                 Pipes { number: 1, pid: 4711, stdout: Some(5), stderr: None },
                 Pipes { number: 2, pid: 4712, stdout: None, stderr: Some(8) },
             ],
-            hearts: Some((10, 11)),
+            hearts: Some(Hearts { ends: (10, 11), beating: vec![4711, 4712] }),
             log: Some(9),
             watched: vec![None, Some(Version { modified: (-1, 999), size: u64::MAX, file: (3, 4) })],
             slots: vec![
@@ -288,9 +304,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for text in
-            ["listener", "listener x", "listener 3 4", "future 1", "up 1 2 3", "socket-folder 0", "watched 1", "\n"]
-        {
+        let cut = ["listener", "up 1 2 3", "hearts 1", "watched 1", "\n"];
+        let wrong = ["listener x", "listener 3 4", "future 1", "hearts 1 2 x", "socket-folder 0"];
+        for text in cut.into_iter().chain(wrong) {
             assert_eq!(State::read(text), None, "{text:?}");
         }
     }
@@ -304,6 +320,7 @@ mod tests {
         let fd = Some(9999);
         let pipes = Pipes { number: 1024, pid: i32::MAX, stdout: fd, stderr: fd };
         let pipes = vec![pipes; crate::Config::MAX_WORKERS.into()];
-        assert!(State { slots, pipes, ..State::default() }.variable().len() < 100_000);
+        let hearts = Some(Hearts { ends: (9998, 9999), beating: vec![i32::MAX; crate::Config::MAX_WORKERS.into()] });
+        assert!(State { slots, pipes, hearts, ..State::default() }.variable().len() < 120_000);
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::handover::{Life, State};
+use crate::handover::{Hearts, Life, State};
 use crate::ready::Ready;
 use crate::sys::{self, Pid};
 
@@ -52,16 +52,17 @@ impl Heartbeats {
         Ok(Heartbeats { limit, ours, theirs, pulses: Vec::new() })
     }
 
-    /// Goes on listening to the workers of whoever was this process before. Nobody is missed before his next beat.
-    pub(crate) fn take_over(limit: Duration, state: &State) -> Result<Self, Error> {
-        let ends =
-            state.hearts.and_then(|(ours, theirs)| Some((sys::take_inherited(ours)?, sys::take_inherited(theirs)?)));
+    /// Goes on listening to the workers of whoever was this process before. Silence counts from `now`.
+    pub(crate) fn take_over(limit: Duration, state: &State, now: Instant) -> Result<Self, Error> {
+        let Some(Hearts { ends: (ours, theirs), beating }) = &state.hearts else { return Heartbeats::new(limit) };
+        let ends = sys::take_inherited(*ours).zip(sys::take_inherited(*theirs));
         let Some((ours, theirs)) = ends else { return Heartbeats::new(limit) };
         let mut hearts = Heartbeats { limit, ours: Ready::adopt(ours), theirs, pulses: Vec::new() };
         for slot in &state.slots {
-            if let Life::Process { pid, .. } = slot.life {
-                Pid::handed_over(pid).into_iter().for_each(|pid| hearts.add(pid));
-            }
+            let Life::Process { pid: number, .. } = slot.life else { continue };
+            let Some(pid) = Pid::handed_over(number) else { continue };
+            let pulse = if beating.contains(&number) { Pulse::Beating { last: now } } else { Pulse::Resting };
+            hearts.pulses.push((pid, pulse));
         }
         Ok(hearts)
     }
@@ -71,7 +72,11 @@ impl Heartbeats {
         for end in [self.ours.as_fd(), self.theirs.as_fd()] {
             let _ = sys::set_close_on_exec(end, !survives);
         }
-        state.hearts = Some((self.ours.as_fd().as_raw_fd(), self.theirs.as_raw_fd()));
+        let beating = self.pulses.iter().filter(|(_, pulse)| *pulse != Pulse::Resting);
+        state.hearts = Some(Hearts {
+            ends: (self.ours.as_fd().as_raw_fd(), self.theirs.as_raw_fd()),
+            beating: beating.map(|(pid, _)| pid.number()).collect(),
+        });
     }
 
     /// What workers are to write to.

@@ -152,7 +152,8 @@ impl Supervisor {
     pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
         let listener = Listener::adopt(config, state)?;
         let (ready, their_end) = ready()?;
-        let heartbeats = config.heartbeat.map(|limit| Heartbeats::take_over(limit, state)).transpose()?;
+        let now = Instant::now();
+        let heartbeats = config.heartbeat.map(|limit| Heartbeats::take_over(limit, state, now)).transpose()?;
         let their_heart = heartbeats.as_ref().map(Heartbeats::their_end).transpose()?;
         let plan = plan_again(config, state, their_end, their_heart)?;
         sys::close_inherited_on_exec();
@@ -160,7 +161,6 @@ impl Supervisor {
         let pid = process::id().to_string();
         let pid_file = config.pid_file.as_deref().map(|path| PidFile::adopt(path, pid, folders)).transpose()?;
         let signals = expect_signals()?;
-        let now = Instant::now();
         let stderr = state.log.and_then(sys::take_inherited);
         let log = config.log.as_ref().map(|to| Log::open(to, stderr)).transpose()?;
         log.iter().for_each(logger::direct_to);

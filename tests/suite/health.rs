@@ -209,7 +209,7 @@ fn a_socket_that_was_there_and_heartbeats_survive_an_upgrade() {
             false => format!("exec {program} \"$@\""),
         };
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", &line, "sh", "-n", "--heartbeat", "3s", "--stop-timeout", "1s", "--"]);
+        command.args(["-c", &line, "sh", "-n", "--heartbeat", "3s", "--stop-timeout", "3s", "--"]);
         let mut process = Process::start(command.arg(path_of("slow")).stdin(Stdio::from(listener)));
         let address = Address::Unix(path.clone());
         assert_eq!(ask(&address, "/quick").text(), "done\n");
@@ -227,6 +227,24 @@ fn a_socket_that_was_there_and_heartbeats_survive_an_upgrade() {
         assert_eq!(process.stop().code(), Some(0));
         assert!(path.exists(), "it is not ours");
     }
+}
+
+#[test]
+fn a_worker_that_hung_before_an_upgrade_is_missed_after_it() {
+    let slow = path_of("slow");
+    let options = ["-s", "@/app.sock", "--heartbeat", "4s", "--stop-timeout", "1s"];
+    let launcher = Launcher::start_program(&options, &[slow.to_str().expect("a plain path")]);
+    let says = |what: &str| launcher.process.stderr().wait_for_line(what, |line| line.contains(what));
+    says("listening");
+    let worker = proc::descendants_named(launcher.process.pid(), "slow");
+    let mut hung = launcher.socket().connect().expect("a connection");
+    hung.send(&fcgi_tests::wire::get(1, 0, "/slow"));
+    says("the heartbeat stops");
+    Stray::adopt(launcher.process.pid()).leak(Signal::USR2);
+    says("has taken over");
+    says("has no heartbeat for 4s");
+    Stray::adopt(worker[0]).wait_gone();
+    assert_eq!(ask(&launcher.socket(), "/quick").text(), "done\n");
 }
 
 /// One handler sleeps for ever while others serve: the worker goes on until there is another, and is gone then.
