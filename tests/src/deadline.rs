@@ -58,6 +58,18 @@ pub fn eventually_within<T>(time: Duration, what: &str, mut look: impl FnMut() -
     }
 }
 
+/// Looks again and again for `time`; `false` as soon as what should hold does not.
+pub fn holds_for(time: Duration, mut look: impl FnMut() -> bool) -> bool {
+    let deadline = Deadline::after(time);
+    while look() {
+        if deadline.passed() {
+            return true;
+        }
+        thread::sleep(PAUSE.min(deadline.left()));
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +88,14 @@ mod tests {
     #[should_panic(expected = "not within 20ms: a miracle")]
     fn eventually_says_what_it_waited_for() {
         eventually_within(Duration::from_millis(20), "a miracle", || None::<()>);
+    }
+    #[test]
+    fn what_holds_once_does_not_hold_for_long() {
+        let mut looks = 0;
+        let holds = holds_for(PATIENCE, || {
+            looks += 1;
+            looks < 3
+        });
+        assert!(!holds && looks == 3 && holds_for(Duration::from_millis(20), || true));
     }
 }

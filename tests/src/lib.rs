@@ -42,7 +42,7 @@ pub mod wire;
 
 pub use address::Address;
 pub use connection::Connection;
-pub use deadline::{Deadline, PATIENCE, eventually, eventually_within};
+pub use deadline::{Deadline, PATIENCE, eventually, eventually_within, holds_for};
 pub use executable::{copy_program, write_executable};
 pub use http::{Answer, HttpClient};
 pub use markdown::{Block, blocks};

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fcgi_tests::{Address, Deadline, PATIENCE, Process, Program, Signal, Stray, eventually, proc, temp_dir};
+use fcgi_tests::{Address, PATIENCE, Process, Program, Signal, Stray, eventually, holds_for, proc, temp_dir};
 
 use crate::app::{ask, expect_hello};
 use crate::launcher::{Launcher, in_folder, launcher, path_of, script};
@@ -286,17 +286,12 @@ fn nobody_wakes_up_for_nothing() {
     let pids = [vec![process.pid()], proc::descendants_named(process.pid(), "hello")].concat();
     assert_eq!(pids.len(), 3);
     let switches = || pids.iter().flat_map(|pid| proc::status(*pid, "voluntary_ctxt_switches")).collect::<Vec<_>>();
-    let quiet_for = |time| {
-        let (before, end) = (switches(), Deadline::after(Duration::from_secs(time)));
-        while !end.passed() {
-            if switches() != before {
-                return None;
-            }
-        }
-        Some(())
+    let quiet_for = |seconds| {
+        let before = switches();
+        holds_for(Duration::from_secs(seconds), || switches() == before)
     };
-    eventually("rest after the first request", || quiet_for(2));
-    assert!(quiet_for(4).is_some(), "somebody woke up");
+    eventually("rest after the first request", || quiet_for(2).then_some(()));
+    assert!(quiet_for(4), "somebody woke up");
 }
 
 /// A worker that has nothing to do, or no heart, is not missed: three seconds of silence are nothing.
@@ -317,13 +312,11 @@ fn who_has_nothing_to_do_is_not_missed() {
     let before = eventually("two workers", workers);
     // A kept connection of over a second has the heart beat, and rest when it ends.
     let kept = launcher.socket().connect().expect("a connection");
-    let stays = |time| {
-        let end = Deadline::after(Duration::from_secs(time));
-        while !end.passed() {
-            assert_eq!(workers().as_ref(), Some(&before), "{}", launcher.process.stderr().text());
-        }
+    let stay_for = |seconds| {
+        let stay = holds_for(Duration::from_secs(seconds), || workers().as_ref() == Some(&before));
+        assert!(stay, "{before:?} are {:?}: {}", workers(), launcher.process.stderr().text());
     };
-    stays(3);
+    stay_for(3);
     drop(kept);
-    stays(5);
+    stay_for(5);
 }

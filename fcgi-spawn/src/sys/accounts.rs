@@ -1,8 +1,9 @@
 //! Users and groups as the C library finds them: in `/etc/passwd` and `/etc/group`, and with glibc wherever
 //! `/etc/nsswitch.conf` sends it.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 /// An entry of the user database.
@@ -16,35 +17,55 @@ pub(crate) struct User {
 
 /// The user called `name`, if there is one.
 pub(crate) fn user_by_name(name: &CStr) -> io::Result<Option<User>> {
-    clear_errno();
-    // SAFETY: a string that outlives the call.
-    found_user(unsafe { libc::getpwnam(name.as_ptr()) })
+    look_up(user, |entry, strings, found| {
+        // SAFETY: a string, and room for an entry, for strings of that many bytes and for the answer: all outlive the call.
+        unsafe { libc::getpwnam_r(name.as_ptr(), entry, strings.as_mut_ptr(), strings.len(), found) }
+    })
 }
 
 /// The user with this number, if there is one.
 pub(crate) fn user_by_id(uid: u32) -> io::Result<Option<User>> {
-    clear_errno();
-    // SAFETY: any number is valid.
-    found_user(unsafe { libc::getpwuid(uid) })
+    look_up(user, |entry, strings, found| {
+        // SAFETY: any number, and room for an entry, for strings of that many bytes and for the answer.
+        unsafe { libc::getpwuid_r(uid, entry, strings.as_mut_ptr(), strings.len(), found) }
+    })
 }
 
-fn found_user(entry: *const libc::passwd) -> io::Result<Option<User>> {
-    // SAFETY: null, or the C library's own entry, which stays as it is until it is asked for the next one.
-    let Some(entry) = (unsafe { entry.as_ref() }) else { return not_found() };
+fn user(entry: &libc::passwd) -> User {
     // SAFETY: each string of an entry ends in a NUL.
     let name = unsafe { CStr::from_ptr(entry.pw_name) };
-    Ok(Some(User { name: name.into(), uid: entry.pw_uid, gid: entry.pw_gid }))
+    User { name: name.into(), uid: entry.pw_uid, gid: entry.pw_gid }
 }
 
 /// The number of the group called `name`, if there is one.
 pub(crate) fn group_by_name(name: &CStr) -> io::Result<Option<u32>> {
-    clear_errno();
-    // SAFETY: a string that outlives the call.
-    let entry = unsafe { libc::getgrnam(name.as_ptr()) };
-    // SAFETY: null, or the C library's own entry, which stays as it is until it is asked for the next one.
-    match unsafe { entry.as_ref() } {
-        Some(entry) => Ok(Some(entry.gr_gid)),
-        None => not_found(),
+    let number = |entry: &libc::group| entry.gr_gid;
+    look_up(number, |entry, strings, found| {
+        // SAFETY: a string, and room for an entry, for strings of that many bytes and for the answer: all outlive the call.
+        unsafe { libc::getgrnam_r(name.as_ptr(), entry, strings.as_mut_ptr(), strings.len(), found) }
+    })
+}
+
+/// Takes what is wanted from the entry that `find` finds, with as much room for its strings as they need. Other threads
+/// may look for others meanwhile.
+fn look_up<E, T>(
+    take: impl FnOnce(&E) -> T,
+    find: impl Fn(*mut E, &mut [c_char], &mut *mut E) -> c_int,
+) -> io::Result<Option<T>> {
+    const MOST: usize = 64 << 20;
+    let mut entry = MaybeUninit::uninit();
+    let mut strings = vec![0; 1024];
+    loop {
+        let mut found = ptr::null_mut();
+        match find(entry.as_mut_ptr(), &mut strings, &mut found) {
+            // SAFETY: null, or the entry, filled in, whose strings are still there.
+            0 => return Ok(unsafe { found.as_ref() }.map(take)),
+            libc::EINTR => {}
+            libc::ERANGE if strings.len() < MOST => strings.resize(2 * strings.len(), 0),
+            // getpwnam(3): other ways to say that there is no such entry.
+            libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => return Ok(None),
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
     }
 }
 
@@ -67,23 +88,21 @@ pub(crate) fn groups_of(user: &CStr, gid: u32) -> Vec<u32> {
     }
 }
 
-/// An `errno` of 0 is how the look-ups tell "there is none" from "I cannot say".
-fn clear_errno() {
-    let errno = errno();
-    // SAFETY: this thread's own errno.
-    unsafe { ptr::write(errno, 0) };
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
 
-fn errno() -> *mut c_int {
-    // SAFETY: no arguments.
-    unsafe { libc::__errno_location() }
-}
-
-fn not_found<T>() -> io::Result<Option<T>> {
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        // getpwnam(3): the second row are other ways to say that there is no such entry.
-        Some(0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM) => Ok(None),
-        _ => Err(error),
+    #[test]
+    fn threads_do_not_disturb_each_other() {
+        let names = [c"root", c"nobody", c"daemon", c"www-data"];
+        let look = |name| (user_by_name(name).expect("looked up"), group_by_name(name).expect("looked up"));
+        let alone = names.map(look);
+        assert_eq!(alone[0], (Some(User { name: c"root".into(), uid: 0, gid: 0 }), Some(0)));
+        thread::scope(|scope| {
+            for (name, alone) in names.iter().zip(&alone) {
+                scope.spawn(move || (0..200).for_each(|_| assert_eq!(look(name), *alone)));
+            }
+        });
     }
 }
