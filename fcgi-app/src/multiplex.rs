@@ -6,6 +6,8 @@
 //! the reader, which may be blocked in its read, knows it when the id comes back. The last answer of a connection that
 //! is to be closed ends that read.
 
+mod channel;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use fcgi_proto::{EndRequest, Event, Header, Params, ProtocolError, ProtocolStatus, Reply, Role, Session};
 use socket2::Socket;
 
+use self::channel::{Channel, Exchange};
 use crate::app::App;
 use crate::budget::Bytes;
 use crate::clock::Deadline;
@@ -88,23 +91,6 @@ struct Opening<'c> {
     params: Bytes<'c>,
     /// When they have to be complete.
     by: Deadline,
-}
-
-/// A request with its handler, as the reader knows it.
-struct Exchange<'c> {
-    id: u16,
-    role: Role,
-    handler: Handler<'c>,
-    params_len: usize,
-    queue: Queue<'c>,
-    /// Whether the answer may begin: a Filter's not before the end of its STDIN.
-    may_answer: AtomicBool,
-    /// Whether the web server wants no more than its end.
-    aborted: AtomicBool,
-    /// Whether its connection ended.
-    lost: AtomicBool,
-    /// When its handler is overdue.
-    overdue: AtomicU32,
 }
 
 /// A request for a handler thread, with the params, which belong to that alone.
@@ -580,61 +566,5 @@ impl<'c> State<'c> {
     fn end(&mut self, id: u16) {
         self.input_complete &= self.session.input_complete(id);
         self.session.end(id);
-    }
-}
-
-impl Exchange<'_> {
-    fn is_aborted(&self) -> bool {
-        self.aborted.load(Ordering::Acquire)
-    }
-
-    fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
-    fn lose(&self) {
-        self.lost.store(true, Ordering::Release);
-        self.queue.lose();
-    }
-}
-
-/// What the answer to a request goes out over.
-struct Channel<'m, 'c> {
-    connection: &'m Connection<'c>,
-    id: u16,
-    /// None for one that is refused.
-    exchange: Option<&'m Exchange<'c>>,
-}
-
-impl Output for Channel<'_, '_> {
-    fn may_answer(&self) -> bool {
-        self.exchange.is_none_or(|exchange| exchange.may_answer.load(Ordering::Acquire))
-    }
-
-    fn is_wanted(&self) -> bool {
-        let broken = self.connection.broken.load(Ordering::Acquire);
-        !broken && self.exchange.is_none_or(|exchange| !exchange.is_aborted() && !exchange.is_lost())
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn wait(&self, time: Duration) {
-        match self.exchange {
-            Some(exchange) => exchange.queue.wait_for_abort(time),
-            None => thread::sleep(time),
-        }
-    }
-
-    fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()> {
-        match self.exchange {
-            Some(exchange) if exchange.is_lost() => return Err(aborted("the connection is lost")),
-            Some(exchange) if exchange.is_aborted() && !is_end => {
-                return Err(aborted("the web server aborted the request"));
-            }
-            Some(_) | None => {}
-        }
-        self.connection.send(slices, is_end.then_some(self.id))
     }
 }

@@ -1,5 +1,7 @@
 //! `fcgi-get`: what it sends, what it makes of an answer, and its exit status.
 
+mod fake;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener};
@@ -7,12 +9,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
-use fcgi_tests::wire::{self, Record};
-use fcgi_tests::{Address, Connection, Process, Program, TempDir, eventually, free_port, proc, skip, temp_dir};
+use fcgi_tests::wire;
+use fcgi_tests::{Address, Process, Program, TempDir, eventually, free_port, proc, skip, temp_dir};
 
 use crate::app::{App, fails_with_one_line};
+use fake::{Fake, Request, answer, end, pairs, stream};
 
 /// What a run of fcgi-get ended in.
 #[derive(Debug, PartialEq)]
@@ -39,121 +42,6 @@ impl Ended {
 
 fn get() -> Command {
     Program::ours("fcgi-get").command()
-}
-
-/// An application of one connection, whose every byte is the test's.
-struct Fake<T> {
-    address: Address,
-    thread: JoinHandle<T>,
-    _dir: TempDir,
-}
-
-impl<T: Send + 'static> Fake<T> {
-    fn start(serve: impl FnOnce(Connection) -> T + Send + 'static) -> Self {
-        let dir = temp_dir();
-        let path = dir.path().join("app");
-        let listener = UnixListener::bind(&path).expect("a listener");
-        let accept = move || serve(Connection::from(listener.accept().expect("a connection").0));
-        Fake { address: Address::Unix(path), thread: thread::spawn(accept), _dir: dir }
-    }
-
-    fn get(&self) -> Command {
-        let mut command = get();
-        command.arg(self.address.to_string());
-        command
-    }
-
-    /// Runs fcgi-get with these arguments behind the target.
-    #[track_caller]
-    fn run(self, arguments: &[&str]) -> (Ended, T) {
-        let ended = Ended::of(self.get().args(arguments));
-        (ended, self.end())
-    }
-
-    /// What it made of its connection; on a slow machine there may have been none.
-    fn end(self) -> T {
-        drop(self.address.connect());
-        self.thread.join().expect("the application ends")
-    }
-}
-
-/// A request as it came.
-#[derive(Debug, Default, PartialEq)]
-struct Request {
-    begin: Vec<u8>,
-    params: Vec<(String, String)>,
-    stdin: Vec<u8>,
-    data: Option<Vec<u8>>,
-}
-
-impl Request {
-    /// Reads up to the end of a responder's request; one of another role goes on.
-    #[track_caller]
-    fn read(connection: &mut Connection) -> Self {
-        let begin = connection.record();
-        assert_eq!((begin.kind, begin.id), (wire::BEGIN_REQUEST, 1));
-        let mut request = Request { begin: begin.content, ..Request::default() };
-        request.params = pairs(&stream(connection, wire::PARAMS));
-        let role = request.begin[1];
-        if role != 2 {
-            request.stdin = stream(connection, wire::STDIN);
-        }
-        if role == 3 {
-            request.data = Some(stream(connection, wire::DATA));
-        }
-        request
-    }
-
-    fn param(&self, name: &str) -> Option<&str> {
-        let mut found = self.params.iter().filter(|(known, _)| known == name);
-        let value = found.next().map(|(_, value)| &value[..]);
-        assert!(found.next().is_none(), "{name} is there twice");
-        value
-    }
-}
-
-/// The content of a whole stream.
-#[track_caller]
-fn stream(connection: &mut Connection, kind: u8) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let Record { kind: found, id, content } = connection.record();
-        assert_eq!((found, id), (kind, 1));
-        if content.is_empty() {
-            return bytes;
-        }
-        bytes.extend(content);
-    }
-}
-
-fn pairs(mut bytes: &[u8]) -> Vec<(String, String)> {
-    fn length(bytes: &mut &[u8]) -> usize {
-        let (long, size) = if bytes[0] < 128 { (false, 1) } else { (true, 4) };
-        let (length, rest) = bytes.split_at(size);
-        *bytes = rest;
-        let number = length.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
-        if long { number & 0x7fff_ffff } else { number }
-    }
-    let mut pairs = Vec::new();
-    while !bytes.is_empty() {
-        let lengths = [length(&mut bytes), length(&mut bytes)];
-        let [name, value] = lengths.map(|length| {
-            let (part, rest) = bytes.split_at(length);
-            bytes = rest;
-            String::from_utf8_lossy(part).into_owned()
-        });
-        pairs.push((name, value));
-    }
-    pairs
-}
-
-/// A whole answer.
-fn answer(stdout: &[u8]) -> Vec<u8> {
-    [wire::stream(wire::STDOUT, 1, stdout, 65535), end(0)].concat()
-}
-
-fn end(protocol_status: u8) -> Vec<u8> {
-    wire::record(wire::END_REQUEST, 1, &[0, 0, 0, 0, protocol_status, 0, 0, 0])
 }
 
 /// The request that these arguments make.

@@ -1,193 +1,27 @@
 //! Requests side by side on one connection, in literal bytes.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod random;
+mod stage;
+mod wire;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi_app::{Body, Limits, Request, Response, Roles};
 
-use common::{CLOSE, Client, KEEP, Running};
+use common::{CLOSE, KEEP, Running};
+use random::exchange_at_random;
+use stage::Stage;
+use wire::{Answer, Answers, begin, expect_silence, get, open, params, receive, receive_record, record};
 
 const WAIT: Duration = Duration::from_secs(20);
 const OK: [u8; 8] = [0; 8];
 const OVERLOADED: [u8; 8] = [0, 0, 0, 0, 2, 0, 0, 0];
-
-/// Where handlers wait until a test lets them go on.
-#[derive(Clone, Default)]
-struct Gates(Arc<(Mutex<HashSet<String>>, Condvar)>);
-
-impl Gates {
-    fn open(&self, name: &str) {
-        self.0.0.lock().expect("no panic").insert(name.into());
-        self.0.1.notify_all();
-    }
-
-    fn is_open(&self, name: &str) -> bool {
-        self.0.0.lock().expect("no panic").contains(name)
-    }
-
-    fn wait(&self, name: &str) {
-        let open = self.0.0.lock().expect("no panic");
-        let closed = |open: &mut HashSet<String>| !open.contains(name);
-        assert!(!self.0.1.wait_timeout_while(open, WAIT, closed).expect("no panic").1.timed_out(), "gate {name}");
-    }
-}
-
-/// A server whose handler tells who it is (`NAME`), waits at a gate if it is to (`GATE`) and then does what it is told.
-struct Stage {
-    server: Running,
-    gates: Gates,
-    /// The names of handlers that began, and the errors they met.
-    heard: Receiver<String>,
-}
-
-impl Stage {
-    fn new() -> Self {
-        Self::with(Limits::default())
-    }
-
-    fn with(limits: Limits) -> Self {
-        let gates = Gates::default();
-        let (tell, heard) = mpsc::channel();
-        let at = gates.clone();
-        let handler = move |request: &Request, body: &mut Body, out: &mut Response| act(request, body, out, &at, &tell);
-        Self { server: Running::multiplexed(limits, handler), gates, heard }
-    }
-
-    fn connect(&self) -> Client {
-        self.server.connect()
-    }
-
-    #[track_caller]
-    fn hear(&self) -> String {
-        self.heard.recv_timeout(WAIT).expect("a handler says something")
-    }
-}
-
-fn act(request: &Request, body: &mut Body, out: &mut Response, gates: &Gates, tell: &Sender<String>) -> io::Result<()> {
-    let name = request.param_str("NAME").unwrap_or_default();
-    if let Some(gate) = request.param_str("GATE") {
-        tell.send(name.into()).expect("the test listens");
-        gates.wait(gate);
-    }
-    let result = match request.param_str("DO") {
-        Some("early") => out.write_all(name.as_bytes()),
-        Some("wait") => out.wait(WAIT),
-        Some("big") => out.write_all(&vec![b'x'; 16 << 20]),
-        Some("endless") => {
-            let part = vec![b'x'; 1 << 20];
-            while !gates.is_open("end") {
-                out.write_all(&part)?;
-            }
-            Ok(())
-        }
-        Some("panic") => panic!("a panic that a test wants"),
-        _ => {
-            let mut bytes = Vec::new();
-            body.read_to_end(&mut bytes).and_then(|_| out.write_all(&[name.as_bytes(), b"=", &bytes].concat()))
-        }
-    };
-    if let (Err(error), Some("tell")) = (&result, request.param_str("ERROR")) {
-        tell.send(format!("{name}: {:?}", error.kind())).expect("the test listens");
-    }
-    result
-}
-
-fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
-    let ([id1, id0], [len1, len0]) = (id.to_be_bytes(), (content.len() as u16).to_be_bytes());
-    [&[1, kind, id1, id0, len1, len0, 0, 0], content].concat()
-}
-
-fn begin(id: u16, role: u8, flags: u8) -> Vec<u8> {
-    record(1, id, &[0, role, flags, 0, 0, 0, 0, 0])
-}
-
-fn params(id: u16, pairs: &[(&str, &str)]) -> Vec<u8> {
-    let len = |text: &str| u8::try_from(text.len()).expect("short");
-    let pair = |&(name, value): &(&str, &str)| [&[len(name), len(value)], name.as_bytes(), value.as_bytes()].concat();
-    record(4, id, &pairs.iter().flat_map(pair).collect::<Vec<_>>())
-}
-
-/// A request up to the end of its params.
-fn open(id: u16, flags: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
-    [begin(id, 1, flags), params(id, pairs), record(4, id, b"")].concat()
-}
-
-/// A whole request without a body.
-fn get(id: u16, flags: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
-    [open(id, flags, pairs), record(5, id, b"")].concat()
-}
-
-fn receive_record(client: &mut Client) -> (u8, u16, Vec<u8>) {
-    let header = client.receive(8);
-    assert_eq!(header[0], 1, "{header:?}");
-    let content = client.receive(usize::from(header[4]) << 8 | usize::from(header[5]));
-    client.receive(usize::from(header[6]));
-    (header[1], u16::from(header[2]) << 8 | u16::from(header[3]), content)
-}
-
-/// An answer: the id, what STDOUT said behind the header section, the body of END_REQUEST.
-#[derive(Debug, Clone, PartialEq)]
-struct Answer {
-    id: u16,
-    stdout: Vec<u8>,
-    end: [u8; 8],
-}
-
-impl Answer {
-    fn new(id: u16, body: &str) -> Self {
-        let head = format!("Status: 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        Self { id, stdout: [head.as_bytes(), body.as_bytes()].concat(), end: OK }
-    }
-
-    fn is_status(&self, status: &str) -> bool {
-        self.stdout.starts_with(format!("Status: {status} ").as_bytes())
-    }
-}
-
-/// Takes answers apart that are mixed record by record.
-#[derive(Default)]
-struct Answers(HashMap<u16, Vec<u8>>);
-
-impl Answers {
-    /// The next answer to end.
-    fn next(&mut self, client: &mut Client) -> Answer {
-        loop {
-            let (kind, id, content) = receive_record(client);
-            match kind {
-                6 => self.0.entry(id).or_default().extend(content),
-                7 => {}
-                3 => {
-                    let stdout = self.0.remove(&id).unwrap_or_default();
-                    return Answer { id, stdout, end: content.try_into().expect("8 bytes") };
-                }
-                other => panic!("record type {other}"),
-            }
-        }
-    }
-}
-
-/// The next answer on a connection where none has begun.
-fn receive(client: &mut Client) -> Answer {
-    let mut answers = Answers::default();
-    let answer = answers.next(client);
-    assert!(answers.0.is_empty(), "others began: {:?}", answers.0.keys());
-    answer
-}
-
-#[track_caller]
-fn expect_silence(client: &mut Client) {
-    client.0.set_read_timeout(Some(Duration::from_millis(150))).expect("a time limit");
-    let error = client.0.read(&mut [0]).expect_err("nothing comes");
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    client.0.set_read_timeout(Some(WAIT)).expect("a time limit");
-}
 
 #[test]
 fn one_request_to_the_byte() {
@@ -863,105 +697,6 @@ fn a_filter_that_reads_nothing_answers_after_the_body() {
     client.send(&[begin(1, 3, CLOSE), record(4, 1, b""), record(5, 1, b"")].concat());
     assert_eq!(receive(&mut client), Answer::new(1, "hi"));
     assert_eq!(client.receive_all(), b"");
-}
-
-/// A generator that says the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-}
-
-/// What is still to be sent of a request, and what its answer is to be.
-struct Pending {
-    records: Vec<Vec<u8>>,
-    want: Option<Vec<u8>>,
-}
-
-impl Pending {
-    fn new(id: u16, number: usize, random: &mut Random) -> Self {
-        let name = number.to_string();
-        let mut pairs = vec![("NAME", &name[..])];
-        let is_early = random.below(8) == 0;
-        if is_early {
-            pairs.push(("DO", "early"));
-        }
-        let params = &params(id, &pairs)[8..];
-        let body: Vec<u8> = (0..[0, 10, 3000, 70_000][random.below(4)]).map(|n: usize| (n % 251) as u8).collect();
-        let mut records = vec![begin(id, 1, KEEP)];
-        let cut = random.below(params.len() + 1);
-        records.extend([&params[..cut], &params[cut..]].iter().filter(|p| !p.is_empty()).map(|p| record(4, id, p)));
-        records.push(record(4, id, b""));
-        records.extend(body.chunks(1 + random.below(20_000)).map(|piece| record(5, id, piece)));
-        let mut want = Some(if is_early { name.clone().into_bytes() } else { [name.as_bytes(), b"=", &body].concat() });
-        if random.below(10) == 0 {
-            records.truncate(1 + random.below(records.len()));
-            records.push(record(2, id, b""));
-            want = None;
-        } else {
-            records.push(record(5, id, b""));
-        }
-        records.reverse();
-        Self { records, want }
-    }
-}
-
-/// Short requests on a connection, up to 64 at once, records in any order, ids used again as soon as they are free.
-fn exchange_at_random(mut client: Client, seed: u64, requests: usize) {
-    let mut random = Random(seed);
-    let width = 1 + random.below(64);
-    let mut reader = Client(client.0.try_clone().expect("another handle"));
-    let (told, ended) = mpsc::channel::<Answer>();
-    let reading = thread::spawn(move || {
-        let mut answers = Answers::default();
-        (0..requests).for_each(|_| told.send(answers.next(&mut reader)).expect("somebody listens"));
-    });
-    let mut free: Vec<u16> = (1..=width as u16).collect();
-    let mut pending: HashMap<u16, Pending> = HashMap::new();
-    let (mut begun, mut done) = (0, 0);
-    while done < requests {
-        while begun < requests && !free.is_empty() && random.below(3) > 0 {
-            let id = free.swap_remove(random.below(free.len()));
-            pending.insert(id, Pending::new(id, begun, &mut random));
-            begun += 1;
-        }
-        let mut ids: Vec<u16> = pending.iter().filter(|(_, one)| !one.records.is_empty()).map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        let mut bytes = Vec::new();
-        if !ids.is_empty() {
-            for _ in 0..1 + random.below(8) {
-                let id = ids[random.below(ids.len())];
-                bytes.extend(pending.get_mut(&id).and_then(|one| one.records.pop()).unwrap_or_default());
-            }
-        }
-        let cut = random.below(bytes.len() + 1);
-        client.send(&bytes[..cut]);
-        client.send(&bytes[cut..]);
-        let is_stuck = ids.is_empty() && (free.is_empty() || begun == requests);
-        let wait = if is_stuck { WAIT } else { Duration::ZERO };
-        let mut next = ended.recv_timeout(wait);
-        assert!(next.is_ok() || !is_stuck, "seed {seed}: no answer, {done} of {requests}");
-        while let Ok(answer) = next {
-            let one = pending.remove(&answer.id).expect("it is under way");
-            match one.want {
-                Some(want) => {
-                    assert!(answer.stdout.ends_with(&want) && answer.end == OK, "seed {seed}: {}", answer.id);
-                    // The rest of an early one's body would be skipped, but as many servers would, we end it.
-                    one.records.iter().rev().for_each(|record| client.send(record));
-                }
-                None => assert!(answer.end[..3] == [0; 3] && answer.end[4..] == [0; 4], "seed {seed}: {answer:?}"),
-            }
-            free.push(answer.id);
-            done += 1;
-            next = ended.try_recv().map_err(|_| mpsc::RecvTimeoutError::Timeout);
-        }
-    }
-    reading.join().expect("no panic");
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! One of several requests of a connection: what its handler and the reader share, and what its answer goes out over.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fcgi_proto::Role;
+
+use super::Connection;
+use crate::queue::Queue;
+use crate::roles::Handler;
+use crate::wire::{Output, aborted};
+
+/// A request with its handler, as the reader knows it.
+pub(super) struct Exchange<'c> {
+    pub(super) id: u16,
+    pub(super) role: Role,
+    pub(super) handler: Handler<'c>,
+    pub(super) params_len: usize,
+    pub(super) queue: Queue<'c>,
+    /// Whether the answer may begin: a Filter's not before the end of its STDIN.
+    pub(super) may_answer: AtomicBool,
+    /// Whether the web server wants no more than its end.
+    pub(super) aborted: AtomicBool,
+    /// Whether its connection ended.
+    pub(super) lost: AtomicBool,
+    /// When its handler is overdue.
+    pub(super) overdue: AtomicU32,
+}
+
+impl Exchange<'_> {
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.queue.lose();
+    }
+}
+
+/// What the answer to a request goes out over.
+pub(super) struct Channel<'m, 'c> {
+    pub(super) connection: &'m Connection<'c>,
+    pub(super) id: u16,
+    /// None for one that is refused.
+    pub(super) exchange: Option<&'m Exchange<'c>>,
+}
+
+impl Output for Channel<'_, '_> {
+    fn may_answer(&self) -> bool {
+        self.exchange.is_none_or(|exchange| exchange.may_answer.load(Ordering::Acquire))
+    }
+
+    fn is_wanted(&self) -> bool {
+        let broken = self.connection.broken.load(Ordering::Acquire);
+        !broken && self.exchange.is_none_or(|exchange| !exchange.is_aborted() && !exchange.is_lost())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, time: Duration) {
+        match self.exchange {
+            Some(exchange) => exchange.queue.wait_for_abort(time),
+            None => thread::sleep(time),
+        }
+    }
+
+    fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()> {
+        match self.exchange {
+            Some(exchange) if exchange.is_lost() => return Err(aborted("the connection is lost")),
+            Some(exchange) if exchange.is_aborted() && !is_end => {
+                return Err(aborted("the web server aborted the request"));
+            }
+            Some(_) | None => {}
+        }
+        self.connection.send(slices, is_end.then_some(self.id))
+    }
+}

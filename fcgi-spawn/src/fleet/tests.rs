@@ -1,0 +1,365 @@
+use std::os::unix::process::ExitStatusExt;
+
+use super::*;
+use crate::Address;
+
+/// A fleet, and the supervisor that it thinks it has: everything succeeds, and pids are counted.
+struct Play {
+    fleet: Fleet,
+    now: Instant,
+    pids: i32,
+    said: Vec<String>,
+    asked: Vec<i32>,
+    killed: Vec<i32>,
+    ups: u32,
+    fails: Vec<String>,
+    looks: u32,
+    measured: Vec<i32>,
+    /// Whether a connection waits.
+    waits: bool,
+    /// Whether nothing can be started.
+    refuse: bool,
+}
+
+impl Play {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut play = Self::prepare(change);
+        play.tell(Event::Begin);
+        play
+    }
+
+    fn prepare(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+        change(&mut config);
+        let fleet = Fleet::new(Rules::of(&config), Random::new(7));
+        Play {
+            fleet,
+            now: Instant::now(),
+            pids: 1000,
+            said: Vec::new(),
+            asked: Vec::new(),
+            killed: Vec::new(),
+            ups: 0,
+            fails: Vec::new(),
+            looks: 0,
+            measured: Vec::new(),
+            waits: false,
+            refuse: false,
+        }
+    }
+
+    /// With all workers up.
+    fn up(change: impl FnOnce(&mut Config)) -> Self {
+        let mut play = Self::new(change);
+        play.pass(worker::PROOF);
+        assert_eq!((play.ups, play.fleet.phase), (1, Phase::Serving));
+        play.said.clear();
+        play
+    }
+
+    fn tell(&mut self, event: Event) {
+        for action in self.fleet.on(event, self.now) {
+            match action {
+                Action::Start(slot) if self.refuse => {
+                    self.tell(Event::NotStarted { slot, error: Error::new("refused").with_exit_status(2) });
+                }
+                Action::Start(slot) => {
+                    self.pids += 1;
+                    self.tell(Event::Started { slot, pid: Pid::for_test(self.pids) });
+                }
+                Action::Ask(pid) => self.asked.push(pid.number()),
+                Action::Kill(pid) => self.killed.push(pid.number()),
+                Action::LookAtGroup(pid) => self.tell(Event::Looked { pid, others: true }),
+                Action::LookAtListener => {
+                    self.looks += 1;
+                    self.tell(Event::Waiting(self.waits));
+                }
+                Action::Measure(pid) => self.measured.push(pid.number()),
+                Action::Say(note) => self.said.push(note.to_string()),
+                Action::Up => self.ups += 1,
+                Action::Fail(error) => self.fails.push(error.to_string()),
+            }
+        }
+    }
+
+    /// Lets time pass, with a tick at each deadline.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(next) = self.fleet.deadline().filter(|next| *next <= end) {
+            self.now = next.max(self.now);
+            self.tell(Event::Tick);
+            assert!(self.fleet.deadline().is_none_or(|next| next > self.now), "it spins");
+        }
+        self.now = end;
+    }
+
+    fn end(&mut self, pid: i32, status: i32) {
+        self.end_with(pid, status, false);
+    }
+
+    fn end_with(&mut self, pid: i32, status: i32, others: bool) {
+        self.tell(Event::Ended { pid: Pid::for_test(pid), status: ExitStatus::from_raw(status), others });
+    }
+
+    fn ready(&mut self, pid: i32) {
+        self.tell(Event::Ready(Pid::for_test(pid)));
+    }
+
+    /// The pids of those that serve.
+    fn serving(&self) -> Vec<i32> {
+        self.fleet.slots.iter().filter_map(|slot| Some(slot.worker.process()?.pid.number())).collect()
+    }
+
+    fn measure(&mut self, pid: i32, usage: Usage) {
+        self.tell(Event::Measured { pid: Pid::for_test(pid), usage });
+    }
+}
+
+const FAILURE: i32 = 1 << 8;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn nothing_is_awaited_once_all_are_up() {
+    let mut play = Play::new(|config| config.workers = 3);
+    assert_eq!((play.serving(), play.ups), (vec![1001, 1002, 1003], 0));
+    (1001..=1003).for_each(|pid| play.ready(pid));
+    assert_eq!((play.ups, play.fleet.deadline()), (1, None));
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_the_end_of_the_first_start_only() {
+    let mut play = Play::prepare(|config| config.workers = 2);
+    play.refuse = true;
+    play.tell(Event::Begin);
+    assert_eq!((&play.fails[..], play.fleet.phase), (&["refused".to_owned()][..], Phase::Stopping));
+
+    let mut play = Play::up(|config| config.workers = 2);
+    play.refuse = true;
+    play.end(1001, FAILURE);
+    play.pass(seconds(5));
+    assert!(play.fails.is_empty());
+    play.refuse = false;
+    play.pass(seconds(5));
+    assert_eq!(play.serving(), [1003, 1002]);
+}
+
+#[test]
+fn a_shell_that_cannot_execute_the_program_is_the_end_too() {
+    let mut play = Play::new(|config| config.program = crate::Program::Shell(c"app".into()));
+    play.end(1001, 127 << 8);
+    assert_eq!((play.fails.len(), play.fleet.is_over(), &play.asked[..]), (1, true, &[][..]));
+}
+
+#[test]
+fn one_that_always_fails_does_not_keep_the_first_start_waiting() {
+    let mut play = Play::new(|config| config.workers = 2);
+    play.ready(1001);
+    assert_eq!(play.ups, 0);
+    play.end(1002, FAILURE);
+    assert_eq!(play.ups, 1);
+}
+
+#[test]
+fn backoff_is_said_once_per_change() {
+    let mut play = Play::up(|config| config.backoff_after = Some(3));
+    for _ in 0..12 {
+        play.end(play.pids, FAILURE);
+        let waits = play.fleet.deadline().expect("a start") - play.now;
+        play.pass(waits);
+    }
+    let pauses: Vec<_> = play.said.iter().filter_map(|line| line.split_once("restart in ")).collect();
+    let pauses: Vec<_> = pauses.iter().filter_map(|(_, rest)| rest.split(':').next()).collect();
+    assert_eq!(pauses.len(), 10 - 2, "{pauses:?}");
+    assert_eq!(pauses[0], "5s");
+    assert!(pauses[1].starts_with("10s") && pauses[7].starts_with("10m"), "{pauses:?}");
+}
+
+#[test]
+fn giving_up_stops_the_others_and_is_a_failure() {
+    let mut play = Play::up(|config| (config.workers, config.give_up) = (2, Some(1)));
+    play.end(1002, FAILURE);
+    assert_eq!((&play.asked[..], play.fleet.is_over()), (&[1001][..], false));
+    play.end(1001, 0);
+    assert_eq!((play.fleet.is_over(), play.fleet.exit_status()), (true, 1));
+}
+
+#[test]
+fn a_stop_is_asked_for_then_killed() {
+    let mut play = Play::up(|config| config.workers = 2);
+    play.tell(Event::Stop);
+    assert_eq!(play.asked, [1001, 1002]);
+    play.end(1001, libc::SIGTERM);
+    play.pass(seconds(9));
+    assert!(play.killed.is_empty() && !play.fleet.is_over());
+    play.pass(seconds(1));
+    assert_eq!((&play.killed[..], play.fleet.is_over()), (&[1002][..], false));
+    play.end(1002, libc::SIGKILL);
+    assert_eq!((play.fleet.is_over(), play.fleet.exit_status()), (true, 1));
+}
+
+#[test]
+fn a_second_stop_shortens_it() {
+    let mut play = Play::up(|_| ());
+    play.tell(Event::Stop);
+    play.tell(Event::Stop);
+    assert_eq!(play.asked, [1001, 1001]);
+    play.pass(seconds(1));
+    assert_eq!(play.killed, [1001]);
+}
+
+#[test]
+fn what_a_worker_leaves_in_its_group_goes_too() {
+    let mut play = Play::up(|_| ());
+    play.tell(Event::Stop);
+    play.end_with(1001, libc::SIGTERM, true);
+    assert!(!play.fleet.is_over());
+    play.pass(seconds(10));
+    assert_eq!((&play.killed[..], play.fleet.is_over(), play.fleet.exit_status()), (&[1001][..], true, 1));
+
+    let mut play = Play::up(|_| ());
+    play.end_with(1001, libc::SIGSEGV, true);
+    assert_eq!((&play.asked[..], &play.serving()[..]), (&[1001][..], &[][..]));
+    play.pass(seconds(10));
+    assert_eq!((&play.killed[..], &play.serving()[..]), (&[1001][..], &[1002][..]));
+    play.tell(Event::Stop);
+    play.end(1002, 0);
+    assert_eq!((play.fleet.is_over(), play.fleet.exit_status()), (true, 0));
+}
+
+#[test]
+fn a_reload_replaces_one_after_the_other() {
+    let mut play = Play::up(|config| config.workers = 2);
+    play.pass(seconds(1));
+    play.tell(Event::Reload(Cause::Asked));
+    assert_eq!((&play.serving()[..], &play.asked[..], play.pids), (&[1001, 1002][..], &[][..], 1003));
+    play.ready(1003);
+    assert_eq!((&play.serving()[..], &play.asked[..], play.pids), (&[1003, 1002][..], &[1001][..], 1003));
+    play.end(1001, 0);
+    assert_eq!(play.pids, 1004, "the next one's turn begins when the old one is gone");
+    play.pass(worker::PROOF);
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1003, 1004][..], &[1001, 1002][..]));
+    play.end(1002, 0);
+    assert_eq!(play.said.last().map(String::as_str), Some("reloaded"));
+    assert!(play.fleet.is_settled() && play.fleet.deadline().is_none());
+}
+
+#[test]
+fn a_reload_that_fails_keeps_the_old_ones() {
+    for refuse in [true, false] {
+        let mut play = Play::up(|config| config.workers = 2);
+        play.pass(seconds(1));
+        play.refuse = refuse;
+        play.tell(Event::Reload(Cause::Asked));
+        if !refuse {
+            play.end(1003, FAILURE);
+        }
+        assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001, 1002][..], &[][..]));
+        assert_eq!(play.said.last().map(String::as_str), Some("reload failed, old workers stay"));
+        assert!(play.fleet.is_settled() && play.fleet.deadline().is_none());
+    }
+}
+
+#[test]
+fn a_reload_ends_a_pause() {
+    let mut play = Play::up(|_| ());
+    play.end(1001, FAILURE);
+    assert!(play.serving().is_empty());
+    play.tell(Event::Reload(Cause::Changed));
+    play.ready(1002);
+    assert_eq!(play.said.last().map(String::as_str), Some("reloaded"));
+}
+
+#[test]
+fn reloads_in_a_row_are_done_one_after_the_other() {
+    let mut play = Play::up(|_| ());
+    for _ in 0..3 {
+        play.pass(Duration::from_millis(1));
+        play.tell(Event::Reload(Cause::Asked));
+    }
+    play.ready(1002);
+    play.end(1001, 0);
+    assert_eq!(play.pids, 1003, "it was asked for after the last one started");
+    play.ready(1003);
+    play.end(1002, 0);
+    assert_eq!(play.said.iter().filter(|line| *line == "reloaded").count(), 3);
+    assert_eq!(play.serving(), [1003], "one process is young enough for both");
+}
+
+#[test]
+fn one_more_and_one_less() {
+    let mut play = Play::up(|_| ());
+    play.tell(Event::OneLess);
+    assert_eq!(play.serving(), [1001], "one stays");
+    play.tell(Event::OneMore);
+    play.tell(Event::OneMore);
+    assert_eq!(play.serving(), [1001, 1002, 1003]);
+    play.tell(Event::OneLess);
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001, 1002][..], &[1003][..]));
+    play.end(1003, 0);
+    play.tell(Event::OneMore);
+    assert_eq!((play.serving(), play.fleet.slots.len()), (vec![1001, 1002, 1004], 3));
+}
+
+#[test]
+fn old_workers_are_replaced_one_at_a_time() {
+    let mut play = Play::up(|config| (config.workers, config.max_age) = (2, Some(seconds(100))));
+    play.pass(seconds(89));
+    assert_eq!(play.pids, 1002);
+    play.pass(seconds(11));
+    assert_eq!((play.pids, play.asked.len()), (1003, 1), "the other one waits for the first to be gone");
+    play.end(play.asked[0], 0);
+    play.pass(worker::PROOF);
+    assert_eq!((play.pids, play.asked.len()), (1004, 2));
+    assert!(play.said.iter().all(|line| !line.contains("reload")), "{:?}", play.said);
+}
+
+#[test]
+fn large_workers_are_replaced() {
+    let mut play = Play::up(|config| config.max_rss = Some(1000));
+    play.pass(MEMORY_LOOK);
+    assert_eq!(play.measured, [1001]);
+    play.measure(1001, Usage { rss: 900, ..Usage::default() });
+    assert_eq!(play.pids, 1001);
+    play.measure(1001, Usage { rss: 1001, ..Usage::default() });
+    assert_eq!(play.pids, 1002);
+}
+
+#[test]
+fn workers_come_on_demand_and_go_when_idle() {
+    let mut play = Play::new(|config| {
+        (config.workers, config.on_demand, config.idle) = (2, true, Some(seconds(80)));
+    });
+    assert_eq!((play.ups, play.pids), (1, 1000));
+    assert!(play.fleet.watches_listener() && play.fleet.deadline().is_none());
+    play.tell(Event::Waiting(true));
+    assert_eq!((play.pids, play.fleet.watches_listener()), (1001, false));
+    play.ready(1001);
+    play.waits = true;
+    play.pass(seconds(1));
+    assert_eq!((play.looks, play.pids, play.fleet.watches_listener()), (1, 1002, false));
+    play.ready(1002);
+    play.waits = false;
+    play.pass(seconds(1));
+    assert!(!play.fleet.watches_listener(), "there are as many as there may be");
+
+    let usage = |cpu| Usage { rss: 0, cpu, connected: false };
+    for look in 0..9 {
+        play.pass(seconds(10));
+        play.measure(1001, usage(1));
+        play.measure(1002, usage(look));
+    }
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1002][..], &[1001][..]));
+    assert!(play.fleet.watches_listener());
+}
+
+#[test]
+fn strangers_change_nothing() {
+    let mut play = Play::up(|_| ());
+    play.end(4711, FAILURE);
+    play.ready(4711);
+    play.measure(4711, Usage { rss: u64::MAX, cpu: 0, connected: false });
+    assert_eq!((play.serving(), play.fleet.deadline()), (vec![1001], None));
+}
