@@ -45,7 +45,7 @@ pub use connection::Connection;
 pub use deadline::{Deadline, PATIENCE, eventually, eventually_within, holds_for};
 pub use executable::{copy_program, write_executable};
 pub use http::{Answer, HttpClient};
-pub use markdown::{Block, blocks};
+pub use markdown::{Block, blocks, commands_in_comments};
 pub use port::free_port;
 pub use process::{Output, Process};
 pub use program::{Program, repository};

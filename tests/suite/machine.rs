@@ -4,6 +4,7 @@ mod init_systems;
 mod package;
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -15,15 +16,29 @@ use fcgi_tests::{Address, Process, Program, Signal, Stray, TempDir, eventually, 
 
 use crate::app::expect_hello;
 
-/// What a command in there may take: it may wait for workers, or for the end of some.
-const TIME: Duration = Duration::from_secs(120);
+/// How long a command in there may take: it may wait for workers, for the end of some, or for a compiler.
+pub(crate) const TIME: Duration = Duration::from_secs(300);
 
-/// A Debian of its own, with processes and mounts that nobody else sees. All of it is gone with the value.
+/// A Debian with its own processes and mounts, separate from this machine. All of it is gone with the value.
 pub(crate) struct Machine {
     namespace: Process,
     /// Its process 1.
     init: Stray,
     disk: TempDir,
+    /// The working directory of commands, if it is there.
+    directory: PathBuf,
+    /// The folder of cargo, which is everybody's.
+    cargo: PathBuf,
+    /// The environment of commands, besides.
+    environment: Vec<(&'static str, OsString)>,
+}
+
+/// Who types a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    Root,
+    /// An ordinary user, `reader`, who owns the repository, as after a `git clone`. Only in a [`Machine::copy`].
+    Reader,
 }
 
 /// What a machine's process 1 is.
@@ -65,6 +80,44 @@ ln -s /lib/systemd/systemd root/sbin/init
 exec env container=fcgi-tests chroot root /bin/sh -c 'cd / && echo up && exec /sbin/init'
 "#;
 
+/// This machine once more: whatever is written goes to memory. The folders that are given may be on disks of their own.
+/// A change of a file's owner copies nothing but the owner (metacopy).
+const COPY: &str = r#"set -e
+mount -t tmpfs tmpfs "$1"
+cd "$1"
+shift
+mkdir changed work root
+mount -t overlay overlay -o metacopy=on,lowerdir=/,upperdir=changed,workdir=work root
+mount -t proc proc root/proc
+mount --rbind /dev root/dev
+mount -t tmpfs -o mode=755 tmpfs root/run
+mount -t tmpfs -o mode=1777 tmpfs root/tmp
+mkdir root/run/lock
+number=0
+for folder; do
+    number=$((number + 1))
+    mkdir -p "root$folder" "changed$number" "work$number"
+    mount -t overlay overlay -o "metacopy=on,lowerdir=$folder,upperdir=changed$number,workdir=work$number" "root$folder"
+done
+ip link set lo up
+exec chroot root /bin/sh -c 'echo up; sleep infinity & wait'
+"#;
+
+/// Makes the ordinary user, who may enter and change the folders that are given.
+const READER: &str = r#"set -e
+echo 'reader:x:4711:4711::/home/reader:/bin/sh' >>/etc/passwd
+echo 'reader:x:4711:' >>/etc/group
+mkdir -p /home/reader
+chown reader:reader /home/reader
+for folder; do
+    chown -R reader:reader "$folder"
+    while [ "$folder" != / ]; do
+        chmod a+rx "$folder"
+        folder=$(dirname "$folder")
+    done
+done
+"#;
+
 /// A control group for systemd to rule, so that the groups of the machine we run on stay as they are.
 const GROUP: &str = r#"set -e
 mkdir "$2/groups"
@@ -95,7 +148,9 @@ impl Machine {
         let namespace = Process::start(&mut command);
         namespace.stdout().wait_for_line("a machine that is up", |line| line == "up");
         let first = Stray::adopt(proc::children(namespace.pid())[0]);
-        let machine = Machine { namespace, init: first, disk };
+        let environment = vec![("DEBIAN_FRONTEND", "noninteractive".into())];
+        let (directory, cargo) = ("/src".into(), "/usr/bin".into());
+        let machine = Machine { namespace, init: first, disk, directory, cargo, environment };
         eventually("process 1", || {
             let name = proc::name(machine.init.pid())?;
             (name == if matches!(init, Init::Systemd) { "systemd" } else { "init" }).then_some(())
@@ -105,6 +160,46 @@ impl Machine {
                 machine.try_run("systemctl is-active multi-user.target").0.success().then_some(())
             });
         }
+        Ok(machine)
+    }
+
+    /// This machine, as it is, with its own processes, mounts and network: anything may be typed there. Commands begin
+    /// in the repository. Or why there is none.
+    #[track_caller]
+    pub(crate) fn copy() -> Result<Self, &'static str> {
+        for program in ["unshare", "nsenter", "setpriv", "ip"] {
+            if Program::installed(program).is_none() {
+                return Err("util-linux and iproute2 are not installed");
+            }
+        }
+        let (directory, disk) = (repository(), temp_dir());
+        // There is no network by which cargo and pip could fetch anything.
+        let mut environment = vec![("CARGO_NET_OFFLINE", "true".into())];
+        let mut folders = vec![directory.clone()];
+        for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            let home = env::var_os("HOME").unwrap_or_default();
+            let folder = env::var_os(variable).map_or_else(|| Path::new(&home).join(folder), PathBuf::from);
+            if folder.is_dir() {
+                environment.push((variable, folder.clone().into()));
+                folders.push(folder);
+            }
+        }
+        if let Some(flup) = env::var_os("FCGI_TEST_FLUP").map(PathBuf::from).filter(|flup| flup.is_dir()) {
+            environment.extend([("PIP_NO_INDEX", "1".into()), ("PIP_FIND_LINKS", flup.join("wheels").into())]);
+            folders.push(flup);
+        }
+        let cargo = Program::installed("cargo");
+        let cargo = cargo.as_ref().and_then(|cargo| cargo.path().parent()).unwrap_or(Path::new("/usr/bin")).to_owned();
+        environment.extend(env::var_os("RUSTUP_TOOLCHAIN").map(|toolchain| ("RUSTUP_TOOLCHAIN", toolchain)));
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--ipc", "--net", "--uts", "--fork", "--kill-child", "/bin/sh", "-c", COPY]);
+        command.arg("copy").arg(disk.path()).args(&folders);
+        let namespace = Process::start(&mut command);
+        namespace.stdout().wait_for_line("a copy of this machine", |line| line == "up");
+        let first = Stray::adopt(proc::children(namespace.pid())[0]);
+        let machine = Machine { namespace, init: first, disk, directory, cargo, environment };
+        let folders: Vec<_> = folders.iter().map(|folder| format!("'{}'", folder.display())).collect();
+        machine.run(&format!("set -- {}\n{READER}", folders.join(" ")));
         Ok(machine)
     }
 
@@ -132,27 +227,44 @@ impl Machine {
         assert!(copy.is_ok_and(|status| status.success()));
     }
 
-    /// A command line in there, as root.
-    fn command(&self, line: &str) -> Command {
+    /// A command line in there, by the shell. `first` is what root's shell does before it becomes the user's.
+    fn line(&self, user: User, first: &str, line: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--target={}", self.init.pid()))
-            .args(["--mount", "--pid", "--ipc", "--net", "--uts", "--root", "--wd"]);
-        command.args(["--", "/bin/sh", "-c", &format!("cd /src 2>/dev/null || cd /; {line}")]);
-        command.env_clear().envs([
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("HOME", "/root"),
-            ("DEBIAN_FRONTEND", "noninteractive"),
-        ]);
+            .args(["--mount", "--pid", "--ipc", "--net", "--uts", "--root", "--wd"])
+            .args(["--", "/bin/sh", "-c", &format!("cd \"$0\" 2>/dev/null || cd /; {first} exec \"$@\"")])
+            .arg(&self.directory);
+        if user == User::Reader {
+            command.args(["setpriv", "--reuid=reader", "--regid=reader", "--init-groups"]);
+        }
+        command.args(["/bin/sh", "-c", line]).env_clear();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let (home, path) = match user {
+            User::Root => ("/root", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            User::Reader => ("/home/reader", "/usr/local/bin:/usr/bin:/bin"),
+        };
+        command.env("HOME", home).env("PATH", format!("{path}:{}", self.cargo.display()));
         command
     }
 
-    /// Runs a command line to its end: its exit status and output.
+    /// A command line in there, as a user types it.
+    pub(crate) fn command(&self, user: User, line: &str) -> Command {
+        self.line(user, "", line)
+    }
+
+    /// Runs a command line as root to its end: its exit status and output.
     #[track_caller]
     pub(crate) fn try_run(&self, line: &str) -> (ExitStatus, String) {
+        self.try_run_as(User::Root, line)
+    }
+
+    /// [`try_run`](Self::try_run) as one of the users.
+    #[track_caller]
+    pub(crate) fn try_run_as(&self, user: User, line: &str) -> (ExitStatus, String) {
         // Into a file: what it leaves running may hold its output.
         let output = self.path("/run/output");
-        let mut process = Process::start(&mut self.command(&format!("{{ {line}\n}} >/run/output 2>&1 </dev/null")));
+        let mut process = Process::start(&mut self.line(user, "exec </dev/null >/run/output 2>&1;", line));
         let status = process.wait_exit_within(TIME);
         (status, fs::read_to_string(output).unwrap_or_default())
     }

@@ -21,7 +21,7 @@ use crate::launcher::launcher;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// The README's formula for the memory of a worker, in bytes, without what its handlers take.
+/// The formula in docs/limits.md for the memory of a worker, in bytes, without what its handlers take.
 const BASE: u64 = 512 * KIB;
 const CONNECTION: u64 = 24 * KIB;
 const BUDGET: u64 = 16 * MIB;

@@ -21,7 +21,7 @@ impl Section {
     #[track_caller]
     fn of(name: &str) -> Self {
         let page = fs::read_to_string(repository().join("dist/init/README.md")).expect("the page can be read");
-        let block = blocks(&page).into_iter().find(|block| block.test.as_deref() == Some(name));
+        let block = blocks(&page).into_iter().find(|block| block.value("test") == Some(name));
         let text = block.unwrap_or_else(|| panic!("no block test={name}")).text;
         let mut section = Section { install: Vec::new(), verbs: Vec::new() };
         for line in text.lines() {
