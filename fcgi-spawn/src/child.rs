@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use libc::c_int;
 
-use crate::error::{Quoted, Reason};
+use crate::candidates::Candidates;
+use crate::error::Reason;
 use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Restoration, Step};
 use crate::{Config, Error, Program, handover, inherited, notify, privileges};
 
@@ -24,7 +25,7 @@ const OURS: [&str; 3] = [READY, HEARTBEAT, handover::VARIABLE];
 
 /// Everything the start of a worker needs, made before the first fork.
 pub(crate) struct Plan {
-    program: CString,
+    candidates: Candidates,
     arguments: CStrings,
     environment: CStrings,
     /// `/dev/null` for a worker's stdout and stderr, if it may not have ours.
@@ -74,15 +75,16 @@ impl Plan {
     fn with_environment(config: &Config, signals: CallerSignals, mut environment: Vec<CString>) -> Result<Self, Error> {
         let (program, arguments) = match &config.program {
             Program::File(words) => match words.first() {
-                Some(file) => (file.clone(), words.clone()),
+                Some(name) => (&**name, words.clone()),
                 None => return Err(Error::new("no FastCGI application given")),
             },
             Program::Shell(command) => {
                 let line = [c"exec ".to_bytes(), command.to_bytes()].concat();
                 let line = CString::new(line).expect("two strings without a NUL");
-                (c"/bin/sh".into(), vec![c"sh".into(), c"-c".into(), line])
+                (c"/bin/sh", vec![c"sh".into(), c"-c".into(), line])
             }
         };
+        let candidates = Candidates::new(config, program, variable(&environment, "PATH"));
         if let Some(children) = config.php_children {
             let name = b"PHP_FCGI_CHILDREN=";
             environment.retain(|variable| !variable.to_bytes().starts_with(name));
@@ -90,7 +92,7 @@ impl Plan {
             environment.push(CString::new(variable).expect("letters and digits"));
         }
         Ok(Plan {
-            program,
+            candidates,
             arguments: CStrings::new(arguments),
             environment: CStrings::new(environment),
             output: if config.foreground { None } else { Some(dev_null()?) },
@@ -103,7 +105,8 @@ impl Plan {
 
     fn exec_on<'a>(&'a self, listener: BorrowedFd<'a>) -> Exec<'a> {
         Exec {
-            program: &self.program,
+            programs: self.candidates.paths(),
+            searched: self.candidates.searched(),
             arguments: &self.arguments,
             environment: &self.environment,
             stdin: listener,
@@ -147,6 +150,12 @@ fn environment() -> Vec<CString> {
     environment
 }
 
+/// The value of a variable, as getenv(3) finds it.
+fn variable<'a>(environment: &'a [CString], name: &str) -> Option<&'a OsStr> {
+    let value = |variable: &'a CString| variable.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+    environment.iter().find_map(value).map(OsStr::from_bytes)
+}
+
 /// `/dev/null`, for reading and writing.
 pub(crate) fn dev_null() -> Result<File, Error> {
     let path = "/dev/null";
@@ -164,23 +173,36 @@ pub(crate) struct StartError<'a> {
 impl StartError<'_> {
     /// The `errno` of a program that was not executed, which is the exit status of spawn-fcgi then.
     pub(crate) fn exec_errno(&self) -> Option<u8> {
-        let errno = self.errno.raw_os_error().filter(|_| self.step == Step::Exec)?;
-        u8::try_from(errno).ok()
+        match self.step {
+            Step::Exec(_) | Step::Search { .. } => u8::try_from(self.errno.raw_os_error()?).ok(),
+            _ => None,
+        }
     }
 }
 
 impl fmt::Display for StartError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = Quoted(OsStr::from_bytes(self.plan.program.to_bytes()));
+        let candidates = &self.plan.candidates;
+        let (uid, gid) = privileges::ids(self.plan.privileges.as_ref());
         let reason = Reason(&self.errno);
         let call = match self.step {
-            Step::Exec => {
-                write!(f, "cannot execute {program}: {reason}")?;
-                if self.errno.kind() == io::ErrorKind::PermissionDenied {
-                    let (uid, gid) = privileges::ids(self.plan.privileges.as_ref());
-                    write!(f, " for uid {uid}, gid {gid}")?;
-                }
-                return Ok(());
+            Step::Exec(index) => {
+                write!(f, "cannot execute {}: {reason}", candidates.path(index))?;
+                return match self.errno.kind() {
+                    io::ErrorKind::PermissionDenied => write!(f, " for uid {uid}, gid {gid}"),
+                    io::ErrorKind::NotFound => {
+                        write!(f, " (its interpreter or dynamic loader is missing{})", candidates.inside())
+                    }
+                    _ => Ok(()),
+                };
+            }
+            Step::Search { is_here, closed } => {
+                let why = candidates.not_found(&self.errno, is_here);
+                write!(f, "cannot execute {}: {why}", candidates.name())?;
+                return match closed.filter(|_| !is_here).and_then(|index| candidates.directory(index)) {
+                    Some(directory) => write!(f, "; uid {uid}, gid {gid} may not enter {directory}"),
+                    None => Ok(()),
+                };
             }
             Step::Fork => "fork",
             Step::Stdin => "dup2 of the socket",
@@ -194,7 +216,7 @@ impl fmt::Display for StartError<'_> {
                 };
             }
         };
-        write!(f, "cannot start {program}: {call}: {reason}")
+        write!(f, "cannot start {}: {call}: {reason}", candidates.name())
     }
 }
 
@@ -207,31 +229,99 @@ impl From<StartError<'_>> for Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
+    use std::path::PathBuf;
+    use std::process::{Command, ExitStatus};
+    use std::{env, fs};
 
     use super::*;
     use crate::Address;
 
-    fn plan(words: &[&str]) -> Plan {
+    fn config(words: &[&str]) -> Config {
         let words = words.iter().map(|word| CString::new(*word).expect("no NUL in a test"));
         let mut config = Config::new(Address::Unix("unused".into()), words.collect());
         config.foreground = true;
-        Plan::new(&config, CallerSignals::look()).expect("it opens nothing")
+        config
     }
 
     /// Runs the program to its end; its fd 0 is `/dev/null` in place of a listener.
-    fn run(words: &[&str]) -> Result<ExitStatus, Error> {
+    fn run_to_end(plan: &Plan) -> Result<ExitStatus, Error> {
         let stdin = dev_null()?;
-        let pid = plan(words).start(stdin.as_fd(), None)?;
+        let pid = plan.start(stdin.as_fd(), None)?;
         Ok(sys::reap_pid(pid).expect("it is our child"))
+    }
+
+    fn run(words: &[&str]) -> Result<ExitStatus, Error> {
+        run_to_end(&Plan::new(&config(words), CallerSignals::look()).expect("it opens nothing"))
+    }
+
+    #[track_caller]
+    fn refused(result: Result<ExitStatus, Error>, message: &str, status: i32) {
+        let error = result.expect_err("not executable");
+        assert_eq!(error.to_string(), message);
+        assert_eq!(i32::from(error.exit_status()), status);
     }
 
     #[track_caller]
     fn check_refused(words: &[&str], message: &str, status: i32) {
-        let error = run(words).expect_err("not executable");
-        assert_eq!(error.to_string(), message);
-        assert_eq!(i32::from(error.exit_status()), status);
+        refused(run(words), message, status);
+    }
+
+    /// Directories with programs of one name in them.
+    struct Directories(PathBuf);
+
+    impl Directories {
+        fn new(test: &str) -> Self {
+            let path = env::temp_dir().join(format!("fcgi-spawn-child-{test}-{}", std::process::id()));
+            fs::create_dir(&path).expect("a directory");
+            Directories(path)
+        }
+
+        /// A file called `app` in this directory.
+        fn app(&self, directory: &str, text: &str, mode: u32) {
+            fs::create_dir_all(self.0.join(directory)).expect("a directory");
+            let path = self.path(directory);
+            // Another test's child would inherit a descriptor of ours, and a file open for writing cannot be executed.
+            let write = r#"printf %s "$1" >"$2" && chmod "$3" "$2""#;
+            let mut command = Command::new("/bin/sh");
+            let status = command.args(["-c", write, "sh", text]).arg(path).arg(format!("{mode:o}")).status();
+            assert!(status.is_ok_and(|status| status.success()), "cannot write {text:?}");
+        }
+
+        /// A file called `app` that is a shell.
+        fn works(&self, directory: &str) {
+            fs::create_dir_all(self.0.join(directory)).expect("a directory");
+            symlink("/bin/sh", self.path(directory)).expect("a symlink");
+        }
+
+        fn path(&self, directory: &str) -> PathBuf {
+            self.0.join(directory).join("app")
+        }
+
+        fn list(&self, directories: &[&str]) -> String {
+            let paths: Vec<_> = directories.iter().map(|name| self.0.join(name).display().to_string()).collect();
+            paths.join(":")
+        }
+
+        /// Runs `app -c 'exit 7'`, found in these directories.
+        fn run(&self, directories: &[&str]) -> Result<ExitStatus, Error> {
+            let path = CString::new(format!("PATH={}", self.list(directories))).expect("no NUL in a test");
+            let config = config(&["app", "-c", "exit 7"]);
+            run_to_end(&Plan::with_environment(&config, CallerSignals::look(), vec![path])?)
+        }
+
+        #[track_caller]
+        fn runs(&self, directories: &[&str]) {
+            let status = self.run(directories).expect("it is found");
+            assert_eq!(status.code(), Some(7), "{directories:?}");
+        }
+    }
+
+    impl Drop for Directories {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
     }
 
     #[test]
@@ -250,8 +340,78 @@ mod tests {
         let message = format!("cannot execute '/': Permission denied for uid {uid}, gid {gid}");
         check_refused(&["/"], &message, libc::EACCES);
         check_refused(&[""], "cannot execute '': No such file or directory", libc::ENOENT);
-        // Not found although it is in PATH: only a path is executed.
-        check_refused(&["sh"], "cannot execute 'sh': No such file or directory", libc::ENOENT);
+        // As spawn-fcgi.
+        let unsearched = Config { search_path: false, ..config(&["sh"]) };
+        let plan = Plan::new(&unsearched, CallerSignals::look()).expect("it opens nothing");
+        refused(run_to_end(&plan), "cannot execute 'sh': No such file or directory", libc::ENOENT);
+    }
+
+    #[test]
+    fn the_search_goes_on_where_nothing_can_be_executed() {
+        let dirs = Directories::new("goes-on");
+        dirs.app("denied", "#!/bin/sh\n", 0o644);
+        dirs.app("incomplete", "#!/nonexistent/interpreter\n", 0o755);
+        dirs.works("good");
+        fs::create_dir_all(dirs.path("directory")).expect("a directory");
+        symlink("circle", dirs.0.join("circle")).expect("a symlink");
+        let long = "x".repeat(300);
+        let skipped = ["missing", "denied/app", "circle", &long, "denied", "incomplete", "directory"];
+        dirs.runs(&["good"]);
+        for directory in skipped {
+            dirs.runs(&[directory, "good"]);
+        }
+        dirs.runs(&[&skipped[..], &["good"]].concat());
+    }
+
+    #[test]
+    fn a_failed_search_names_the_file_that_was_there() {
+        let dirs = Directories::new("names");
+        dirs.app("denied", "#!/bin/sh\n", 0o644);
+        dirs.app("incomplete", "#!/nonexistent/interpreter\n", 0o755);
+        dirs.app("junk", "no program", 0o755);
+        dirs.works("good");
+
+        let list = dirs.list(&["missing", "denied/app"]);
+        let message = format!("cannot execute 'app': not found in PATH ({list})");
+        refused(dirs.run(&["missing", "denied/app"]), &message, libc::ENOENT);
+
+        let (uid, gid) = sys::ids();
+        let denied = dirs.path("denied");
+        let message = format!("cannot execute '{}': Permission denied for uid {uid}, gid {gid}", denied.display());
+        refused(dirs.run(&["missing", "incomplete", "denied", "missing"]), &message, libc::EACCES);
+
+        let incomplete = dirs.path("incomplete");
+        let why = "No such file or directory (its interpreter or dynamic loader is missing)";
+        let message = format!("cannot execute '{}': {why}", incomplete.display());
+        refused(dirs.run(&["missing", "incomplete"]), &message, libc::ENOENT);
+        check_refused(&[incomplete.to_str().expect("plain text")], &message, libc::ENOENT);
+
+        // Any other error ends the search.
+        let message = format!("cannot execute '{}': Exec format error", dirs.path("junk").display());
+        refused(dirs.run(&["denied", "junk", "good"]), &message, libc::ENOEXEC);
+    }
+
+    /// The unit tests' working directory is the one of the crate.
+    #[test]
+    fn a_file_in_the_working_directory_is_not_executed() {
+        let hint = |name: &str| {
+            let plan = Plan::with_environment(&config(&[name]), CallerSignals::look(), vec![c"PATH=.::src".into()]);
+            run_to_end(&plan.expect("it opens nothing")).expect_err("not in PATH").to_string()
+        };
+        let not_found = "not found in PATH (no absolute directories)";
+        let want =
+            format!("cannot execute 'Cargo.toml': {not_found}; it is in the working directory: write './Cargo.toml'");
+        assert_eq!(hint("Cargo.toml"), want);
+        // That is a directory.
+        assert_eq!(hint("src"), format!("cannot execute 'src': {not_found}"));
+    }
+
+    #[test]
+    fn the_first_variable_of_a_name_is_its_value() {
+        let environment = [c"PATHS=/a".into(), c"XPATH=/b".into(), c"PATH=/c".into(), c"PATH=/d".into()];
+        assert_eq!(variable(&environment, "PATH"), Some(OsStr::new("/c")));
+        assert_eq!(variable(&environment[..2], "PATH"), None);
+        assert_eq!(variable(&[c"PATH".into(), c"PATH=".into()], "PATH"), Some(OsStr::new("")));
     }
 
     #[test]

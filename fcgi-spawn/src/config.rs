@@ -96,6 +96,10 @@ pub struct Config {
     pub heartbeat: Option<Duration>,
     /// What they execute.
     pub program: Program,
+    /// Whether a [`Program::File`] whose name has no slash is searched for in the launcher's `PATH`, as by execvp(3),
+    /// at each start of a worker; `true` by default. Empty and relative elements of `PATH` are skipped. With `false`,
+    /// as for spawn-fcgi, such a name is a file in the working directory of the worker.
+    pub search_path: bool,
 }
 
 /// Where log lines go. A log that is slow or full loses lines, which are counted and named when there is room again;
@@ -155,7 +159,7 @@ impl fmt::Display for Address {
 /// What a worker executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// A file, without a search in `PATH`, and its arguments.
+    /// A file and its arguments. See [`Config::search_path`] for a name without a slash.
     File(Vec<CString>),
     /// A line for `/bin/sh`, which becomes its last command.
     Shell(CString),
@@ -206,6 +210,7 @@ impl Config {
             status: None,
             heartbeat: None,
             program: Program::File(program),
+            search_path: true,
         }
     }
 }

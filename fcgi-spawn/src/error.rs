@@ -56,7 +56,15 @@ pub(crate) struct Quoted<'a>(pub(crate) &'a OsStr);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("'")?;
+        write!(f, "'{}'", Escaped(self.0))
+    }
+}
+
+/// The same without the quotes.
+pub(crate) struct Escaped<'a>(pub(crate) &'a OsStr);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.to_string_lossy().chars() {
             if c.is_control() {
                 write!(f, "{}", c.escape_default())?;
@@ -64,7 +72,7 @@ impl fmt::Display for Quoted<'_> {
                 write!(f, "{c}")?;
             }
         }
-        f.write_str("'")
+        Ok(())
     }
 }
 

@@ -76,11 +76,12 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
         return Err(Error::new("this program is not made to be installed set-uid or set-gid"));
     }
 
-    let mode = *options.mode.get_or_insert(if name == "spawn-fcgi" { Mode::Once } else { Mode::Supervise });
+    let as_spawn_fcgi = name == "spawn-fcgi";
+    let mode = *options.mode.get_or_insert(if as_spawn_fcgi { Mode::Once } else { Mode::Supervise });
     // In the background there is soon nobody to read what is merely going on.
     let is_read = mode == Mode::Supervise && (options.foreground || options.log.is_some());
     logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
-    let config = Config::try_from(options)?;
+    let config = Config { search_path: !as_spawn_fcgi, ..Config::try_from(options)? };
     match mode {
         Mode::Once => once(name, &config),
         Mode::Supervise => match handover::received()? {

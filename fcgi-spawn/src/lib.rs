@@ -35,6 +35,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("fcgi-spawn is for Linux only: it needs the parent-death signal and /proc");
 
+mod candidates;
 mod child;
 mod completions;
 mod config;

@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{self, Path, PathBuf};
 use std::process::{self, ExitStatus};
+use std::slice;
 use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
@@ -103,7 +104,8 @@ impl Upgrade {
         let (program, arguments, environment) = self.words(state);
         let signals = state.caller_signals().restoration();
         let exec = Exec {
-            program: &program,
+            programs: slice::from_ref(&program),
+            searched: None,
             arguments: &arguments,
             environment: &environment,
             stdin: nothing.as_fd(),

@@ -1,12 +1,14 @@
 //! Files whose change is a reason to reload.
 
+use std::env;
 use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::candidates::Candidates;
 use crate::{Config, Program};
 
 /// Between two looks.
@@ -23,6 +25,11 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// Of the first file that can be executed, as far as its mode tells, or else of the first one.
+    fn of_first(paths: &[PathBuf]) -> Option<Self> {
+        Version::of(paths.iter().find(|path| is_executable(path)).or(paths.first())?)
+    }
+
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Version {
@@ -35,19 +42,24 @@ impl Version {
 
 /// The files and what is known of them.
 pub(crate) struct Watch {
-    files: Vec<(PathBuf, Watched)>,
+    /// Each by the paths at which it may be.
+    files: Vec<(Vec<PathBuf>, Watched)>,
     next: Instant,
 }
 
 impl Watch {
     /// Of what the configuration says; `None` if that is nothing.
     pub(crate) fn of(config: &Config, now: Instant) -> Option<Self> {
-        let program = if config.auto_update { program_file(config) } else { None };
+        let program = if config.auto_update { program_paths(config) } else { None };
         if config.auto_update && program.is_none() {
             log::warn!("--auto-update: it is not clear which file the program is: name it with --watch");
         }
-        let files = program.into_iter().chain(config.watch.iter().cloned());
-        let files: Vec<_> = files.map(|path| (path.clone(), Watched::new(Version::of(&path)))).collect();
+        let files = program.into_iter().chain(config.watch.iter().map(|path| vec![path.clone()]));
+        let watched = |paths: Vec<_>| {
+            let version = Version::of_first(&paths);
+            (paths, Watched::new(version))
+        };
+        let files: Vec<_> = files.map(watched).collect();
         (!files.is_empty()).then_some(Watch { files, next: now + LOOK })
     }
 
@@ -75,7 +87,7 @@ impl Watch {
             return false;
         }
         self.next = now + LOOK;
-        self.files.iter_mut().fold(false, |changed, (path, watched)| watched.look(Version::of(path)) | changed)
+        self.files.iter_mut().fold(false, |changed, (paths, watched)| watched.look(Version::of_first(paths)) | changed)
     }
 }
 
@@ -107,8 +119,8 @@ impl Watched {
 const INTERPRETERS: [&str; 14] =
     ["sh", "bash", "dash", "ksh", "zsh", "python", "pypy", "perl", "ruby", "php", "lua", "node", "tclsh", "guile"];
 
-/// The file that the program is in: its own, or the script that an interpreter is given.
-fn program_file(config: &Config) -> Option<PathBuf> {
+/// Where the file is that the program is in: its own, or the script that an interpreter is given.
+fn program_paths(config: &Config) -> Option<Vec<PathBuf>> {
     let words: Vec<&OsStr> = match &config.program {
         Program::File(words) => words.iter().map(|word| os_str(word)).collect(),
         Program::Shell(line) => {
@@ -118,7 +130,8 @@ fn program_file(config: &Config) -> Option<PathBuf> {
     };
     let mut words = words.into_iter();
     let mut program = words.next()?;
-    if file_name(program) == "env" {
+    let is_env = file_name(program) == "env";
+    if is_env {
         program = words.find(|word| !is_option(word) && !word.as_bytes().contains(&b'='))?;
     }
     let name = file_name(program);
@@ -126,16 +139,27 @@ fn program_file(config: &Config) -> Option<PathBuf> {
     if INTERPRETERS.contains(&name) {
         // Without a script, such as php-cgi, it is the program.
         if let Some(script) = words.find(|word| !is_option(word)) {
-            return Some(seen_from_outside(config, Path::new(script))).filter(|path| path.is_file());
+            return Some(seen_from_outside(config, Path::new(script)))
+                .filter(|path| path.is_file())
+                .map(|path| vec![path]);
         }
+    }
+    if let (Program::File(words), false) = (&config.program, is_env) {
+        let candidates = Candidates::new(config, words.first()?, env::var_os("PATH").as_deref());
+        let paths = candidates.paths().iter().map(|path| seen_from_outside(config, Path::new(os_str(path))));
+        return Some(paths.collect());
     }
     let path = seen_from_outside(config, Path::new(program));
     if path.is_file() {
-        return Some(path);
+        return Some(vec![path]);
     }
-    // The shell finds it in PATH.
-    let folders = std::env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'))?;
-    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+    // The shell or env finds it in PATH.
+    let folders = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'))?;
+    env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file()).map(|path| vec![path])
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 fn os_str(string: &CStr) -> &OsStr {
@@ -224,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_script_is_what_is_watched() {
-        let dir = std::env::temp_dir().join(format!("fcgi-spawn-watch-{}", std::process::id()));
+        let dir = env::temp_dir().join(format!("fcgi-spawn-watch-{}", std::process::id()));
         fs::create_dir(&dir).expect("a folder");
         let app = dir.join("app.py");
         fs::write(&app, "#!/usr/bin/env python3\n").expect("a file");
@@ -232,27 +256,62 @@ mod tests {
 
         let file = |words: &[&str]| {
             let words = words.iter().map(|word| CString::new(*word).expect("no NUL"));
-            program_file(&Config::new(Address::Unix("unused".into()), words.collect()))
+            program_paths(&Config::new(Address::Unix("unused".into()), words.collect()))
         };
-        let script = Some(app.clone());
+        let script = Some(vec![app.clone()]);
         assert_eq!(file(&[path]), script);
         assert_eq!(file(&["/usr/bin/python3", path, "other"]), script);
         assert_eq!(file(&["/usr/bin/python3.11", "-u", path]), script);
         assert_eq!(file(&["/usr/bin/env", "A=1", "python3", path]), script);
-        assert_eq!(file(&["/bin/sh"]), Some("/bin/sh".into()));
-        assert_eq!(file(&["/bin/cat", path]), Some("/bin/cat".into()));
-        assert_eq!(file(&["/nonexistent"]), None);
+        assert_eq!(file(&["/bin/sh"]), Some(vec!["/bin/sh".into()]));
+        assert_eq!(file(&["/bin/cat", path]), Some(vec!["/bin/cat".into()]));
+        assert_eq!(file(&["/nonexistent"]), Some(vec!["/nonexistent".into()]));
+        assert_eq!(file(&["python3", path]), script);
+        assert_eq!(file(&["/bin/sh", "/nonexistent"]), None);
 
         let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
         config.program = Program::Shell(c"python3 app.py".into());
         config.directory = Some(dir.clone());
-        assert_eq!(program_file(&config), script);
+        assert_eq!(program_paths(&config), script);
         config.program = Program::File(vec![c"/app.py".into()]);
         (config.directory, config.chroot) = (None, Some(dir.clone()));
-        assert_eq!(program_file(&config), script);
+        assert_eq!(program_paths(&config), script);
         config.program = Program::Shell(c"sh".into());
         config.chroot = None;
-        assert!(program_file(&config).is_some_and(|path| path.ends_with("sh")), "it is in PATH");
+        let paths = program_paths(&config).expect("it is in PATH");
+        assert!(matches!(&paths[..], [path] if path.ends_with("sh")), "{paths:?}");
+        fs::remove_dir_all(&dir).expect("removed");
+    }
+
+    #[test]
+    fn a_searched_name_is_watched_at_all_its_paths() {
+        let mut config = Config::new(Address::Unix("unused".into()), vec![c"sh".into()]);
+        let paths = program_paths(&config).expect("a program");
+        assert!(paths.iter().all(|path| path.is_absolute() && path.ends_with("sh")), "{paths:?}");
+        assert!(Version::of_first(&paths).is_some(), "none of {paths:?}");
+        config.chroot = Some("/jail".into());
+        let inside = program_paths(&config).expect("a program");
+        assert!(inside.iter().all(|path| path.starts_with("/jail")) && inside.len() == paths.len(), "{inside:?}");
+        config.search_path = false;
+        assert_eq!(program_paths(&config), Some(vec!["/jail/sh".into()]));
+    }
+
+    #[test]
+    fn the_first_executable_file_is_watched() {
+        let dir = env::temp_dir().join(format!("fcgi-spawn-watch-first-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a directory");
+        let paths = ["missing", "plain", "program", "second"].map(|name| dir.join(name));
+        for (path, mode) in paths[1..].iter().zip([0o644, 0o755, 0o755]) {
+            fs::write(path, "").expect("a file");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+        }
+        let program = Version::of(&paths[2]);
+        assert!(program.is_some() && program != Version::of(&paths[3]));
+        assert_eq!(Version::of_first(&paths), program);
+        // A file of data is the only one, and a missing one may come.
+        assert_eq!(Version::of_first(&paths[1..2]), Version::of(&paths[1]));
+        assert_eq!(Version::of_first(&paths[..1]), None);
+        assert_eq!(Version::of_first(&[]), None);
         fs::remove_dir_all(&dir).expect("removed");
     }
 }

@@ -39,7 +39,12 @@ impl Launcher {
         prepare(dir.path());
         let mut command = launcher();
         command.args(in_folder(options, dir.path())).args(["-n", "--"]).args(in_folder(program, dir.path()));
-        Launcher { process: Process::start(&mut command), dir }
+        Self::of(Process::start(&mut command), dir)
+    }
+
+    /// A launcher that is started already, with its private folder.
+    pub(crate) fn of(process: Process, dir: TempDir) -> Self {
+        Launcher { process, dir }
     }
 
     /// A file in the private folder.

@@ -23,6 +23,7 @@ mod man;
 mod once;
 mod output;
 mod roles;
+mod search;
 mod servers;
 mod start;
 mod static_files;

@@ -21,7 +21,7 @@ fn ids(pid: u32, name: &str) -> Vec<u32> {
 }
 
 /// Makes the private folder one that everybody may enter, with a copy of `hello` in it.
-fn public_hello(dir: &Path) -> String {
+pub(crate) fn public_hello(dir: &Path) -> String {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
     let copy = dir.join("hello");
     copy_program(&path_of("hello"), &copy);
@@ -30,7 +30,7 @@ fn public_hello(dir: &Path) -> String {
 }
 
 /// A folder with just enough in it to run `hello`.
-fn jail(dir: &Path) {
+pub(crate) fn jail(dir: &Path) {
     let copy =
         "mkdir jail && cp hello jail && for file in $(ldd hello | grep -o '/[^ ]*'); do cp --parents $file jail; done";
     let status = Command::new("/bin/sh").args(["-c", copy]).current_dir(dir).status();

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
@@ -45,8 +46,10 @@ pub(crate) fn environment() -> Vec<CString> {
 
 /// What becomes the program needs this; nothing is left to be looked up, built or opened.
 pub(crate) struct Exec<'a> {
-    /// The file, executed without a search in `PATH`.
-    pub(crate) program: &'a CStr,
+    /// The paths of the program, tried in order: the first file that can be executed is the program.
+    pub(crate) programs: &'a [CString],
+    /// The name of which `programs` are the paths in `PATH`; it is never executed in the working directory.
+    pub(crate) searched: Option<&'a CStr>,
     pub(crate) arguments: &'a CStrings,
     pub(crate) environment: &'a CStrings,
     /// Becomes its fd 0. It is not fd 0 here: that is our own stdin.
@@ -81,14 +84,24 @@ pub(crate) enum Step {
     /// Changing to the working directory.
     Directory,
     ParentDeathSignal,
-    Exec,
+    /// Executing the file at the path of this index. A missing file in its `errno` is the interpreter.
+    Exec(usize),
+    /// Finding a file at any of the paths.
+    Search {
+        /// The searched name is that of a file in the working directory.
+        is_here: bool,
+        /// The first path whose directory the worker may not enter.
+        closed: Option<usize>,
+    },
 }
+
+/// The step that failed, and its `errno`.
+type Failed = (Step, c_int);
 
 /// What a child and its parent know of each other while they share their memory.
 struct Start<'a> {
     exec: &'a Exec<'a>,
-    /// The step that failed, and its `errno`.
-    failed: Option<(Step, c_int)>,
+    failed: Option<Failed>,
 }
 
 /// How much stack a child may use on its way to the program, which takes none of ours.
@@ -123,8 +136,8 @@ pub(crate) fn fork_exec(exec: &Exec<'_>) -> Result<Pid, (Step, io::Error)> {
 
 /// Becomes the program in this process; returns only what went wrong.
 pub(crate) fn exec(exec: &Exec<'_>) -> (Step, io::Error) {
-    let failed = become_program(exec);
-    (failed, io::Error::last_os_error())
+    let (step, errno) = become_program(exec);
+    (step, io::Error::from_raw_os_error(errno))
 }
 
 /// Becomes another program in this process; returns only if that fails. Signals that are blocked stay so: none is lost
@@ -140,26 +153,24 @@ pub(crate) fn replace(program: &CStr, arguments: &CStrings, environment: &CStrin
 extern "C" fn run_child(start: *mut c_void) -> c_int {
     // SAFETY: it is what `fork_exec` passes, and waits for us to be done with.
     let start = unsafe { &mut *start.cast::<Start<'_>>() };
-    let failed = become_worker(start.exec);
-    // Not an allocation: it is a number that the error wraps.
-    start.failed = Some((failed, io::Error::last_os_error().raw_os_error().unwrap_or(0)));
+    start.failed = Some(become_worker(start.exec));
     exit()
 }
 
-/// Returns only if a step failed; `errno` says why.
-fn become_worker(exec: &Exec<'_>) -> Step {
+/// Returns only if a step failed.
+fn become_worker(exec: &Exec<'_>) -> Failed {
     // SAFETY: no arguments.
     if unsafe { libc::setsid() } == -1 {
-        return Step::Session;
+        return (Step::Session, errno());
     }
     if let Some([stdout, stderr]) = exec.output {
         if !dup2(stdout, libc::STDOUT_FILENO) || !dup2(stderr, libc::STDERR_FILENO) {
-            return Step::Output;
+            return (Step::Output, errno());
         }
     }
     if let Some(privileges) = exec.privileges {
         if let Err(step) = privileges.change() {
-            return step;
+            return (step, errno());
         }
     }
     for inherited in exec.inherited {
@@ -170,7 +181,7 @@ fn become_worker(exec: &Exec<'_>) -> Step {
         // Not before: a change of user takes it back.
         // SAFETY: numbers only.
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) } == -1 {
-            return Step::ParentDeathSignal;
+            return (Step::ParentDeathSignal, errno());
         }
         // The parent may have died before it was to be signalled, and then nobody reads the report.
         // SAFETY: no arguments, cannot fail.
@@ -181,16 +192,56 @@ fn become_worker(exec: &Exec<'_>) -> Step {
     become_program(exec)
 }
 
-/// Returns only if a step failed; `errno` says why.
-fn become_program(exec: &Exec<'_>) -> Step {
+/// Returns only if a step failed.
+fn become_program(exec: &Exec<'_>) -> Failed {
     if !dup2(exec.stdin, libc::STDIN_FILENO) {
-        return Step::Stdin;
+        return (Step::Stdin, errno());
     }
     exec.signals.run();
+    execute(exec)
+}
+
+/// Executes the first of the programs that can be, as execvp(3) does; returns only if none can.
+fn execute(exec: &Exec<'_>) -> Failed {
     let (arguments, environment) = (exec.arguments.pointers.as_ptr(), exec.environment.pointers.as_ptr());
-    // SAFETY: strings that end in NUL, and arrays of such that end in a null pointer; all are borrowed.
-    unsafe { libc::execve(exec.program.as_ptr(), arguments, environment) };
-    Step::Exec
+    // The first file that may not be executed, and the first one without its interpreter.
+    let (mut denied, mut incomplete, mut closed) = (None, None, None);
+    let mut missing = libc::ENOENT;
+    for (index, program) in exec.programs.iter().enumerate() {
+        // SAFETY: strings that end in NUL, and arrays of such that end in a null pointer; all are borrowed.
+        unsafe { libc::execve(program.as_ptr(), arguments, environment) };
+        let failed = (Step::Exec(index), errno());
+        match failed.1 {
+            libc::EACCES if exec.searched.is_none() || is_file(program) => denied = denied.or(Some(failed)),
+            libc::EACCES => closed = closed.or(Some(index)),
+            libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP => match is_file(program) {
+                true => incomplete = incomplete.or(Some(failed)),
+                false => missing = failed.1,
+            },
+            _ => return failed,
+        }
+    }
+    let not_found = match exec.searched {
+        Some(name) => (Step::Search { is_here: is_file(name), closed }, libc::ENOENT),
+        None => (Step::Search { is_here: false, closed: None }, missing),
+    };
+    denied.or(incomplete).unwrap_or(not_found)
+}
+
+fn is_file(path: &CStr) -> bool {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: a string that ends in NUL, and room for what is written.
+    if unsafe { libc::stat(path.as_ptr(), stat.as_mut_ptr()) } == -1 {
+        return false;
+    }
+    // SAFETY: it was written, since the call succeeded.
+    let stat = unsafe { stat.assume_init() };
+    stat.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
+/// No allocation: the error is that number.
+fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
 fn dup2(file: BorrowedFd<'_>, stream: c_int) -> bool {

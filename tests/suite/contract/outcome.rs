@@ -80,6 +80,16 @@ fn a_missing_program_is_status_2() {
     not_executed(&Case::new(), "/missing", 2);
 }
 
+/// Nothing is searched in `PATH`.
+#[test]
+fn a_name_without_a_slash_is_a_file_in_the_working_directory() {
+    let case = Case::new();
+    not_executed(&case, "sleep", 2);
+    case.file("sleep", "#!/bin/sh\nexec /bin/sleep 1000\n", 0o755);
+    let [child] = case.run("-s sock -- sleep").started();
+    child.becomes(&["/bin/sleep", "1000"]);
+}
+
 #[test]
 fn a_missing_interpreter_is_status_2() {
     let case = Case::new();
