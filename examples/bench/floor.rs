@@ -1,7 +1,7 @@
 //! What a FastCGI application costs at the least: a thread per connection, one read and one write per request, the answer
 //! canned. It takes whatever it is sent for one whole request: the floor under the others, and of no other use.
 //!
-//! rustc -O floor.rs && ./floor SOCKET
+//! `examples/bench/run` builds it with `rustc -O` and starts it. Its argument is the path of the socket.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,7 +1,7 @@
 //! Opens connections to a FastCGI application, has one request answered on each, and keeps them idle until its standard
 //! input ends. It says `ready` when all of them are.
 //!
-//! rustc -O idle.rs && ./idle SOCKET CONNECTIONS
+//! `examples/bench/run` builds it with `rustc -O` and starts it. Its arguments are the path of the socket and a number.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;

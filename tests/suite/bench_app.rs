@@ -39,9 +39,9 @@ fn its_echo_is_the_body() {
     }
 }
 
-/// A table with a line for each program; the numbers are for people to judge.
+/// A line for each program and for `fcgi-spawn`; the numbers are for people to judge.
 #[test]
-fn the_bench_script_prints_its_table() {
+fn the_bench_script_prints_its_tables() {
     once_is_enough!();
     for program in ["bash", "rustc", "perl"] {
         if Program::installed(program).is_none() {
@@ -54,9 +54,16 @@ fn the_bench_script_prints_its_table() {
     let status = process.wait_exit_within(Duration::from_secs(240));
     let (table, errors) = (process.stdout().to_end(), process.stderr().to_end());
     assert!(status.success(), "{status}:\n{table}{errors}");
-    for program in ["floor", "bench-app"] {
+    let number = |program: &str, column: usize| {
         let line = table.lines().find(|line| line.starts_with(&format!("| {program} |")));
-        let kept = line.and_then(|line| line.split(['|', ',']).nth(2)).map(|calls| calls.trim().parse::<f64>());
-        assert!(matches!(kept, Some(Ok(calls)) if calls < 10.0), "{program}:\n{table}");
+        line.and_then(|line| line.split(['|', ',']).nth(column)).and_then(|cell| cell.trim().parse::<f64>().ok())
+    };
+    for program in ["floor", "bench-app"] {
+        let calls_of_kept = number(program, 2);
+        assert!(calls_of_kept.is_some_and(|calls| calls < 10.0), "{program}:\n{table}");
+    }
+    for (what, column) in [("its own", 2), ("its worker's", 4)] {
+        let rss = number("fcgi-spawn", column);
+        assert!(rss.is_some_and(|kib| kib > 100.0), "{what} memory:\n{table}");
     }
 }

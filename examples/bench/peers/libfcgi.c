@@ -1,4 +1,4 @@
-/* bench-app with libfcgi, Debian's libfcgi-dev: gcc -O2 libfcgi.c -lfcgi */
+/* bench-app with libfcgi, Debian's libfcgi-dev. examples/bench/run builds it with gcc and -lfcgi. */
 #include <fcgiapp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +7,7 @@
 
 int main(void) {
     FCGX_Request request;
-    char *big = malloc(BIG), buffer[65536];
-    for (int i = 0; i < BIG; i++) big[i] = 'a' + i % 26;
+    char *big = NULL, buffer[65536];
     FCGX_Init();
     FCGX_InitRequest(&request, 0, 0);
     while (FCGX_Accept_r(&request) == 0) {
@@ -19,6 +18,10 @@ int main(void) {
             FCGX_FPrintF(request.out, "Content-Type: application/octet-stream\r\n\r\n");
             for (int len; (len = FCGX_GetStr(buffer, sizeof buffer, request.in)) > 0;) FCGX_PutStr(buffer, len, request.out);
         } else if (script && !strcmp(script, "/big")) {
+            if (!big) {
+                big = malloc(BIG);
+                for (int i = 0; i < BIG; i++) big[i] = 'a' + i % 26;
+            }
             FCGX_FPrintF(request.out, "Content-Type: text/plain\r\n\r\n");
             FCGX_PutStr(big, BIG, request.out);
         } else {

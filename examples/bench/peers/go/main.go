@@ -1,4 +1,4 @@
-// bench-app with Go's net/http/fcgi: go build -o bench main.go
+// bench-app with Go's net/http/fcgi. examples/bench/run builds it.
 package main
 
 import (
@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/http/fcgi"
 	"os"
+	"sync"
 )
 
 func main() {
-	big := bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz"), (10<<20)/26+1)[:10<<20]
+	var big []byte
+	var once sync.Once
 	listener, err := net.FileListener(os.Stdin)
 	if err != nil {
 		panic(err)
@@ -24,6 +26,7 @@ func main() {
 		case "/echo":
 			io.Copy(out, request.Body)
 		case "/big":
+			once.Do(func() { big = bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz"), (10<<20)/26+1)[:10<<20] })
 			out.Write(big)
 		default:
 			io.WriteString(out, "Hello, World!")

@@ -1,10 +1,12 @@
 //! bench-app with the crate tokio-fastcgi.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use tokio::net::UnixListener;
 use tokio_fastcgi::{RequestResult, Requests};
+
+static BIG: LazyLock<Vec<u8>> = LazyLock::new(|| (b'a'..=b'z').cycle().take(10 << 20).collect());
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -12,14 +14,11 @@ fn main() {
 }
 
 async fn serve() {
-    let big: Arc<Vec<u8>> = Arc::new((b'a'..=b'z').cycle().take(10 << 20).collect());
     let listener = UnixListener::bind(std::env::args().nth(1).expect("usage: SOCKET")).expect("a socket");
     while let Ok((mut socket, _)) = listener.accept().await {
-        let big = Arc::clone(&big);
         tokio::spawn(async move {
             let mut requests = Requests::from_split_socket(socket.split(), 10, 10);
             while let Ok(Some(request)) = requests.next().await {
-                let big = Arc::clone(&big);
                 let done = request
                     .process(|request| async move {
                         let params: usize = request
@@ -35,7 +34,7 @@ async fn serve() {
                                 let _ = request.get_stdin().read_to_end(&mut body);
                                 out.write(&body).await
                             }
-                            "/big" => out.write(&big[..]).await,
+                            "/big" => out.write(&BIG[..]).await,
                             _ => out.write(b"Hello, World!").await,
                         };
                         RequestResult::Complete(0)
