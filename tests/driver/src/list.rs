@@ -1,0 +1,392 @@
+//! All steps of the run, in the order in which they begin.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use crate::cargo;
+use crate::context::{Context, find};
+use crate::libtest;
+use crate::step::{Kind, Order, Outcome, Step};
+use crate::suite::Suite;
+
+/// The modules of the black-box tests that need web servers, other machines or a quiet machine.
+const SERVERS: [&str; 3] = ["servers::", "machine::", "typed::"];
+const LOAD: &str = "supervise_load::";
+
+/// The modules whose tests depend on who runs them.
+const PRIVILEGES: [&str; 8] = [
+    "contract::",
+    "launcher::",
+    "once::",
+    "supervise::",
+    "supervised::",
+    "output::",
+    "health::",
+    "servers::init_scripts",
+];
+
+/// What is asked of static programs, and the test that has a filter of its own, which Linux 3.2 would not install.
+const STATIC: [&str; 12] = [
+    "echo::",
+    "hello::",
+    "cgi::",
+    "get::",
+    "once::",
+    "contract::",
+    "launcher::",
+    "supervise::",
+    "supervised::",
+    "output::",
+    "health::",
+    "static_files::",
+];
+const STRICT: &str = "static_files::a_supervisor_and_its_workers_ask_for_nothing_newer";
+
+/// All steps.
+pub(crate) const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        about: "the code is formatted",
+        kind: Kind::Quick,
+        needs: &[],
+        weight: 1,
+        lock: None,
+        run: |context, order| context.check(order, &mut context.cargo(order, &["fmt", "--all", "--check"])),
+    },
+    Step {
+        name: "build",
+        about: "all programs and tests, in the development profile",
+        kind: Kind::Quick,
+        needs: &[],
+        weight: 2,
+        lock: Some("target"),
+        run: cargo::build_tests,
+    },
+    Step {
+        name: "unit",
+        about: "unit tests, and each crate's own tests",
+        kind: Kind::Quick,
+        needs: &["build"],
+        weight: 1,
+        lock: None,
+        run: unit,
+    },
+    Step {
+        name: "black-box",
+        about: "the programs as a user sees them",
+        kind: Kind::Quick,
+        needs: &["build"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            let skips: Vec<&str> = SERVERS.iter().chain([&LOAD]).flat_map(|module| ["--skip", module]).collect();
+            Suite::new(context, if order.filter.is_empty() { &skips } else { &[] }).run(context, order)
+        },
+    },
+    Step {
+        name: "contract-on-the-original",
+        about: "the launcher's contract holds for Debian's spawn-fcgi: the tests test it",
+        kind: Kind::Quick,
+        needs: &["build"],
+        weight: 0,
+        lock: None,
+        run: contract_on_the_original,
+    },
+    Step {
+        name: "clippy",
+        about: "clippy has no remark",
+        kind: Kind::Quick,
+        needs: &[],
+        weight: 1,
+        lock: Some("target"),
+        run: |context, order| {
+            let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            context.check(order, &mut context.cargo(order, &words))
+        },
+    },
+    Step {
+        name: "doc-tests",
+        about: "the examples in the documentation",
+        kind: Kind::Quick,
+        needs: &["build"],
+        weight: 1,
+        lock: Some("target"),
+        run: doc_tests,
+    },
+    Step {
+        name: "documentation",
+        about: "every public item is documented, and every link leads somewhere",
+        kind: Kind::Quick,
+        needs: &[],
+        weight: 1,
+        lock: Some("target"),
+        run: |context, order| {
+            let mut command = context.cargo(order, &["doc", "--workspace", "--no-deps"]);
+            context.check(order, command.env("RUSTDOCFLAGS", "-D warnings"))
+        },
+    },
+    script("proto-alone", "fcgi-proto depends on nothing", Kind::Quick, &[], 0, None),
+    script("no-c", "the runtime crates need no C", Kind::Quick, &[], 0, None),
+    Step {
+        name: "release",
+        about: "all programs, in the release profile, as README builds them",
+        kind: Kind::Full,
+        needs: &[],
+        weight: 2,
+        lock: Some("target"),
+        run: |context, order| {
+            context.check(order, &mut context.cargo(order, &["build", "--workspace", "--bins", "--release"]))
+        },
+    },
+    Step {
+        name: "servers",
+        about: "behind eight web servers, under init systems, as packages; every command of our pages, typed",
+        kind: Kind::Full,
+        needs: &["build", "release"],
+        weight: 1,
+        lock: None,
+        run: servers,
+    },
+    Step {
+        name: "as-nobody",
+        about: "what depends on privileges, without any",
+        kind: Kind::Full,
+        needs: &["build"],
+        weight: 0,
+        lock: None,
+        run: |context, order| {
+            Suite::new(context, if order.filter.is_empty() { &PRIVILEGES } else { &[] }).run_as_nobody(context, order)
+        },
+    },
+    script("no-panic", "fcgi-proto cannot panic", Kind::Quick, &[], 1, Some("no-panic")),
+    script("i686", "fcgi-proto on 32 bits", Kind::Full, &[], 1, Some("target")),
+    script(
+        "msrv",
+        "everything compiles with Rust 1.85, and fcgi-proto cannot panic there",
+        Kind::Full,
+        &[],
+        1,
+        Some("msrv"),
+    ),
+    script("fuzz", "fuzz targets, for a number of executions", Kind::Full, &[], 2, Some("fuzz")),
+    Step {
+        name: "load",
+        about: "reloads, kills and replacement under load: nothing is lost",
+        kind: Kind::Full,
+        needs: &["build", "release"],
+        weight: usize::MAX,
+        lock: None,
+        run: |context, order| {
+            let arguments: &[&str] =
+                if order.filter.is_empty() { &[LOAD, "--show-output"] } else { &["--show-output"] };
+            let programs = context.target.join("release");
+            Suite { threads: 1, programs, ..Suite::new(context, arguments) }.run(context, order)
+        },
+    },
+    script("old-kernel", "the stand-in for Linux 3.2 answers as Linux 3.2 does", Kind::Static, &["build"], 0, None),
+    script("build-static-refuses", "dist/build-static reports what is missing", Kind::Static, &[], 0, None),
+    script("build-static-fetches", "dist/build-static goes on with what rustup fetches", Kind::Static, &[], 0, None),
+    script(
+        "static-x86_64",
+        "static programs for x86_64 need nothing but a kernel",
+        Kind::Static,
+        &[],
+        2,
+        Some("target"),
+    ),
+    script("static-i686", "static programs for i686 need nothing but a kernel", Kind::Static, &[], 2, Some("target")),
+    Step {
+        name: "on-old-kernel-x86_64",
+        about: "static programs, as if on Linux 3.2",
+        kind: Kind::Static,
+        needs: &["build", "static-x86_64"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            on_old_kernel(context, order, &context.repository.join("dist/out/x86_64-unknown-linux-musl"))
+        },
+    },
+    Step {
+        name: "on-old-kernel-i686",
+        about: "static programs for i686, as if on Linux 3.2",
+        kind: Kind::Static,
+        needs: &["build", "static-i686"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            on_old_kernel(context, order, &context.repository.join("dist/out/i686-unknown-linux-musl"))
+        },
+    },
+    script("footprint", "what static programs take of a machine", Kind::Static, &["static-x86_64"], 0, None),
+    script("no-randomness", "the launcher and hello need no random numbers", Kind::Static, &["static-x86_64"], 0, None),
+    script(
+        "same-bytes",
+        "static programs are the same bytes in another directory",
+        Kind::Static,
+        &["static-x86_64"],
+        2,
+        None,
+    ),
+    target("x86_64-unknown-linux-musl"),
+    target("i686-unknown-linux-musl"),
+    target("i586-unknown-linux-musl"),
+    target("aarch64-unknown-linux-musl"),
+    target("armv7-unknown-linux-musleabihf"),
+    target("arm-unknown-linux-musleabi"),
+    target("armv5te-unknown-linux-musleabi"),
+    target("mips-unknown-linux-musl"),
+    target("mipsel-unknown-linux-musl"),
+    target("riscv64gc-unknown-linux-musl"),
+    script(
+        "targets-table",
+        "the table of docs/static.md, in dist/out/targets.md",
+        Kind::AllTargets,
+        &["riscv64gc-unknown-linux-musl"],
+        0,
+        None,
+    ),
+    by_debian("by-debian-x86_64", |context, order| by_debian_toolchain(context, order, "x86_64-unknown-linux-musl")),
+    by_debian("by-debian-i686", |context, order| by_debian_toolchain(context, order, "i686-unknown-linux-musl")),
+    script(
+        "by-debian-same-bytes",
+        "the same bytes in another directory, by Debian's toolchain",
+        Kind::AllTargets,
+        &["by-debian-x86_64"],
+        2,
+        None,
+    ),
+];
+
+/// Static programs for one target, named after it.
+const fn target(name: &'static str) -> Step {
+    Step {
+        name,
+        about: "static programs for this target, under qemu",
+        kind: Kind::AllTargets,
+        needs: &["build"],
+        weight: 1,
+        lock: Some("target"),
+        run: |context, order| {
+            let suite = match Suite::executable(context) {
+                Ok(suite) => suite,
+                Err(outcome) => return outcome,
+            };
+            let mut command = context.command(order, context.script("tests/checks"));
+            context.check(order, command.arg("target").arg(suite).arg(order.step))
+        },
+    }
+}
+
+const fn by_debian(name: &'static str, run: fn(&Context, &Order) -> Outcome) -> Step {
+    let about = "static programs by Debian's toolchain, as if on Linux 3.2";
+    Step { name, about, kind: Kind::AllTargets, needs: &["build"], weight: 1, lock: Some("by-debian"), run }
+}
+
+/// A step that is the function of the same name in tests/checks.
+const fn script(
+    name: &'static str,
+    about: &'static str,
+    kind: Kind,
+    needs: &'static [&'static str],
+    weight: usize,
+    lock: Option<&'static str>,
+) -> Step {
+    let run: fn(&Context, &Order) -> Outcome = |context, order| {
+        let mut command = context.command(order, context.script("tests/checks"));
+        context.check(order, command.arg(order.step).args(&order.filter))
+    };
+    Step { name, about, kind, needs, weight, lock, run }
+}
+
+/// Everything but the black-box tests, executables side by side, since many tests wait.
+fn unit(context: &Context, order: &Order) -> Outcome {
+    let executables = context.executables.get().map(Vec::as_slice).unwrap_or_default();
+    let executables = executables.iter().filter(|executable| executable.name != "fcgi-tests::suite");
+    let runs = executables.map(|executable| -> Box<dyn FnOnce() -> Outcome + Send + '_> {
+        Box::new(move || {
+            let mut command = context.command(order, &executable.path);
+            command.current_dir(&executable.directory).env("RUST_TEST_THREADS", "8");
+            libtest::run(context, order, &executable.name, &mut command, None)
+        })
+    });
+    let outcome = libtest::run_all(4 * context.processors, runs.collect());
+    if outcome.passed == 0 && outcome.failures.is_empty() {
+        return Outcome::failed("no test was run");
+    }
+    outcome
+}
+
+fn doc_tests(context: &Context, order: &Order) -> Outcome {
+    let mut words = vec!["test", "--workspace", "--doc", "--no-fail-fast", "--"];
+    words.extend(order.filter.iter().map(String::as_str));
+    let outcome = context.check(order, &mut context.cargo(order, &words));
+    if !outcome.failures.is_empty() {
+        return outcome;
+    }
+    let log = std::fs::read_to_string(context.log_path(order.step)).unwrap_or_default();
+    let passed = log.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ok")).count();
+    Outcome { passed, ..Outcome::default() }
+}
+
+fn contract_on_the_original(context: &Context, order: &Order) -> Outcome {
+    let Some(original) = find("spawn-fcgi") else { return Outcome::skipped(order.step, "spawn-fcgi is missing") };
+    let arguments = ["contract::", "--skip", "contract::oddities::"];
+    let mut suite = Suite::new(context, if order.filter.is_empty() { &arguments } else { &[] });
+    suite.environment.push(("FCGI_TEST_BIN_SPAWN_FCGI", original.into()));
+    suite.run(context, order)
+}
+
+/// Behind web servers, on machines of their own, and as pages tell.
+fn servers(context: &Context, order: &Order) -> Outcome {
+    let (flup, debian) = thread::scope(|scope| {
+        let flup = scope.spawn(|| context.ask(order, &["tests/python-with-flup"]));
+        let debian = context.ask(order, &["tests/debian-root"]);
+        (flup.join().expect("it does not panic"), debian)
+    });
+    let mut suite = Suite::new(context, if order.filter.is_empty() { &SERVERS } else { &[] });
+    suite.environment.push(("FCGI_TEST_FLUP", flup.unwrap_or_default().into()));
+    suite.environment.push(("FCGI_TEST_DEBIAN", debian.unwrap_or_default().into()));
+    let outcome = suite.run(context, order);
+    let skips = context.run.join(order.step).join("skips");
+    let mut tables = context.command(order, "awk");
+    tables.args(["-F", "[ \t]", "-f", "tests/matrix.awk"]).arg(skips).arg(context.log_path(order.step));
+    let _ = tables.stdout(std::process::Stdio::inherit()).status();
+    outcome
+}
+
+/// The static programs in place of those they were built from, behind a program that refuses what Linux 3.2 refuses.
+fn on_old_kernel(context: &Context, order: &Order, built: &Path) -> Outcome {
+    let programs = context.directory(order.step).join("programs");
+    let link = "set -e; mkdir -p \"$0\"; find \"$1\" -maxdepth 1 -type f -perm -100 -exec ln -sf -t \"$0\" {} +; \
+         cp -Pf --remove-destination \"$2\"/fcgi-spawn \"$2\"/spawn-fcgi \"$2\"/fcgi-get \"$2\"/hello \"$2\"/echo \"$0\"";
+    let mut command = context.command(order, "sh");
+    command.args(["-c", link]).arg(&programs).arg(context.target.join("debug")).arg(built);
+    let linked = context.check(order, &mut command);
+    if !linked.failures.is_empty() {
+        return linked;
+    }
+    let suite = |arguments, wrapper: Option<PathBuf>| {
+        let mut suite = Suite::new(context, arguments);
+        suite.programs.clone_from(&programs);
+        suite.environment.push(("FCGI_TEST_STATIC", "1".into()));
+        suite.wrapper = wrapper.into_iter().map(OsString::from).collect();
+        suite.run(context, order)
+    };
+    let mut most = STATIC.to_vec();
+    most.extend(["--skip", STRICT]);
+    let wrapper = context.target.join("debug/old-kernel");
+    if !order.filter.is_empty() {
+        return suite(&[], Some(wrapper));
+    }
+    suite(&most, Some(wrapper)).and(suite(&["--exact", STRICT], None))
+}
+
+fn by_debian_toolchain(context: &Context, order: &Order, triple: &str) -> Outcome {
+    let mut command = context.command(order, context.script("tests/checks"));
+    let built = context.check(order, command.arg("by-debian").arg(triple));
+    if built.passed == 0 {
+        return built;
+    }
+    built.and(on_old_kernel(context, order, &context.target.join("by-debian/out").join(triple)))
+}
