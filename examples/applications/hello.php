@@ -1,6 +1,12 @@
 <?php
-// For php-cgi: fcgi-spawn -s /run/php.sock -F 4 -- php-cgi
-// The web server has to say where this file is: SCRIPT_FILENAME.
+// For php-cgi. The web server has to say where this file is: SCRIPT_FILENAME.
+//
+// In the root of a clone, after `cargo build --release`:
+//   $ target/release/fcgi-spawn -s /tmp/php.sock -M 666 -P /tmp/php.pid -F 4 -- php-cgi
+//   $ /usr/sbin/nginx -p "$PWD" -c examples/servers/quickstart.conf -e /tmp/quickstart.log
+//   $ curl 'http://127.0.0.1:8081/hello.php?name=PHP'           # Hello, PHP
+// At the end:
+//   $ kill $(cat /tmp/php.pid) $(cat /tmp/quickstart.pid)
 header('Content-Type: text/plain');
 
 if (isset($_GET['log'])) {

@@ -1,6 +1,12 @@
 #!/usr/bin/perl
-# Perl's FCGI (Debian's libfcgi-perl): fcgi-spawn -s /run/hello.sock -F 2 -- perl hello.pl
-# It serves the listening socket on descriptor 0.
+# Perl's FCGI (Debian's libfcgi-perl), which serves the listening socket on descriptor 0.
+#
+# In the root of a clone, after `cargo build --release`:
+#   $ target/release/fcgi-spawn -s /tmp/perl.sock -M 666 -P /tmp/perl.pid -F 2 -- perl examples/applications/hello.pl
+#   $ /usr/sbin/nginx -p "$PWD" -c examples/servers/quickstart.conf -e /tmp/quickstart.log
+#   $ curl 'http://127.0.0.1:8081/perl?name=Perl'               # Hello, Perl
+# At the end:
+#   $ kill $(cat /tmp/perl.pid) $(cat /tmp/quickstart.pid)
 use strict;
 use warnings;
 use Digest::SHA qw(sha256_hex);

@@ -1,7 +1,17 @@
 #!/usr/bin/env python3
-"""A WSGI application on flup (`pip install flup`): fcgi-spawn -s /run/hello.sock -F 2 -- python3 hello.py
+r"""A WSGI application on flup, which serves the listening socket on descriptor 0.
 
-flup serves the listening socket on descriptor 0.
+In the root of a clone, after `cargo build --release`:
+
+    $ python3 -m venv /tmp/venv && /tmp/venv/bin/pip install flup
+    $ target/release/fcgi-spawn -s /tmp/python.sock -M 666 -P /tmp/python.pid -F 2 -- /tmp/venv/bin/python \
+          examples/applications/hello.py
+    $ /usr/sbin/nginx -p "$PWD" -c examples/servers/quickstart.conf -e /tmp/quickstart.log
+    $ curl 'http://127.0.0.1:8081/python?name=Python'           # Hello, Python
+
+At the end:
+
+    $ kill $(cat /tmp/python.pid) $(cat /tmp/quickstart.pid)
 """
 
 import hashlib

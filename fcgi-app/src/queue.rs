@@ -366,6 +366,9 @@ mod tests {
                     assert!(waits > 0, "it was full");
                     queue.end_stdin(true);
                 });
+                while !queue.lock().waited_for {
+                    thread::yield_now(); // the other side comes to its limit first
+                }
                 let mut buffer = [0; 1000];
                 loop {
                     let len = queue.pull(false, &mut buffer, LONG).expect("no silence");

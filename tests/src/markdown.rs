@@ -83,7 +83,7 @@ pub fn commands_in_comments(source: &str) -> Vec<Block> {
             continue;
         }
         documentation.push('\n');
-        let text = text.trim_start_matches(['#', '/', '*', ';', '"']).trim_start();
+        let text = without_mark(text);
         let command = match text.strip_prefix("$ ") {
             Some(command) => command,
             None if goes_on => text,
@@ -104,6 +104,12 @@ pub fn commands_in_comments(source: &str) -> Vec<Block> {
     found.extend(blocks(&documentation).into_iter().filter(|block| block.language == "sh"));
     found.sort_by_key(|block| block.line);
     found
+}
+
+/// A line without the mark of a comment. The lines of a docstring have none: they may begin with a path.
+fn without_mark(line: &str) -> &str {
+    let marks = ["//", "/*", "*", "#", ";", "\"\"\""];
+    marks.iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).trim_start()
 }
 
 #[cfg(test)]
@@ -137,6 +143,8 @@ mod tests {
         );
         check_commands("<?php\n// $ php\n", &[(2, "php\n")]);
         check_commands("\"\"\"Text.\n\n    $ python\n\"\"\"\n", &[(3, "python\n")]);
+        check_commands("    $ run \\\n        /usr/bin/python\n", &[(1, "run \\\n/usr/bin/python\n")]);
+        check_commands("/* $ cc \\\n *   \"$X\"\n */\n", &[(1, "cc \\\n\"$X\"\n")]);
         check_commands(
             "//! Text\n//!\n//! ```sh\n//! cargo run\n//! ```\n//! ```text\n//! no\n//! ```\nfn main() {}\n",
             &[(3, "cargo run\n")],

@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     directory: PathBuf,
     /// The folder of cargo, which is everybody's.
     cargo: PathBuf,
+    /// How many commands have been run.
+    commands: AtomicUsize,
     /// The environment of commands, besides.
     environment: Vec<(&'static str, OsString)>,
 }
@@ -90,6 +92,7 @@ mkdir changed work root
 mount -t overlay overlay -o metacopy=on,lowerdir=/,upperdir=changed,workdir=work root
 mount -t proc proc root/proc
 mount --rbind /dev root/dev
+mount -t tmpfs -o mode=1777 tmpfs root/dev/shm
 mount -t tmpfs -o mode=755 tmpfs root/run
 mount -t tmpfs -o mode=1777 tmpfs root/tmp
 mkdir root/run/lock
@@ -103,14 +106,17 @@ ip link set lo up
 exec chroot root /bin/sh -c 'echo up; sleep infinity & wait'
 "#;
 
-/// Makes the ordinary user, who may enter and change the folders that are given.
+/// Makes the ordinary user, who owns the repository with its release programs, and may use the other folders.
 const READER: &str = r#"set -e
 echo 'reader:x:4711:4711::/home/reader:/bin/sh' >>/etc/passwd
 echo 'reader:x:4711:' >>/etc/group
 mkdir -p /home/reader
 chown reader:reader /home/reader
+find "$1" -path "$1/target/*" -prune -o -exec chown -h reader:reader {} +
+if [ -d "$1/target/release" ]; then chown -R reader:reader "$1/target/release"; fi
 for folder; do
-    chown -R reader:reader "$folder"
+    find "$folder" -maxdepth 3 -type d -exec chown reader:reader {} +
+    find "$folder" -maxdepth 1 -type f -exec chown reader:reader {} +
     while [ "$folder" != / ]; do
         chmod a+rx "$folder"
         folder=$(dirname "$folder")
@@ -150,7 +156,8 @@ impl Machine {
         let first = Stray::adopt(proc::children(namespace.pid())[0]);
         let environment = vec![("DEBIAN_FRONTEND", "noninteractive".into())];
         let (directory, cargo) = ("/src".into(), "/usr/bin".into());
-        let machine = Machine { namespace, init: first, disk, directory, cargo, environment };
+        let machine =
+            Machine { namespace, init: first, disk, directory, cargo, commands: AtomicUsize::new(0), environment };
         eventually("process 1", || {
             let name = proc::name(machine.init.pid())?;
             (name == if matches!(init, Init::Systemd) { "systemd" } else { "init" }).then_some(())
@@ -197,7 +204,8 @@ impl Machine {
         let namespace = Process::start(&mut command);
         namespace.stdout().wait_for_line("a copy of this machine", |line| line == "up");
         let first = Stray::adopt(proc::children(namespace.pid())[0]);
-        let machine = Machine { namespace, init: first, disk, directory, cargo, environment };
+        let machine =
+            Machine { namespace, init: first, disk, directory, cargo, commands: AtomicUsize::new(0), environment };
         let folders: Vec<_> = folders.iter().map(|folder| format!("'{}'", folder.display())).collect();
         machine.run(&format!("set -- {}\n{READER}", folders.join(" ")));
         Ok(machine)
@@ -262,11 +270,12 @@ impl Machine {
     /// [`try_run`](Self::try_run) as one of the users.
     #[track_caller]
     pub(crate) fn try_run_as(&self, user: User, line: &str) -> (ExitStatus, String) {
-        // Into a file: what it leaves running may hold its output.
-        let output = self.path("/run/output");
-        let mut process = Process::start(&mut self.line(user, "exec </dev/null >/run/output 2>&1;", line));
+        // Into a file of its own: what it leaves running may go on writing.
+        let output = format!("/run/output-{}", self.commands.fetch_add(1, Ordering::Relaxed));
+        let first = format!("exec </dev/null >{output} 2>&1;");
+        let mut process = Process::start(&mut self.line(user, &first, line));
         let status = process.wait_exit_within(TIME);
-        (status, fs::read_to_string(output).unwrap_or_default())
+        (status, fs::read_to_string(self.path(&output)).unwrap_or_default())
     }
 
     /// Runs a command line that has to succeed, and gives its output.

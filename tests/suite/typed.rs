@@ -17,11 +17,13 @@
 mod comments;
 mod pages;
 
+use std::env;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use fcgi_tests::{Block, Deadline, Process, Signal, eventually_within};
+use fcgi_tests::{Block, Deadline, Process, Program, Signal};
 
 use crate::machine::{Machine, TIME, User};
 
@@ -65,6 +67,8 @@ impl Reader<'_> {
     /// Types `text` and looks at what comes of it. Questions at its end are asked again for a while, since a server may
     /// still be reading its configuration when the command that told it to is over.
     fn type_in(&self, user: User, text: &str) -> Result<(), String> {
+        // The output that is wanted stands behind the last line of a command.
+        let text = text.replace("\\\n", "");
         let lines: Vec<_> = text.lines().collect();
         let questions = lines.iter().rev().take_while(|line| is_question(line)).count();
         let (commands, questions) = lines.split_at(lines.len() - questions);
@@ -103,20 +107,25 @@ impl Reader<'_> {
         use std::os::unix::process::CommandExt;
         let mut command = self.machine.command(user, &format!("set -e\n{foreground}"));
         let mut terminal = Process::start(command.process_group(0).stdin(Stdio::null()));
-        let mut last = String::new();
-        let done = eventually_within(TIME, "the other terminal, or the end of this one", || {
+        let deadline = Deadline::after(TIME);
+        let failed = loop {
+            let (last, ended) = (deadline.passed(), terminal.has_ended());
             match self.type_in(user, meanwhile) {
-                Ok(()) => return Some(true),
-                Err(why) => last = why,
+                Err(_) if !last && !ended => thread::sleep(Duration::from_millis(100)),
+                done => break done.err(),
             }
-            terminal.has_ended().then_some(false)
-        });
-        if !done {
-            return Err(format!("{foreground}ended with: {}\n{last}", terminal.stderr().text()));
-        }
+        };
+        let ended = terminal.has_ended();
         terminal.signal_group(Signal::INT);
-        terminal.wait_exit();
-        Ok(())
+        let status = terminal.wait_exit();
+        let messages = || terminal.stderr().to_end();
+        match failed {
+            None if ended && !status.success() => {
+                Err(format!("{foreground}ended by itself, {status}:\n{}", messages()))
+            }
+            None => Ok(()),
+            Some(why) => Err(format!("{foreground}ended by {status}:\n{}\n{why}", messages())),
+        }
     }
 }
 
@@ -133,17 +142,37 @@ fn follow_all(page: &str, blocks: &[Block], user: User, prepare: &str) {
     let reader = Reader { machine: &machine, user };
     for block in blocks {
         if let Err(why) = reader.follow(block) {
-            panic!("{page}, line {}, as {user:?}: {why}", block.line);
+            let logs = machine.try_run("tail -n 20 /tmp/*.log /tmp/*/*.log 2>/dev/null").1;
+            panic!("{page}, line {}, as {user:?}: {why}\n--- logs\n{logs}", block.line);
         }
     }
 }
 
-/// Ends the calling test unless a copy of this machine can be made, whose repository has the programs under test.
+/// The first need that is not met, and why. A need is the path of a file, a variable that has to name a directory
+/// (`FCGI_TEST_FLUP`), or a program.
+fn missing(needs: &[&str]) -> Option<String> {
+    needs.iter().find_map(|&need| {
+        let (there, lack) = if need.starts_with('/') {
+            (Path::new(need).is_file(), "is not there")
+        } else if need.starts_with("FCGI_TEST_") {
+            (env::var_os(need).is_some_and(|directory| Path::new(&directory).is_dir()), "names no directory")
+        } else {
+            (Program::installed(need).is_some(), "is not installed")
+        };
+        (!there).then(|| format!("{need} {lack}"))
+    })
+}
+
+/// Ends the calling test unless a copy of this machine can be made, whose repository has the programs under test, and
+/// what is typed there is installed.
 macro_rules! needs_a_copy {
-    () => {
+    ($needs:expr) => {
         fcgi_tests::needs_root!();
         fcgi_tests::dynamic_only!();
         fcgi_tests::once_is_enough!();
+        if let Some(why) = crate::typed::missing($needs) {
+            fcgi_tests::skip!("{why}");
+        }
     };
 }
 use needs_a_copy;

@@ -3,7 +3,17 @@
 //! The tokens are in the file that the variable `TOKENS` names, else `/etc/tokens`, in lines `USER TOKEN`. A request with
 //! `Authorization: Bearer TOKEN` goes on as that user's, in the variable `REMOTE_USER`; any other is answered 401.
 //!
-//! In lighttpd:
+//! In the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! echo 'ann secret' >/tmp/tokens
+//! TOKENS=/tmp/tokens target/release/fcgi-spawn -n -s /tmp/authorizer.sock -- target/release/authorizer
+//! # in another terminal
+//! target/release/fcgi-get -i --role authorizer --param 'HTTP_AUTHORIZATION=Bearer secret' \
+//!     unix:/tmp/authorizer.sock /private                      # Variable-REMOTE_USER: ann
+//! ```
+//!
+//! In lighttpd (`examples/servers/lighttpd.conf` is a whole configuration):
 //!
 //! ```text
 //! fastcgi.server = ( "/private" => (( "socket" => "/run/authorizer.sock", "mode" => "authorizer" )) )

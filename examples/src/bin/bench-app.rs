@@ -1,7 +1,14 @@
 //! The application that the benches measure: the shortest answer, an echo, and a large page from one buffer.
 //!
-//! `SCRIPT_NAME` says which. Start it with `FCGI_BIND=unix:/run/bench.sock bench-app`, then ask it with `fcgi-bench`;
-//! `examples/bench/run` does both, for applications in other languages too.
+//! `SCRIPT_NAME` says which. `examples/bench/run` starts it and measures it, beside applications in other languages. By
+//! hand, in the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -n -s /tmp/bench.sock -- target/release/bench-app
+//! # in another terminal
+//! target/release/fcgi-bench -n 10000 -c 8 --script /hello --expect 'Hello, World!' unix:/tmp/bench.sock
+//! target/release/fcgi-bench -n 1000 --script /echo --body 65536 --expect-echo unix:/tmp/bench.sock
+//! ```
 
 use std::hint::black_box;
 use std::io::{self, Write};

@@ -1,7 +1,10 @@
-//! The whole toolkit in one command, on a machine with nothing but Rust:
+//! The whole toolkit in one command, on a machine with nothing but Rust. In the root of a clone, after
+//! `cargo build --release`:
 //!
-//! ```text
-//! cargo run --release --bin demo
+//! ```sh
+//! target/release/demo
+//! # in another terminal
+//! curl http://127.0.0.1:8080/hello                            # Hello, World!
 //! ```
 //!
 //! A launcher keeps two `hello` workers running on a private unix socket, a gateway shows them to your browser, and

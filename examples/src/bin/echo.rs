@@ -18,6 +18,17 @@
 //! | `ECHO_EARLY=1` | answers without reading the body |
 //!
 //! With `FCGI_MULTIPLEX=1` in its environment it takes many requests at once on a connection.
+//!
+//! In the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -n -s /tmp/echo.sock -- target/release/echo
+//! # in another terminal
+//! target/release/fcgi-get -d 'a body' unix:/tmp/echo.sock /page                   # a body
+//! target/release/fcgi-get -i --role authorizer --param AUTH_OK=1 \
+//!     unix:/tmp/echo.sock /page                                                   # Variable-ECHO: yes
+//! target/release/fcgi-get --role filter --file LICENSE-MIT unix:/tmp/echo.sock /  # MIT License
+//! ```
 
 use std::env;
 use std::io::{self, ErrorKind, Read, Seek, Write};

@@ -1,7 +1,17 @@
 //! Fills in a page: an application in the Filter role, which gets a file along with the request.
 //!
 //! `<!--#echo var="NAME" -->` becomes the value of the param NAME, as in server-side includes. The file goes
-//! through line by line. (None of today's web servers asks for a Filter; `fcgi_app::client` does.)
+//! through line by line. (None of today's web servers asks for a Filter; `fcgi_app::client` and `fcgi-get` do.)
+//!
+//! In the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! echo '<p>Hello, <!--#echo var="NAME" -->!' >/tmp/page.html
+//! target/release/fcgi-spawn -n -s /tmp/filter.sock -- target/release/filter
+//! # in another terminal
+//! target/release/fcgi-get --role filter --file /tmp/page.html --param NAME=Ann \
+//!     unix:/tmp/filter.sock /page.html                        # <p>Hello, Ann!
+//! ```
 
 use std::io::{self, BufRead, Read, Write};
 

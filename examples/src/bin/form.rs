@@ -1,6 +1,15 @@
-//! A form: shows it, reads what comes back, and shows that as the text it is, whatever markup somebody typed.
+//! A form: shows it, reads what comes back, and shows that as the text it is, whatever markup it has.
 //!
-//! Start it with `fcgi-spawn -n -s /run/form.sock -- form`, or by itself with `FCGI_BIND=127.0.0.1:9000 form`.
+//! In the root of a clone, after `cargo build --release`, with the page at <http://127.0.0.1:8080/>:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -s /tmp/form.sock -P /tmp/form.pid -- target/release/form
+//! target/release/http-gateway --connect unix:/tmp/form.sock
+//! # in another terminal
+//! curl 'http://127.0.0.1:8080/?name=Ann'                      # value="Ann"
+//! curl -d 'name=<Ann>&message=Hello' http://127.0.0.1:8080/   # Thank you, &#60;Ann&#62;
+//! kill $(cat /tmp/form.pid)
+//! ```
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};

@@ -1,6 +1,20 @@
 //! The first program to read: a FastCGI application with a greeting, a page and an echo.
 //!
-//! Start it with `fcgi-spawn -n -s /run/hello.sock -- hello`, or by itself with `FCGI_BIND=127.0.0.1:9000 hello`.
+//! In the root of a clone, after `cargo build --release`, a launcher keeps it running:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -n -s /tmp/hello.sock -- target/release/hello
+//! # in another terminal
+//! target/release/fcgi-get unix:/tmp/hello.sock /hello         # Hello, World!
+//! ```
+//!
+//! It can also listen by itself:
+//!
+//! ```sh
+//! FCGI_BIND=127.0.0.1:9000 target/release/hello
+//! # in another terminal
+//! target/release/fcgi-get 127.0.0.1:9000 /hello               # Hello, World!
+//! ```
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};

@@ -1,7 +1,18 @@
 //! A handler that may take too long: `/slow?SECONDS` takes as long as it says, and `/slow` for ever.
 //!
-//! After two seconds a request is overdue. A thread cannot be ended, so the program ends, and whoever supervises it
-//! starts another; under `fcgi-spawn --heartbeat 10s` it goes on with the other requests until its successor is there.
+//! After two seconds a request is overdue. A thread cannot be ended, so the program ends and its launcher starts another.
+//! With the launcher's option `--heartbeat 10s`, the other requests are served until the successor is there.
+//!
+//! In the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -s /tmp/slow.sock -P /tmp/slow.pid -- target/release/slow
+//! target/release/http-gateway --connect unix:/tmp/slow.sock
+//! # in another terminal
+//! curl 'http://127.0.0.1:8080/slow?1'                         # done
+//! curl http://127.0.0.1:8080/slow                             # 502 Bad Gateway
+//! kill $(cat /tmp/slow.pid)
+//! ```
 
 use std::thread;
 use std::time::Duration;

@@ -1,8 +1,19 @@
-//! Uploads: `curl -T photo.jpg http://localhost/upload/photo.jpg` puts `photo.jpg` into a folder.
+//! Uploads: a `PUT` or `POST` of `/upload/photo.jpg` puts `photo.jpg` into a directory.
+//!
+//! In the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! mkdir -p /tmp/uploads
+//! UPLOAD_DIR=/tmp/uploads target/release/fcgi-spawn -s /tmp/upload.sock -P /tmp/upload.pid -- target/release/upload
+//! target/release/http-gateway --connect unix:/tmp/upload.sock
+//! # in another terminal
+//! curl -T LICENSE-MIT http://127.0.0.1:8080/upload/           # LICENSE-MIT: 1086 bytes
+//! kill $(cat /tmp/upload.pid)
+//! ```
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `UPLOAD_DIR` | the folder |
+//! | `UPLOAD_DIR` | the directory |
 //! | `UPLOAD_LIMIT` | the largest upload, in bytes; 16 MiB if it is not set |
 //!
 //! A body flows into a file as it comes, in as little memory as a small one. Nobody sees the file under its name

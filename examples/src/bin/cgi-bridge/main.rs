@@ -1,13 +1,29 @@
-//! Runs CGI programs, as they are, for web servers that speak FastCGI and no CGI, such as nginx:
+//! Runs CGI programs, as they are, for web servers that speak FastCGI and no CGI, such as nginx.
 //!
-//! ```text
-//! fcgi-spawn -s /run/cgi.sock -U www-data -- /usr/local/bin/cgi-bridge
+//! Programs run as the bridge's user, which is never root. As an ordinary user, in the root of a clone, after
+//! `cargo build --release`:
+//!
+//! ```sh user
+//! target/release/fcgi-spawn -n -s /tmp/cgi.sock -- target/release/cgi-bridge --allow examples/applications
+//! # in another terminal
+//! target/release/fcgi-get unix:/tmp/cgi.sock "$PWD/examples/applications/hello.cgi?name=Ann"      # Hello, Ann
+//! ```
+//!
+//! As root, the bridge and the programs are where `www-data` may execute them, which is seldom so in a clone:
+//!
+//! ```sh root
+//! install target/release/cgi-bridge /usr/local/bin/cgi-bridge
+//! install -D examples/applications/hello.cgi /usr/lib/cgi-bin/hello.cgi
+//! target/release/fcgi-spawn -n -s /run/cgi.sock -U www-data -u www-data -- \
+//!     /usr/local/bin/cgi-bridge --allow /usr/lib/cgi-bin
+//! # in another terminal
+//! target/release/fcgi-get unix:/run/cgi.sock '/usr/lib/cgi-bin/hello.cgi?name=Bob'                # Hello, Bob
 //! ```
 //!
 //! `examples/servers/README.md` says how web servers are set up for it. What a program may rely on:
 //!
 //! - its file is `SCRIPT_FILENAME`, or else `DOCUMENT_ROOT` with the path of the request below it; what follows the file
-//!   in it is `PATH_INFO`. It is started in its folder, without arguments;
+//!   in it is `PATH_INFO`. It is started in its directory, without arguments;
 //! - its environment is the request's params, `PATH`, and what `--env` names: nothing else of ours, and no `HTTP_PROXY`;
 //! - its input is the request's body as it comes, and its output is taken as it comes: neither waits for the other. The
 //!   answer begins when the body has ended, as some web servers send no more of it then, or at once with `--duplex`;

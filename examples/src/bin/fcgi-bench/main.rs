@@ -1,8 +1,12 @@
 //! Load for a FastCGI application, as `ab` is for a web server: so many requests on so many connections, answers checked,
 //! latencies measured.
 //!
-//! ```text
-//! fcgi-bench -n 100000 -c 8 --script /hello --expect 'Hello, World!' unix:/run/app.sock
+//! In the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -n -s /tmp/app.sock -- target/release/hello
+//! # in another terminal
+//! target/release/fcgi-bench -n 10000 -c 8 --script /hello --expect 'Hello, World!' unix:/tmp/app.sock
 //! ```
 //!
 //! A thread per connection, blocking sockets; the bytes of the request are made once, and answers are checked piece by

@@ -1,9 +1,20 @@
 //! Shows what a web server and a FastCGI application say to each other: as a recording, or live, between the two.
 //!
-//! ```text
-//! fcgi-dump recorded.bin
-//! fcgi-dump --json <recorded.bin
-//! fcgi-dump --listen 127.0.0.1:9001 --connect unix:/run/app.sock
+//! In the root of a clone, after `cargo build --release`, two of the recordings that the tests use:
+//!
+//! ```sh
+//! target/release/fcgi-dump tests/fixtures/wire/nginx-tcp-get.bin
+//! target/release/fcgi-dump --json <tests/fixtures/wire/nginx-tcp-post25.bin
+//! ```
+//!
+//! Live, in front of an application:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -s /tmp/app.sock -P /tmp/app.pid -- target/release/hello
+//! target/release/fcgi-dump --listen 127.0.0.1:9001 --connect unix:/tmp/app.sock
+//! # in another terminal
+//! target/release/fcgi-get 127.0.0.1:9001 /hello               # Hello, World!
+//! kill $(cat /tmp/app.pid)
 //! ```
 //!
 //! - [`options`]: the command line
@@ -90,7 +101,7 @@ fn dump(name: &str, mut recording: impl Read, format: Format) -> Result<ExitCode
 }
 
 /// Writes to standard output, with nothing of another thread in between. When that fails, nobody sees what we do any
-/// more, and the program ends: without a word when the reader has left, as in `fcgi-dump | head`.
+/// more, and the program ends: without a word when the reader has left, as `head` does.
 fn print<T>(write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> io::Result<T>) -> T {
     let mut out = BufWriter::new(io::stdout().lock());
     match write(&mut out).and_then(|done| out.flush().map(|()| done)) {

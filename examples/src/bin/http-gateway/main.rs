@@ -1,7 +1,13 @@
-//! An HTTP server for people who have no web server at hand, like `php -S`, in front of a FastCGI application:
+//! An HTTP server for machines without a web server, like `php -S`, in front of a FastCGI application.
 //!
-//! ```text
-//! http-gateway --listen 127.0.0.1:8080 --connect unix:/run/app.sock
+//! In the root of a clone, after `cargo build --release`:
+//!
+//! ```sh
+//! target/release/fcgi-spawn -s /tmp/app.sock -P /tmp/app.pid -F 2 -- target/release/hello
+//! target/release/http-gateway --listen 127.0.0.1:8080 --connect unix:/tmp/app.sock
+//! # in another terminal
+//! curl http://127.0.0.1:8080/hello                            # Hello, World!
+//! kill $(cat /tmp/app.pid)
 //! ```
 //!
 //! Also the smallest example of the web server's side of fcgi-proto. It streams both ways: an upload reaches the
