@@ -50,9 +50,9 @@ fn each_time_limit_is_named() {
     });
     let [mut half_params, mut half_body, mut reads_nothing] = [(); 3].map(|()| server.connect());
     half_params.send(&begin(KEEP));
-    expect_line("WARN peer on the unix socket: the params of a request took too long to come; connection closed");
     half_body.send(&[&begin(KEEP)[..], END_PARAMS, &record(5, b"some")].concat());
-    expect_line("WARN peer on the unix socket: nothing came of a body for too long; connection closed");
     reads_nothing.send(&get(KEEP, &[]));
+    expect_line("WARN peer on the unix socket: the params of a request took too long to come; connection closed");
+    expect_line("WARN peer on the unix socket: nothing came of a body for too long; connection closed");
     expect_line("WARN peer on the unix socket: nothing of an answer was taken for too long; connection closed");
 }

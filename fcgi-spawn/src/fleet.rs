@@ -21,6 +21,9 @@ use crate::{Config, Error};
 /// Between two looks at the memory of workers.
 const MEMORY_LOOK: Duration = Duration::from_secs(10);
 
+/// From the first start of workers to the first look: a limit below what a program needs is noticed at once.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
 /// After a worker that was to be recycled could not be replaced.
 const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,8 @@ pub(crate) struct Fleet {
     renewal: Renewal,
     demand: Demand,
     next_look: Option<Instant>,
+    /// Whether there was one.
+    looked: bool,
     /// Whether a process had to be killed, or a worker was given up.
     failed: bool,
     actions: Vec<Action>,
@@ -194,6 +199,7 @@ impl Fleet {
             leaving: Vec::new(),
             renewal: Renewal::default(),
             next_look: None,
+            looked: false,
             failed: false,
             actions: Vec::new(),
             rules,
@@ -517,6 +523,7 @@ impl Fleet {
         }
         if self.next_look.is_some_and(|then| now >= then) {
             self.next_look = None;
+            self.looked = true;
             let up = |slot: &Slot| match slot.worker.state {
                 State::Running(process) => Some(Action::Measure(process.pid)),
                 _ => None,
@@ -535,7 +542,8 @@ impl Fleet {
         let up = |slot: &Slot| matches!(slot.worker.state, State::Running(_));
         let wanted = self.phase == Phase::Serving && self.slots.iter().any(up);
         let interval = memory.into_iter().chain(idle).min().filter(|_| wanted);
-        self.next_look = interval.map(|interval| self.next_look.unwrap_or(now + interval));
+        let next = |interval: Duration| now + if self.looked { interval } else { interval.min(FIRST_LOOK) };
+        self.next_look = interval.map(|interval| self.next_look.unwrap_or(next(interval)));
     }
 
     fn measured(&mut self, pid: Pid, usage: Usage, now: Instant) {

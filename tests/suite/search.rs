@@ -354,28 +354,38 @@ fn a_name_is_searched_with_the_rights_of_the_worker() {
     case.refuses(&["-u", "nobody", "-d", "/"], "hello", 2, &format!("'hello': {why}"));
 }
 
-/// Also when another file takes its place in the search.
 #[test]
 fn auto_update_watches_the_file_that_was_found() {
+    let (case, launcher) = watching();
+    replace(&case.path("second/hello"), &path_of("hello"));
+    assert_eq!(reloaded(&launcher), case.path("second/hello"));
+}
+
+#[test]
+fn auto_update_finds_a_file_that_comes_first_in_the_search() {
+    let (case, launcher) = watching();
+    copy_program(&path_of("hello"), &case.path("first/hello"));
+    assert_eq!(reloaded(&launcher), case.path("first/hello"));
+}
+
+/// A launcher with --auto-update, which has found its program in the second of two directories.
+fn watching() -> (Case, Launcher) {
     let case = Case::new("@/first:@/second");
     for directory in ["first", "second"] {
         fs::create_dir(case.path(directory)).expect("a directory");
     }
     copy_program(&path_of("hello"), &case.path("second/hello"));
     let launcher = Launcher::of(Process::start(&mut case.command(&["-n", "--auto-update"], "hello")), temp_dir());
-    let stderr = launcher.process.stderr();
-    let reloads = |times: usize| {
-        eventually(&format!("{times} reloads"), || {
-            (stderr.lines().iter().filter(|line| line.contains("reloaded")).count() == times).then_some(())
-        });
-        eventually("one worker", || {
-            let workers = proc::descendants_named(launcher.process.pid(), "hello");
-            (workers.len() == 1).then(|| proc::link(workers[0], "exe"))
-        })
-    };
-    stderr.wait_for_line("all is up", |line| line.contains("listening"));
-    replace(&case.path("second/hello"), &path_of("hello"));
-    assert_eq!(reloads(1), Some(case.path("second/hello")));
-    copy_program(&path_of("hello"), &case.path("first/hello"));
-    assert_eq!(reloads(2), Some(case.path("first/hello")));
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    (case, launcher)
+}
+
+/// The program of the worker after a reload.
+#[track_caller]
+fn reloaded(launcher: &Launcher) -> PathBuf {
+    launcher.process.stderr().wait_for_line("a reload", |line| line.contains("reloaded"));
+    eventually("one worker", || {
+        let workers = proc::descendants_named(launcher.process.pid(), "hello");
+        if workers.len() == 1 { proc::link(workers[0], "exe") } else { None }
+    })
 }

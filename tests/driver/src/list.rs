@@ -184,6 +184,7 @@ pub(crate) const STEPS: &[Step] = &[
             Suite { threads: 1, programs, ..Suite::new(context, arguments) }.run(context, order)
         },
     },
+    script("bench-script", "examples/bench/run prints its tables", Kind::Full, &["build"], 1, None),
     script("old-kernel", "the stand-in for Linux 3.2 answers as Linux 3.2 does", Kind::Static, &["build"], 0, None),
     script("build-static-refuses", "dist/build-static reports what is missing", Kind::Static, &[], 0, None),
     script("build-static-fetches", "dist/build-static goes on with what rustup fetches", Kind::Static, &[], 0, None),

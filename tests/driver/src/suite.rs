@@ -97,7 +97,8 @@ impl<'a> Suite<'a> {
         if order.whole {
             self.environment.push(("FCGI_TEST_SECOND_RUN", "1".into()));
         }
-        self.wrapper = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"].map(OsString::from).into();
+        let become_nobody = "exec setpriv --reuid=nobody --regid=\"$(id -g nobody)\" --clear-groups \"$@\"";
+        self.wrapper = ["sh", "-c", become_nobody, "sh"].map(OsString::from).into();
         self.run_as_is(context, order, &files.join("suite"))
     }
 }

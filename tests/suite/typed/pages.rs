@@ -13,8 +13,8 @@ pub(super) fn page(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Where nginx serves already, as on the reader's machine.
-const NGINX: &str = "nginx";
+/// Where nginx serves already, as on the reader's machine; with no sites of the machine that was copied.
+const NGINX: &str = "rm -rf /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* /usr/bin/fcgi-spawn && nginx";
 
 /// The addresses of a network with several machines, all of which are this one.
 pub(super) const SEVERAL_MACHINES: &str = "
