@@ -52,8 +52,8 @@ impl Reader<'_> {
         if block.language != "sh" {
             return Ok(());
         }
-        match block.text.split_once(&format!("{ANOTHER_TERMINAL}\n")) {
-            Some((foreground, meanwhile)) => self.beside(user, foreground, meanwhile),
+        match block.text.split_once(ANOTHER_TERMINAL) {
+            Some((foreground, meanwhile)) => self.beside(user, foreground, &format!("#{meanwhile}")),
             None => self.type_in(user, &block.text),
         }
     }

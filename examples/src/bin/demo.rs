@@ -115,7 +115,7 @@ fn demo() -> Result<End, End> {
     if status != "HTTP/1.1 200 OK" {
         return Err(End::Failed(format!("the page is not served: '{status}'")));
     }
-    introduce(address);
+    introduce(address, parts[0].child.id());
     Ok(signals.until_end(&mut parts))
 }
 
@@ -146,11 +146,11 @@ fn first_free_port() -> Result<(TcpListener, SocketAddr), End> {
     Err(End::Failed(format!("no free port from {} to {}", PORTS.start(), PORTS.end())))
 }
 
-fn introduce(address: SocketAddr) {
+fn introduce(address: SocketAddr, launcher: u32) {
     let text = format!(
         "\n  Two workers answer at http://{address}/ - try, in another terminal:\n\n    \
          curl -s http://{address}/hello\n    \
-         kill -9 $(pgrep -x hello | head -1)   # and ask again: the launcher starts a new one\n\n  \
+         kill -9 $(pgrep -o -P {launcher})   # and ask again: the launcher starts a new one\n\n  \
          What the launcher and the workers have to say is logged here. Ctrl-C ends everything.\n\n"
     );
     // That nobody reads it is no reason to end.

@@ -379,7 +379,7 @@ fn a_failed_start_as_root_leaves_nothing() {
     for line in [
         "-s sock -P pid -c missing -S -- /bin/true",
         "-s sock -P pid -u no-such-user -- /bin/true",
-        "-s sock -P pid -u nobody -d /root -- /bin/true",
+        "-s sock -P pid -u nobody -d /proc/1/cwd -- /bin/true",
         "-s sock -P pid -u nobody -- /missing",
     ] {
         let case = Case::new();
