@@ -336,6 +336,31 @@ const COMPLETIONS: [&str; 3] = [
 const PAGES: [&str; 2] = ["/usr/share/man/man1/fcgi-spawn.1", "/usr/share/man/man1/fcgi-get.1"];
 const PROGRAMS: [&str; 2] = ["/usr/bin/fcgi-get", "/usr/bin/fcgi-spawn"];
 
+/// Another program's spawn-fcgi stays.
+#[test]
+fn what_is_installed_is_removed() {
+    once_is_enough!();
+    let root = temp_dir();
+    let programs = temp_dir();
+    for program in ["fcgi-spawn", "fcgi-get"] {
+        fs::write(programs.path().join(program), program).expect("a file");
+    }
+    let install = |words: &[&Path]| run(Command::new(dist("install")).args(words).arg(root.path()));
+    install(&[programs.path()]);
+    install(&[Path::new("--as-spawn-fcgi")]);
+    contains_all(
+        &tree(root.path()),
+        &["/usr/bin/fcgi-spawn", "/usr/bin/spawn-fcgi", "/usr/share/man/man1/spawn-fcgi.1"],
+    );
+    install(&[Path::new("--remove")]);
+    assert_eq!(tree(root.path()), [""; 0]);
+
+    install(&[programs.path()]);
+    fs::write(root.path().join("usr/bin/spawn-fcgi"), "another").expect("a file");
+    install(&[Path::new("--remove")]);
+    assert_eq!(tree(root.path()), ["/usr/bin/spawn-fcgi"]);
+}
+
 /// `package` and the like are executed as abuild does it, with programs that are built already.
 #[test]
 fn alpines_package_has_all_files() {
