@@ -67,3 +67,31 @@ impl fmt::Display for ProtocolError {
 }
 
 impl core::error::Error for ProtocolError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn messages_name_the_number() {
+        for (error, want) in [
+            (ProtocolError::Version(71), "FastCGI version 71 instead of 1"),
+            (ProtocolError::BeginLength(7), "BEGIN_REQUEST of 7 bytes instead of 8"),
+            (ProtocolError::DuplicateBegin(3), "BEGIN_REQUEST for request 3, which is active"),
+            (ProtocolError::CutParams(3), "PARAMS of request 3 end inside a name-value pair"),
+            (ProtocolError::EarlyStdin(3), "STDIN of request 3 before the end of its PARAMS"),
+            (ProtocolError::EarlyData(3), "DATA of request 3 before the end of the stream it follows"),
+            (ProtocolError::CutValues(9), "GET_VALUES of 9 bytes ends inside a name-value pair"),
+            (ProtocolError::EndLength(7), "END_REQUEST of 7 bytes instead of 8"),
+            (ProtocolError::UnknownTypeLength(7), "UNKNOWN_TYPE of 7 bytes instead of 8"),
+            (ProtocolError::ServerType(1), "record type 1 from an application"),
+            (ProtocolError::NullRequest(6), "record type 6 with request id 0 from an application"),
+            (ProtocolError::CutHeader(5), "end of input after 5 bytes of a record header"),
+            (ProtocolError::CutRecord(9), "end of input inside a record, 9 bytes before its end"),
+        ] {
+            assert_eq!(error.to_string(), want);
+        }
+    }
+}

@@ -291,6 +291,8 @@ mod tests {
     fn the_largest_declared_lengths_are_only_numbers() {
         let wire = b"\xff\xff\xff\xff\xff\xff\xff\xffab";
         assert_eq!(Params::new(wire).iter().next(), None);
+        // Bytes that make two lengths of 128, if each were one byte.
+        assert_eq!(Params::new(&[0x80; 300]).iter().next(), None);
     }
 
     #[test]
@@ -327,5 +329,6 @@ mod tests {
         joined.clear();
         assert_eq!(joined.push(b"\x00\x04abcd"), Ok(()));
         assert_eq!(joined.params().get(b""), Some(&b"abcd"[..]));
+        assert_eq!(std::format!("{Full}"), "no room left to join params");
     }
 }

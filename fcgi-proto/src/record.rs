@@ -180,7 +180,9 @@ pub fn records(kind: RecordType, id: u16, bytes: &[u8], max: u16) -> impl Iterat
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::format;
 
     #[track_caller]
     fn check(wire: [u8; 8], want: Header) {
@@ -217,6 +219,14 @@ mod tests {
         for byte in 0..=255 {
             assert_eq!(RecordType::from_wire(byte).to_wire(), byte);
         }
+    }
+
+    #[test]
+    fn types_are_shown_by_name() {
+        let names = "type 0, BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, \
+            GET_VALUES_RESULT, UNKNOWN_TYPE, type 12";
+        assert!((0..=12).map(RecordType::from_wire).map(|kind| format!("{kind}")).eq(names.split(", ")));
+        assert_eq!(format!("[{:8}]", RecordType::Stdin), "[STDIN   ]");
     }
 
     #[test]

@@ -719,4 +719,24 @@ mod tests {
             ],
         );
     }
+
+    #[test]
+    fn whole_records_of_the_open_stream_take_the_short_path() {
+        let mut session = Session::<1>::new(Config::default());
+        let records = [&begin(1, 3, 1), PARAMS, PARAMS_END, STDIN, STDIN_END, DATA, DATA_END];
+        let wire = records.concat();
+        let mut input = &wire[..];
+        for _ in records {
+            let (mut plain, mut same) = (session.clone(), input);
+            let event = session.connection.next_whole(&mut session.requests, &mut input);
+            assert!(event.is_some(), "at {}", input.escape_ascii());
+            assert_eq!(plain.connection.next_of_any(&mut plain.requests, &mut same), Ok(event));
+        }
+        assert_eq!(input, b"");
+        for wire in [BEGIN, &begin(0, 1, 1), PARAMS, STDIN, DATA, ABORT, &STDIN[..11]] {
+            let mut input = wire;
+            assert_eq!(session.connection.next_whole(&mut session.requests, &mut input), None);
+            assert_eq!(input, wire);
+        }
+    }
 }
