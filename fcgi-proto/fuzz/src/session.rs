@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::wire::{Cuts, Part, Wire, assert_borrowed, length, record, split_pairs, values_record};
 use fcgi_proto::{
     Config, Event, Header, Limit, Opening, Params, ProtocolError, ProtocolStatus, RecordType as Type, Reply, Role,
@@ -8,7 +10,7 @@ use fcgi_proto::{
 ///
 /// Three bytes choose limits and cuts, the others are the stream or a [`Script`] of it. The events, replies and
 /// errors are those of the [`Model`], which are P14 to P33 of the project's requirements, and so is what the session
-/// says of itself between them. What takes a request or pieces of a body at once is held against the same events.
+/// says of itself between them. The model also tells which requests and which pieces of bodies are taken at once.
 pub fn session(data: &[u8]) {
     let Some((&[choice, cut1, cut2], data)) = data.split_first_chunk() else { return };
     let choose = |values: [u32; 4], bit: u8| values[usize::from(choice >> bit & 3)];
@@ -143,46 +145,42 @@ impl<const REQUESTS: usize> Run<REQUESTS> {
         true
     }
 
-    /// Takes a request at once; the model then gives its events one after the other.
+    /// Takes a request at once exactly when the model does; the model then gives its events one after the other.
     fn take_request(&mut self, input: &mut &[u8]) -> bool {
         let (before, mut pairs) = (*input, Vec::new());
-        let Some(Opening { id, role, keep_conn, params }) = self.session.next_request(input, |pair| pairs.push(pair))
-        else {
+        let want = self.model.opening(before);
+        let got = self.session.next_request(input, |pair| pairs.push((pair.name, pair.value)));
+        let Some((opening, records)) = want else {
+            assert_eq!(got, None);
             assert!(std::ptr::eq(*input, before), "nothing has happened");
+            self.compare();
             return false;
         };
-        let used = &before[..before.len() - input.len()];
-        let content = &before[params.clone()];
-        let (all, rest) = split_pairs(content);
-        assert_eq!(rest, b"", "the params are well formed");
-        assert!(pairs.iter().map(|pair| (pair.name, pair.value)).eq(all));
-        // The header of the empty record that ends the params, behind the padding of theirs.
-        let padding = usize::from(used[params.start - 2]);
-        let (begun, params_end) = (params.start - Header::LEN, params.end + padding + Header::LEN);
-        let mut expect = |range: std::ops::Range<usize>, want| assert_eq!(self.model.expect(&used[range]), Ok(want));
-        expect(0..begun, Some(Event::Begin { id, role, keep_conn }));
-        expect(begun..params.end, Some(Event::Params { id, content }));
-        expect(params.end..params_end, Some(Event::ParamsEnd { id }));
-        let stdin_end = (used.len() > params_end).then_some(Event::StdinEnd { id });
-        expect(params_end..used.len(), stdin_end);
-        assert!(role == Role::Responder || stdin_end.is_none());
+        assert_eq!(pairs, split_pairs(&before[opening.params.clone()]).0);
+        assert_eq!(got, Some(opening));
+        let used = records.last().map_or(0, |last| last.end);
+        assert_eq!(before.len() - input.len(), used);
+        let events: Vec<_> = records.into_iter().map(|record| self.model.expect(&before[record])).collect();
         self.compare();
-        self.on_event(Event::Params { id, content });
-        self.on_event(Event::ParamsEnd { id });
-        if let Some(event) = stdin_end {
-            self.on_event(event);
+        for event in events {
+            match event {
+                Ok(Some(event)) => self.on_event(event),
+                other => panic!("{other:?} in an opening"),
+            }
         }
         true
     }
 
-    /// Takes pieces of bodies at once, and stops after some; each has to be what the model gives for its bytes.
+    /// Takes pieces of bodies at once, three at most: exactly those of the model.
     fn take_contents(&mut self, input: &mut &[u8]) {
-        for id in [1, 2, 0x0100] {
+        for id in [1, 2, 0x0100, 0] {
             let (before, mut pieces) = (*input, Vec::new());
+            let want = self.model.contents(id, before, 3);
             self.session.next_contents(id, input, |piece| {
                 pieces.push(piece);
-                pieces.len() % 3 != 0
+                pieces.len() < 3
             });
+            assert_eq!(pieces, want);
             let mut used = 0;
             for piece in pieces {
                 let content = &before[piece.clone()];
@@ -265,6 +263,7 @@ fn encode(reply: Reply) -> Vec<u8> {
 }
 
 /// What a session has to be.
+#[derive(Clone)]
 struct Model {
     config: Config,
     places: usize,
@@ -276,6 +275,7 @@ struct Model {
     closing: bool,
 }
 
+#[derive(Clone)]
 struct Request {
     id: u16,
     role: Role,
@@ -286,7 +286,7 @@ struct Request {
     pairs: u32,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Params,
     Stdin,
@@ -308,6 +308,61 @@ impl Model {
 
     fn is_complete(&self, id: u16) -> bool {
         self.request(id).is_some_and(|request| request.stage == Stage::Complete)
+    }
+
+    /// The request that `next_request` has to take off the front of `input`, and where its records are: whole, the params
+    /// in one, the empty STDIN of a Responder with them if it is there.
+    fn opening(&self, input: &[u8]) -> Option<(Opening, Vec<Range<usize>>)> {
+        let (mut model, mut records) = (self.clone(), Vec::<Range<usize>>::new());
+        let mut next = || {
+            let start = records.last().map_or(0, |last| last.end);
+            let end = start + model.wire.whole_record(&input[start..])?;
+            let event = model.expect(&input[start..end]).ok()??;
+            records.push(start..end);
+            Some((event, end))
+        };
+        let (Event::Begin { id, role, keep_conn }, _) = next()? else { return None };
+        let (Event::Params { id: of_params, content }, end) = next()? else { return None };
+        let (Event::ParamsEnd { id: of_end }, _) = next()? else { return None };
+        if (of_params, of_end) != (id, id) {
+            return None;
+        }
+        let stdin_end = (role == Role::Responder).then(&mut next).flatten();
+        if stdin_end.is_some_and(|(event, _)| event != Event::StdinEnd { id }) {
+            records.pop();
+        }
+        Some((Opening { id, role, keep_conn, params: end - content.len()..end }, records))
+    }
+
+    /// The pieces, `most` at most, that `next_contents` has to take off the front of `input`: those of the open stream, up
+    /// to any other record or a cut header.
+    fn contents(&self, id: u16, input: &[u8], most: usize) -> Vec<Range<usize>> {
+        let kind = match self.request(id).map(|request| request.stage) {
+            Some(Stage::Stdin) => Type::Stdin,
+            Some(Stage::Data) => Type::Data,
+            Some(Stage::Params | Stage::Complete | Stage::Over) | None => return Vec::new(),
+        };
+        let (mut wire, mut pieces, mut start) = (self.wire.clone(), Vec::new(), None);
+        if wire.is_in_header() {
+            return pieces;
+        }
+        for (at, &byte) in input.iter().enumerate() {
+            match wire.read(byte) {
+                Ok(Part::Between) => {}
+                Ok(Part::Content { header, last, .. }) if (header.id, header.kind) == (id, kind) => {
+                    let first = *start.get_or_insert(at);
+                    if last || at + 1 == input.len() {
+                        pieces.push(first..at + 1);
+                        start = None;
+                    }
+                }
+                Ok(Part::Content { .. } | Part::Empty(_)) | Err(_) => break,
+            }
+            if pieces.len() == most {
+                break;
+            }
+        }
+        pieces
     }
 
     /// What a call that consumed `used` has to give.

@@ -3,6 +3,7 @@
 use fcgi_proto::{Header, ProtocolError, RecordType, Values};
 
 /// Splits a stream into records, one byte at a time.
+#[derive(Clone)]
 pub(crate) struct Wire {
     /// The header being read, as far as it came.
     head: Vec<u8>,
@@ -51,6 +52,26 @@ impl Wire {
             [1, ..] => Ok(Part::Between),
             _ => Err(ProtocolError::Version(self.head[0])),
         }
+    }
+
+    /// Whether part of a header has come.
+    pub(crate) fn is_in_header(&self) -> bool {
+        !self.head.is_empty()
+    }
+
+    /// Bytes up to the end of the content of the record that begins at the front of `input`, behind padding of the one
+    /// before, if all of them are there.
+    pub(crate) fn whole_record(&self, input: &[u8]) -> Option<usize> {
+        if self.is_in_header() || self.content_left > 0 {
+            return None;
+        }
+        let mut wire = self.clone();
+        for (at, &byte) in input.iter().enumerate() {
+            if let Part::Empty(_) | Part::Content { last: true, .. } = wire.read(byte).ok()? {
+                return Some(at + 1);
+            }
+        }
+        None
     }
 
     pub(crate) fn end_of_input(&self) -> Result<(), ProtocolError> {
