@@ -1,7 +1,8 @@
 //! Numbers for jitter: they need to differ, not to be secret.
 
 use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::sys;
 
 /// SplitMix64, which makes a good sequence of any seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +15,7 @@ impl Random {
 
     /// One that differs from process to process, and asks the kernel for nothing an old one does not have.
     pub(crate) fn of_this_process() -> Self {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Random(time.as_nanos() as u64 ^ u64::from(process::id()).rotate_left(32))
+        Random(sys::time_of_day().as_nanos() as u64 ^ u64::from(process::id()).rotate_left(32))
     }
 
     pub(crate) fn number(&mut self) -> u64 {

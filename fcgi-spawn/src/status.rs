@@ -15,14 +15,14 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{self, Path, PathBuf};
 use std::process::{self, ExitStatus};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::error::Reason;
 use crate::fleet::{Fleet, Phase};
 use crate::note::End;
 use crate::output::Utc;
-use crate::sys::Pid;
+use crate::sys::{self, Pid};
 use crate::usage::{self, Stat};
 use crate::worker::{Process, State};
 
@@ -237,7 +237,7 @@ impl StatusFile {
     }
 
     fn write(&mut self, rows: &[Row]) {
-        let text = page(self.us, rows, SystemTime::now());
+        let text = page(self.us, rows, sys::time_of_day());
         let written = fs::write(&self.beside, text).and_then(|()| fs::rename(&self.beside, &self.path));
         match written {
             Ok(()) => self.failed = false,
@@ -263,7 +263,7 @@ impl Drop for StatusFile {
 }
 
 /// The whole text.
-fn page(us: Supervisor, rows: &[Row], now: SystemTime) -> String {
+fn page(us: Supervisor, rows: &[Row], now: Duration) -> String {
     let Summary { workers, up } = Summary::of(rows.iter().map(|row| row.state));
     let mut text = format!(
         "# fcgi-spawn pid={} start={} workers={workers} up={up} written={}\n\
@@ -356,8 +356,6 @@ fn verdict(workers: &[(&str, Word)]) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
 
     const US: Supervisor = Supervisor { pid: 4711, start: 17 };
@@ -381,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_page_is_one_line_a_worker() {
-        let text = page(US, &rows(), UNIX_EPOCH);
+        let text = page(US, &rows(), Duration::ZERO);
         assert_eq!(
             text,
             "# fcgi-spawn pid=4711 start=17 workers=2 up=1 written=1970-01-01T00:00:00Z\n\
@@ -398,7 +396,7 @@ mod tests {
     #[test]
     fn every_word_is_read_again() {
         for word in Word::ALL {
-            let text = page(US, &[row(1, word)], UNIX_EPOCH);
+            let text = page(US, &[row(1, word)], Duration::ZERO);
             assert_eq!(parse(&text).expect("ours").workers[0].1, word);
         }
     }

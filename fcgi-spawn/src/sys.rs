@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod accounts;
+mod clock;
 mod exec;
 mod files;
 mod privileges;
@@ -26,6 +27,7 @@ use crate::poll::For;
 use crate::usage::Stat;
 
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
+pub(crate) use clock::{modified, monotonic, time_of_day};
 pub(crate) use exec::{CStrings, Exec, Step, environment, exec, fork_exec, replace};
 pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
@@ -291,14 +293,6 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
         // SAFETY: just made, and nobody else knows of it.
         own => Ok(unsafe { OwnedFd::from_raw_fd(own) }),
     }
-}
-
-/// What CLOCK_MONOTONIC says, by which systemd tells messages apart.
-pub(crate) fn monotonic() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: room for what the call writes; every Linux has this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Takes over a descriptor that whoever executed us has left open for us, if it is open.

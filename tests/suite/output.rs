@@ -62,6 +62,31 @@ fn a_line_has_slot_and_pid_whatever_pieces_it_came_in() {
     assert_eq!(launcher.process.stderr().to_end(), "");
 }
 
+/// Asserts that a supervisor with a log and a status file writes the time of day into both, by another's clock.
+#[track_caller]
+pub(crate) fn expect_dates_of_today(start: impl FnOnce() -> Launcher) {
+    let now = || {
+        let output = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date runs");
+        String::from_utf8(output.stdout).expect("a date is text").trim_end().to_owned()
+    };
+    let before = now();
+    let launcher = start();
+    let log = eventually("a line", || Some(read(&launcher.path("log"))).filter(|text| text.ends_with('\n')));
+    let status =
+        eventually("a status", || Some(read(&launcher.path("status"))).filter(|text| text.contains("written=")));
+    let after = now();
+    let dated = log.split_once(' ').expect("a date in front").0;
+    let written = status.split_once("written=").and_then(|(_, date)| date.lines().next()).expect("a date");
+    for date in [dated, written] {
+        assert!((&before[..]..=&after[..]).contains(&date), "{date} is not from {before} to {after}");
+    }
+}
+
+#[test]
+fn log_and_status_have_todays_date() {
+    expect_dates_of_today(|| start(&["--log", "@/log", "--status", "@/status"], "exec sleep 1000"));
+}
+
 #[test]
 fn a_workers_last_words_are_before_its_end() {
     let launcher = start(&["--log", "@/log", "--restart-delay", "1000s"], "printf 'oh no' >&2; exit 3");

@@ -14,6 +14,7 @@ use super::{Target, usage};
 use crate::Error;
 use crate::duration;
 use crate::error::{Quoted, Reason};
+use crate::sys;
 use crate::table::{Table, flag, value};
 
 /// How long the whole of it may take by default.
@@ -196,12 +197,7 @@ impl FilterFile {
         let file = open("--file", name)?;
         let about = file.metadata().ok().filter(|about| about.is_file());
         let about = about.ok_or_else(|| usage(format!("--file {}: not a regular file", Quoted(name))))?;
-        let modified = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        Ok(FilterFile {
-            body: Body::file(file)?,
-            length: about.len(),
-            modified: modified.map_or(0, |time| time.as_secs()),
-        })
+        Ok(FilterFile { body: Body::file(file)?, length: about.len(), modified: sys::modified(&about) })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::process;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use crate::output::utc::Utc;
 use crate::sys::Pid;
@@ -52,7 +52,7 @@ impl Entry<'_> {
     }
 
     /// For a file.
-    pub(crate) fn dated(&self, now: SystemTime) -> Vec<u8> {
+    pub(crate) fn dated(&self, now: Duration) -> Vec<u8> {
         self.line(format!("{} {}: ", Utc(now), self.from))
     }
 
@@ -95,8 +95,6 @@ impl fmt::Display for Tag {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
     use crate::output::lines::Lines;
 
@@ -111,11 +109,11 @@ mod tests {
         let worker = Entry { priority: Priority::Info, from: From::Worker(tag), text: b"ah", cut: 17 };
         let pid = process::id();
         assert_eq!(text(us.plain()), "it: oh\n");
-        assert_eq!(text(us.dated(UNIX_EPOCH)), "1970-01-01T00:00:00Z it: oh\n");
+        assert_eq!(text(us.dated(Duration::ZERO)), "1970-01-01T00:00:00Z it: oh\n");
         assert_eq!(text(us.syslog("it")), format!("<27>it[{pid}]: oh"));
         let said = "worker 2 (pid 4711): ah ... (17 bytes cut)";
         assert_eq!(text(worker.plain()), format!("{said}\n"));
-        assert_eq!(text(worker.dated(UNIX_EPOCH)), format!("1970-01-01T00:00:00Z {said}\n"));
+        assert_eq!(text(worker.dated(Duration::ZERO)), format!("1970-01-01T00:00:00Z {said}\n"));
         assert_eq!(text(worker.syslog("it")), format!("<30>it[{pid}]: {said}"));
     }
 
@@ -124,7 +122,7 @@ mod tests {
         let tag = Tag { number: 1024, pid: Pid::for_test(i32::MAX) };
         let long = [b'x'; Lines::MAX];
         let entry = Entry { priority: Priority::Info, from: From::Worker(tag), text: &long, cut: u64::MAX };
-        assert!(entry.dated(UNIX_EPOCH).len() <= libc::PIPE_BUF);
+        assert!(entry.dated(Duration::ZERO).len() <= libc::PIPE_BUF);
         assert!(entry.syslog("fcgi-spawn").len() <= libc::PIPE_BUF);
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{self, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -61,7 +61,7 @@ impl Target {
     /// The line in the form that is wanted here.
     pub(crate) fn format(&self, entry: &Entry<'_>, us: &str) -> Vec<u8> {
         match self {
-            Target::File { .. } => entry.dated(SystemTime::now()),
+            Target::File { .. } => entry.dated(sys::time_of_day()),
             Target::Stderr(_) => entry.plain(),
             Target::Syslog(syslog) => syslog.ended(entry.syslog(us)),
         }

@@ -1,15 +1,15 @@
 //! The time of day as a log has it: `2026-11-22T17:00:45Z`.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// A time in UTC, to the second. What is before 1970 is written as 1970.
+/// A time in UTC, counted from 1970, to the second.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Utc(pub(crate) SystemTime);
+pub(crate) struct Utc(pub(crate) Duration);
 
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = self.0.as_secs();
         let (year, month, day) = date(seconds / 86_400);
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -32,13 +32,11 @@ fn date(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[track_caller]
     fn check(seconds: u64, text: &str) {
-        assert_eq!(Utc(UNIX_EPOCH + Duration::from_secs(seconds)).to_string(), text);
+        assert_eq!(Utc(Duration::from_secs(seconds)).to_string(), text);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http_net::{HttpDate, Limits, Progress, ServerConn, ServerEvent};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Gateway;
 use super::exchange::Exchange;
@@ -132,8 +133,8 @@ impl<'c> Connection<'c> {
     }
 }
 
-/// The `Date` of an answer.
+/// The `Date` of an answer. On 32 bits, std does not tell the time after January 2038, and an old kernel has it wrapped around.
 pub(super) fn now() -> HttpDate {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    HttpDate::from_unix_seconds(now.as_secs())
+    let seconds = clock_gettime(ClockId::Realtime).tv_sec;
+    HttpDate::from_unix_seconds(seconds.try_into().unwrap_or(u64::from(seconds as u32)))
 }
