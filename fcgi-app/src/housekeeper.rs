@@ -284,7 +284,7 @@ impl Lingering {
     fn drain(&mut self) -> bool {
         let mut buffer = [0; 16384];
         while self.bytes_left > 0 && Instant::now() < self.until {
-            match self.socket.read(&mut buffer) {
+            match sys::read(self.socket.as_fd(), &mut buffer) {
                 Ok(0) => return false,
                 Ok(read) => self.bytes_left = self.bytes_left.saturating_sub(read),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -479,7 +479,7 @@ impl<'c> Connection<'c> {
         }
         IoSlice::advance_slices(&mut slices, 0); // drops empty ones
         while !slices.is_empty() {
-            let error = match self.socket.write_vectored(slices) {
+            let error = match Stream::write_vectored(self.socket, slices) {
                 Ok(0) => ErrorKind::WriteZero.into(),
                 Ok(written) => {
                     IoSlice::advance_slices(&mut slices, written);

@@ -1,6 +1,7 @@
 //! The system calls std and socket2 do not offer.
 #![allow(unsafe_code)]
 
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::thread::JoinHandleExt;
@@ -61,6 +62,31 @@ pub(crate) fn poll_socket(fd: BorrowedFd<'_>, for_room: bool, timeout: Duration)
         -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
         ready => Ok(ready != 0),
     }
+}
+
+/// Reads what is there of a connection.
+///
+/// This and [`write`] are the calls for files: those for sockets, by which std and socket2 do it, are tried and refused first
+/// before each of them on i686 before Linux 4.3, where they are parts of socketcall(2).
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `buffer` is valid for writes of its length, and the descriptor is borrowed, so open.
+    let read = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes what a connection takes at once of some slices. SIGPIPE has to be ignored, as it is in a Rust program.
+pub(crate) fn write(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    const MOST: usize = libc::UIO_MAXIOV as usize;
+    let written = match slices {
+        // SAFETY: `slice` is valid for reads of its length, and the descriptor is borrowed, so open.
+        [slice] => unsafe { libc::write(fd.as_raw_fd(), slice.as_ptr().cast(), slice.len()) },
+        _ => {
+            let count = slices.len().min(MOST) as libc::c_int;
+            // SAFETY: an `IoSlice` is an `iovec`, there are at least `count`, and the descriptor is borrowed, so open.
+            unsafe { libc::writev(fd.as_raw_fd(), slices.as_ptr().cast(), count) }
+        }
+    };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
 /// Looks at what a socket has to be read, without waiting and without taking it.

@@ -1,5 +1,5 @@
 use std::cell::Cell;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,14 +23,11 @@ pub(crate) trait Stream {
 
 impl Stream for Socket {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&mut &*self).read(buffer)
+        sys::read(self.as_fd(), buffer)
     }
 
     fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            [slice] => (&mut &*self).write(slice),
-            _ => (&mut &*self).write_vectored(slices),
-        }
+        sys::write(self.as_fd(), slices)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
