@@ -20,6 +20,7 @@ mod hello;
 mod launcher;
 mod machine;
 mod man;
+mod old_kernel;
 mod once;
 mod output;
 mod roles;

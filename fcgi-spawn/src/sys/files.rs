@@ -113,12 +113,21 @@ impl Capabilities {
 /// A handle on whatever is at `path`, a symlink itself included, whatever happens to the path meanwhile.
 ///
 /// std cannot open it: with musl it takes `O_PATH` for an access mode, and away.
+///
+/// # Errors
+///
+/// Before Linux 2.6.39 the flag means nothing, and a socket cannot be opened.
 pub(crate) fn open_path(path: &Path) -> io::Result<Handle> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: a string that outlives the call; no file is created, so there is no mode.
     match unsafe { libc::open(path.as_ptr(), flags) } {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENXIO) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "a unix socket needs Linux 2.6.39 or later"))
+            }
+            error => Err(error),
+        },
         // SAFETY: it was opened just now, and nobody else knows of it.
         fd => Ok(Handle(unsafe { OwnedFd::from_raw_fd(fd) })),
     }

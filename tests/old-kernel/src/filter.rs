@@ -26,15 +26,15 @@ pub(crate) enum Newer {
 /// The calls of i386 that musl always tries first: sockets without socketcall, statx, times of 64 bits.
 const TRIED: [(u32, u32); 3] = [(359, 373), (383, 383), (403, 423)];
 
-/// The whole filter. x32's calls have numbers above all of x86_64's, so all of them are refused.
-pub(crate) fn program(newer: Newer) -> Vec<sock_filter> {
+/// The whole filter, with more rules for a kernel that is even older. x32's calls have numbers above all of x86_64's, so all of them are refused.
+pub(crate) fn program(newer: Newer, older: &[Rule]) -> Vec<sock_filter> {
     let mut x86_64 = vec![load(offset_of!(seccomp_data, nr))];
     let mut i386 = x86_64.clone();
     for (first, last) in TRIED {
         i386.extend([jump(BPF_JGT, last, 2, 0), jump(BPF_JGE, first, 0, 1), refuse(ENOSYS, Newer::Refused)]);
     }
-    x86_64.extend(half(LAST_X86_64, |rule| rule.call.0, newer));
-    i386.extend(half(LAST_I386, |rule| rule.call.1, newer));
+    x86_64.extend(half(LAST_X86_64, older, |rule| rule.call.0, newer));
+    i386.extend(half(LAST_I386, older, |rule| rule.call.1, newer));
     let mut program = vec![
         load(offset_of!(seccomp_data, arch)),
         jump(BPF_JEQ, X86_64, 3, 0),
@@ -48,9 +48,9 @@ pub(crate) fn program(newer: Newer) -> Vec<sock_filter> {
     program
 }
 
-fn half(last: u32, number: impl Fn(&Rule) -> Option<u32>, newer: Newer) -> Vec<sock_filter> {
+fn half(last: u32, older: &[Rule], number: impl Fn(&Rule) -> Option<u32>, newer: Newer) -> Vec<sock_filter> {
     let mut half = vec![jump(BPF_JGT, last, 0, 1), refuse(ENOSYS, newer)];
-    for rule in RULES {
+    for rule in RULES.iter().chain(older) {
         if let Some(number) = number(rule) {
             half.extend(when(number, rule, newer));
         }

@@ -1,6 +1,6 @@
 //! What Linux 3.2 did not know yet, and what it said when it was asked.
 
-use libc::{EAFNOSUPPORT, EINVAL, EISDIR, ENOPROTOOPT, ENOSYS, EOPNOTSUPP};
+use libc::{EAFNOSUPPORT, EINVAL, EISDIR, ENOPROTOOPT, ENOSYS, ENXIO, EOPNOTSUPP};
 
 /// The last call of Linux 3.2 on each architecture, process_vm_writev: whatever is newer has a higher number.
 pub(crate) const LAST_X86_64: u32 = 311;
@@ -81,6 +81,12 @@ pub(crate) const RULES: &[Rule] = &[
     range("clock_gettime: CLOCK_TAI 3.10", CLOCK_GETTIME, 0, 11, 11, EINVAL),
     range("timerfd_create: CLOCK_BOOTTIME 3.15", TIMERFD_CREATE, 0, 7, 9, EINVAL),
     bits("pipe2: O_DIRECT 3.4", PIPE2, 1, !0o2_004_000, EINVAL),
+];
+
+/// Before Linux 2.6.39 the flag means nothing: this is what comes of opening a socket.
+pub(crate) const NO_O_PATH: [Rule; 2] = [
+    bits("open: O_PATH 2.6.39", OPEN, 1, 0o10_000_000, ENXIO),
+    bits("openat: O_PATH 2.6.39", OPENAT, 2, 0o10_000_000, ENXIO),
 ];
 
 const fn range(
