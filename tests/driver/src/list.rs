@@ -26,7 +26,7 @@ const PRIVILEGES: [&str; 8] = [
     "servers::init_scripts",
 ];
 
-/// What is asked of static programs, and the test that has a filter of its own, which Linux 3.2 would not install.
+/// What is asked of static programs, and the tests that have a filter of their own, which Linux 3.2 would not install.
 const STATIC: [&str; 12] = [
     "echo::",
     "hello::",
@@ -41,7 +41,10 @@ const STATIC: [&str; 12] = [
     "health::",
     "static_files::",
 ];
-const STRICT: &str = "static_files::a_supervisor_and_its_workers_ask_for_nothing_newer";
+const FILTERS: [&str; 2] = ["static_files::a_supervisor_and_its_workers_ask_for_nothing_newer", "old_kernel::"];
+
+/// What needs programs that a booted kernel is not given.
+const NOT_BOOTED: [&str; 3] = ["servers::", "php", "other_shells"];
 
 /// All steps.
 pub(crate) const STEPS: &[Step] = &[
@@ -219,6 +222,29 @@ pub(crate) const STEPS: &[Step] = &[
             on_old_kernel(context, order, &context.repository.join("dist/out/i686-unknown-linux-musl"))
         },
     },
+    Step {
+        name: "boot-x86_64",
+        about: "static programs on a kernel that is booted: OLD_KERNEL, or Debian's",
+        kind: Kind::Full,
+        needs: &["build", "static-x86_64"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            on_booted_kernel(context, order, &context.repository.join("dist/out/x86_64-unknown-linux-musl"), &[])
+        },
+    },
+    Step {
+        name: "boot-i686",
+        about: "static programs for i686 on the same kernel, after 2038",
+        kind: Kind::Full,
+        needs: &["build", "static-i686"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            let built = context.repository.join("dist/out/i686-unknown-linux-musl");
+            on_booted_kernel(context, order, &built, &["--date", "2040-01-01"])
+        },
+    },
     script("footprint", "what static programs take of a machine", Kind::Static, &["static-x86_64"], 0, None),
     script("no-randomness", "the launcher and hello need no random numbers", Kind::Static, &["static-x86_64"], 0, None),
     script(
@@ -358,15 +384,10 @@ fn servers(context: &Context, order: &Order) -> Outcome {
 
 /// The static programs in place of those they were built from, behind a program that refuses what Linux 3.2 refuses.
 fn on_old_kernel(context: &Context, order: &Order, built: &Path) -> Outcome {
-    let programs = context.directory(order.step).join("programs");
-    let link = "set -e; mkdir -p \"$0\"; find \"$1\" -maxdepth 1 -type f -perm -100 -exec ln -sf -t \"$0\" {} +; \
-         cp -Pf --remove-destination \"$2\"/fcgi-spawn \"$2\"/spawn-fcgi \"$2\"/fcgi-get \"$2\"/hello \"$2\"/echo \"$0\"";
-    let mut command = context.command(order, "sh");
-    command.args(["-c", link]).arg(&programs).arg(context.target.join("debug")).arg(built);
-    let linked = context.check(order, &mut command);
-    if !linked.failures.is_empty() {
-        return linked;
-    }
+    let programs = match link_programs(context, order, built) {
+        Ok(programs) => programs,
+        Err(outcome) => return outcome,
+    };
     let suite = |arguments, wrapper: Option<PathBuf>| {
         let mut suite = Suite::new(context, arguments);
         suite.programs.clone_from(&programs);
@@ -375,12 +396,49 @@ fn on_old_kernel(context: &Context, order: &Order, built: &Path) -> Outcome {
         suite.run(context, order)
     };
     let mut most = STATIC.to_vec();
-    most.extend(["--skip", STRICT]);
+    most.extend(FILTERS.iter().flat_map(|filter| ["--skip", filter]));
     let wrapper = context.target.join("debug/old-kernel");
     if !order.filter.is_empty() {
         return suite(&[], Some(wrapper));
     }
-    suite(&most, Some(wrapper)).and(suite(&["--exact", STRICT], None))
+    suite(&most, Some(wrapper)).and(suite(&FILTERS, None))
+}
+
+/// The static programs in place of those they were built from, in a virtual machine.
+fn on_booted_kernel(context: &Context, order: &Order, built: &Path, options: &[&str]) -> Outcome {
+    if let Err(why) = context.ask(order, &["tests/boot-kernel", "--prepare"]) {
+        return Outcome::skipped(order.step, why);
+    }
+    let programs = match link_programs(context, order, built) {
+        Ok(programs) => programs,
+        Err(outcome) => return outcome,
+    };
+    let suite = match Suite::executable(context) {
+        Ok(suite) => suite,
+        Err(outcome) => return outcome,
+    };
+    let mut command = context.command(order, context.script("tests/boot-kernel"));
+    command.args(options).arg(suite).arg(programs);
+    if order.filter.is_empty() {
+        command.args(STATIC).args(NOT_BOOTED.iter().flat_map(|name| ["--skip", name]));
+        match std::env::var_os("OLD_KERNEL") {
+            None => command.args(FILTERS),
+            Some(_) => command.args(FILTERS.iter().flat_map(|filter| ["--skip", filter])),
+        };
+    }
+    let skips = context.directory(order.step).join("skips");
+    libtest::run(context, order, "booted", command.env("FCGI_TEST_SKIPS", &skips), Some(&skips))
+}
+
+/// A directory of links to the programs in the development profile, and copies of static ones.
+fn link_programs(context: &Context, order: &Order, built: &Path) -> Result<PathBuf, Outcome> {
+    let programs = context.directory(order.step).join("programs");
+    let link = "set -e; mkdir -p \"$0\"; find \"$1\" -maxdepth 1 -type f -perm -100 -exec ln -sf -t \"$0\" {} +; \
+         cp -Pf --remove-destination \"$2\"/fcgi-spawn \"$2\"/spawn-fcgi \"$2\"/fcgi-get \"$2\"/hello \"$2\"/echo \"$0\"";
+    let mut command = context.command(order, "sh");
+    command.args(["-c", link]).arg(&programs).arg(context.target.join("debug")).arg(built);
+    let linked = context.check(order, &mut command);
+    if linked.failures.is_empty() { Ok(programs) } else { Err(linked) }
 }
 
 fn by_debian_toolchain(context: &Context, order: &Order, triple: &str) -> Outcome {
