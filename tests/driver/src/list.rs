@@ -225,7 +225,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "boot-x86_64",
         about: "static programs on a kernel that is booted: OLD_KERNEL, or Debian's",
-        kind: Kind::Full,
+        kind: Kind::Named,
         needs: &["build", "static-x86_64"],
         weight: 1,
         lock: None,
@@ -236,7 +236,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "boot-i686",
         about: "static programs for i686 on the same kernel, after 2038",
-        kind: Kind::Full,
+        kind: Kind::Named,
         needs: &["build", "static-i686"],
         weight: 1,
         lock: None,
@@ -255,6 +255,9 @@ pub(crate) const STEPS: &[Step] = &[
         2,
         None,
     ),
+    script("miri", "no undefined behaviour in the unit tests", Kind::Named, &[], 1, Some("miri")),
+    script("tsan", "no data race in fcgi-app", Kind::Named, &[], 2, Some("tsan")),
+    script("coverage", "lines that the tests of the three crates execute", Kind::Named, &[], 2, Some("coverage")),
     target("x86_64-unknown-linux-musl"),
     target("i686-unknown-linux-musl"),
     target("i586-unknown-linux-musl"),

@@ -24,6 +24,7 @@ pub(crate) fn list(steps: &[Step]) {
             Kind::Full => "",
             Kind::Static => "static",
             Kind::AllTargets => "targets",
+            Kind::Named => "named",
         };
         println!("{:<26} {kind:<8} {}", step.name, step.about);
     }

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Static,
     /// By --all-targets.
     AllTargets,
+    /// When it is named: it takes long, or finds out something.
+    Named,
 }
 
 /// What is asked of one step.
