@@ -53,7 +53,10 @@ impl Reader<'_> {
             return Ok(());
         }
         match block.text.split_once(ANOTHER_TERMINAL) {
-            Some((foreground, meanwhile)) => self.beside(user, foreground, &format!("#{meanwhile}")),
+            Some((foreground, rest)) => {
+                let meanwhile = rest.split_once('\n').map_or("", |(_, meanwhile)| meanwhile);
+                self.beside(user, foreground, meanwhile)
+            }
             None => self.type_in(user, &block.text),
         }
     }
