@@ -26,7 +26,8 @@ pub(crate) enum Newer {
 /// The calls of i386 that musl always tries first: sockets without socketcall, statx, times of 64 bits.
 const TRIED: [(u32, u32); 3] = [(359, 373), (383, 383), (403, 423)];
 
-/// The whole filter, with more rules for a kernel that is even older. x32's calls have numbers above all of x86_64's, so all of them are refused.
+/// The whole filter, with more rules for a kernel that is even older. x32's calls have numbers above all of x86_64's, so all
+/// of them are refused.
 pub(crate) fn program(newer: Newer, older: &[Rule]) -> Vec<sock_filter> {
     let mut x86_64 = vec![load(offset_of!(seccomp_data, nr))];
     let mut i386 = x86_64.clone();
