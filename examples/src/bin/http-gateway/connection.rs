@@ -133,7 +133,7 @@ impl<'c> Connection<'c> {
     }
 }
 
-/// The `Date` of an answer. On 32 bits, std does not tell the time after January 2038, and an old kernel has it wrapped around.
+/// The `Date` of an answer. On 32 bits std panics after January 2038, and an old kernel has the time wrapped around.
 pub(super) fn now() -> HttpDate {
     let seconds = clock_gettime(ClockId::Realtime).tv_sec;
     HttpDate::from_unix_seconds(seconds.try_into().unwrap_or(u64::from(seconds as u32)))
