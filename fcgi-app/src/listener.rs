@@ -180,8 +180,101 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     probe.set_nonblocking(true)?;
     match probe.connect(address) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => in_use("somebody listens there"),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => in_use("another process listens there"),
         Err(error) => Err(error),
-        Ok(()) => in_use("somebody listens there"),
+        Ok(()) => in_use("another process listens there"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A path of its own, with nothing there; removed on drop.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new() -> Self {
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let name = format!("listener-{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+            Self(env::temp_dir().join(name))
+        }
+
+        fn bind(&self) -> io::Result<Listener> {
+            Listener::bind(&Address::Unix(self.0.clone()))
+        }
+
+        /// That the path is refused, and is what it was.
+        #[track_caller]
+        fn is_refused(&self, words: &str) {
+            let before = fs::symlink_metadata(&self.0).expect("a file");
+            let error = self.bind().expect_err("refused");
+            assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::AddrInUse, words.to_owned()));
+            let after = fs::symlink_metadata(&self.0).expect("a file");
+            assert_eq!((before.ino(), before.dev()), (after.ino(), after.dev()));
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let place = Place::new();
+        drop(UnixListener::bind(&place.0).expect("bound"));
+        assert!(place.0.exists(), "std leaves the file");
+        let listener = place.bind().expect("replaced");
+        let _client = UnixStream::connect(&place.0).expect("it listens");
+        listener.accept().expect("the client's connection");
+        drop(listener);
+        assert!(!place.0.exists(), "its file is removed on drop");
+    }
+
+    #[test]
+    fn a_socket_on_which_another_listens_is_refused() {
+        let place = Place::new();
+        let other = UnixListener::bind(&place.0).expect("bound");
+        place.is_refused("another process listens there");
+        UnixStream::connect(&place.0).expect("the other still listens");
+        drop(other);
+    }
+
+    /// A connection would have to wait there: that nothing answers at once is no sign of death.
+    #[test]
+    fn a_socket_whose_backlog_is_full_is_refused() {
+        let place = Place::new();
+        let other = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        other.bind(&SockAddr::unix(&place.0).expect("short enough")).expect("bound");
+        other.listen(0).expect("it listens");
+        let _first = UnixStream::connect(&place.0).expect("one may wait");
+        place.is_refused("another process listens there");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_refused() {
+        let place = Place::new();
+        fs::write(&place.0, "precious").expect("written");
+        place.is_refused("a file that is no socket is in the way");
+        assert_eq!(fs::read(&place.0).expect("it is there"), b"precious");
+        fs::remove_file(&place.0).expect("removed");
+        symlink("/nowhere", &place.0).expect("a link");
+        place.is_refused("a file that is no socket is in the way");
+    }
+
+    #[test]
+    fn a_file_that_took_the_socket_s_place_stays() {
+        let place = Place::new();
+        let listener = place.bind().expect("bound");
+        fs::remove_file(&place.0).expect("removed");
+        let _other = UnixListener::bind(&place.0).expect("bound");
+        drop(listener);
+        UnixStream::connect(&place.0).expect("the other's file is there");
     }
 }

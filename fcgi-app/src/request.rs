@@ -404,9 +404,25 @@ mod tests {
         for none in ["", "unix:", "example.org", "192.0.2.1:80", "[::1]"] {
             check(none, None);
         }
-        with(&[("REMOTE_PORT", "65535"), ("SERVER_PORT", "65536")], |request| {
-            assert_eq!((request.remote_port(), request.server_port()), (Some(65535), None));
-        });
+        for (value, want) in [("192.0.2.7", true), ("2001:db8::7", true), ("", false), ("unix:/a.sock", false)] {
+            let got = with(&[("SERVER_ADDR", value), ("REMOTE_ADDR", "192.0.2.1")], |request| request.server_addr());
+            assert_eq!(got.map(|address| address.to_string()).as_deref(), want.then_some(value));
+        }
+    }
+
+    #[test]
+    fn ports() {
+        #[track_caller]
+        fn check(value: &str, want: Option<u16>) {
+            assert_eq!(with(&[("REMOTE_PORT", value)], |request| request.remote_port()), want);
+            assert_eq!(with(&[("SERVER_PORT", value)], |request| request.server_port()), want);
+        }
+        check("0", Some(0));
+        check("65535", Some(65535));
+        for none in ["65536", "-1", "", "http"] {
+            check(none, None);
+        }
+        assert_eq!(with(&[], |request| (request.remote_port(), request.server_port())), (None, None));
     }
 
     #[test]
@@ -469,6 +485,18 @@ mod tests {
         check(&[("REQUEST_URI", "/c?d=/e")], "/c");
         check(&[("REQUEST_URI", "?d")], "/");
         check(&[], "/");
+    }
+
+    #[test]
+    fn the_parts_of_a_path() {
+        #[track_caller]
+        fn check(pairs: &[(&str, &str)], want: (&str, &str)) {
+            with(pairs, |request| assert_eq!((request.script_name(), request.path_info()), want));
+        }
+        check(&[("SCRIPT_NAME", "/a"), ("PATH_INFO", "/b c")], ("/a", "/b c"));
+        check(&[("SCRIPT_NAME", ""), ("PATH_INFO", "/b")], ("", "/b"));
+        check(&[("SCRIPT_NAME", "/a"), ("PATH_INFO", "")], ("/a", ""));
+        check(&[("DOCUMENT_URI", "/d"), ("REQUEST_URI", "/c")], ("", ""));
     }
 
     #[test]

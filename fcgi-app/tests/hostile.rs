@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use common::{CLOSE, Client, END_PARAMS, END_STDIN, KEEP, answer, begin, get, params, record};
-use fcgi_app::{Body, Limits, Listener, Request, Response, Server};
+use fcgi_app::{Address, Body, Limits, Listener, Request, Response, Server};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const HELLO: &[u8] = b"Status: 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi";
@@ -39,15 +40,12 @@ fn handle(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<
 fn serve() {
     let Ok(limits) = env::var("HOSTILE_LIMITS") else { return };
     fcgi_app::log_to_stderr();
-    let (connections, budget) = limits.split_once(' ').expect("two numbers");
-    let limits = Limits {
-        connections: connections.parse().expect("a number"),
-        budget: budget.parse().expect("a number"),
-        stack: 2 << 20, // a build without optimisation, and the large array above
-        ..Limits::default()
-    };
+    let numbers: Vec<usize> = limits.split(' ').map(|number| number.parse().expect("a number")).collect();
+    let [connections, budget, stack] = numbers[..] else { panic!("three numbers: {limits}") };
+    let limits = Limits { connections, budget, stack, ..Limits::default() };
     let listener = Listener::from_stdin().expect("descriptor 0").expect("a listening socket");
-    Server::new(listener).expect("a server").limits(limits).serve(handle).expect("served");
+    let server = Server::new(listener).expect("a server").limits(limits);
+    server.multiplex(env::var_os("HOSTILE_MULTIPLEX").is_some()).serve(handle).expect("served");
 }
 
 /// Many clients in a process of their own, which may have more descriptors than the tests.
@@ -67,10 +65,10 @@ fn hold() {
     drop(kept);
 }
 
-/// This program as another process, which runs one of the two tests above.
-fn this_program(test: &str, descriptors: u32) -> Command {
+/// This program as another process, which runs one of the two tests above, under a limit: `-n 256`.
+fn this_program(test: &str, limit: &str) -> Command {
     let mut command = Command::new("sh");
-    let script = format!("ulimit -n {descriptors} && exec \"$0\" --exact {test} --nocapture --test-threads 1");
+    let script = format!("ulimit {limit} && exec \"$0\" --exact {test} --nocapture --test-threads 1");
     command.args(["-c", &script]).arg(env::current_exe().expect("this program"));
     command
 }
@@ -81,6 +79,23 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What a server is started with.
+struct Setup {
+    connections: usize,
+    budget: usize,
+    stack: usize,
+    /// What ulimit is told.
+    limit: &'static str,
+    multiplex: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        // The stack is for a build without optimisation.
+        Self { connections: 64, budget: 16 << 20, stack: 2 << 20, limit: "-n 256", multiplex: false }
     }
 }
 
@@ -95,21 +110,27 @@ struct Victim {
 
 impl Victim {
     fn start() -> Self {
-        Self::start_with(64, 16 << 20, 256)
+        Self::start_with(Setup::default())
     }
 
-    fn start_with(connections: usize, budget: usize, descriptors: u32) -> Self {
+    fn start_with(setup: Setup) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("hostile-{}-{}.sock", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = env::temp_dir().join(name);
         let listener = UnixListener::bind(&path).expect("bound");
-        Self::start_on(listener.into(), path, (connections, budget, descriptors))
+        Self::start_on(listener.into(), path, setup)
     }
 
-    fn start_on(listener: OwnedFd, path: PathBuf, (connections, budget, descriptors): (usize, usize, u32)) -> Self {
-        let child = this_program("serve", descriptors)
-            .env("HOSTILE_LIMITS", format!("{connections} {budget}"))
+    fn start_on(listener: OwnedFd, path: PathBuf, setup: Setup) -> Self {
+        let Setup { connections, budget, stack, limit, multiplex } = setup;
+        let mut command = this_program("serve", limit);
+        if multiplex {
+            command.env("HOSTILE_MULTIPLEX", "1");
+        }
+        let child = command
+            .env("HOSTILE_LIMITS", format!("{connections} {budget} {stack}"))
             .env("RUST_LOG", "error")
+            .env("MALLOC_ARENA_MAX", "1") // glibc would reserve 128 MiB of addresses for each thread
             .stdin(Stdio::from(listener))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -318,7 +339,7 @@ fn half_closed_at_every_byte() {
 fn reset_inside_records_and_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = listener.local_addr().expect("its address");
-    let victim = Victim::start_on(listener.into(), PathBuf::new(), (64, 16 << 20, 256));
+    let victim = Victim::start_on(listener.into(), PathBuf::new(), Setup::default());
     let connect = || {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
@@ -404,8 +425,8 @@ fn slow_peers_beside_a_fast_one() {
 
 #[test]
 fn a_thousand_idle_connections() {
-    let victim = Victim::start_with(1100, 16 << 20, 1200).ready();
-    let mut clients = this_program("hold", 1200)
+    let victim = Victim::start_with(Setup { connections: 1100, limit: "-n 1200", ..Setup::default() }).ready();
+    let mut clients = this_program("hold", "-n 1200")
         .env("HOSTILE_HOLD", &victim.path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -427,9 +448,9 @@ fn a_thousand_idle_connections() {
 /// The same with far fewer threads: whoever waits has the place of one who idles, soon.
 #[test]
 fn a_thousand_idle_connections_over_the_limit() {
-    let victim = Victim::start_with(64, 16 << 20, 256).ready();
+    let victim = Victim::start().ready();
     let begun = Instant::now();
-    let mut clients = this_program("hold", 1200)
+    let mut clients = this_program("hold", "-n 1200")
         .env("HOSTILE_HOLD", &victim.path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -446,7 +467,7 @@ fn a_thousand_idle_connections_over_the_limit() {
 
 #[test]
 fn no_descriptors_left() {
-    let victim = Victim::start_with(64, 16 << 20, 32).ready();
+    let victim = Victim::start_with(Setup { limit: "-n 32", ..Setup::default() }).ready();
     let mut clients: Vec<_> = (0..60).map(|_| victim.connect()).collect();
     for client in &mut clients {
         client.send(&get(CLOSE, &[]));
@@ -468,9 +489,91 @@ fn no_descriptors_left() {
     assert_eq!(log.matches("cannot accept").count(), 1, "{log}");
 }
 
+/// Room for the addresses of a few stacks only.
+const FEW_STACKS: Setup =
+    Setup { connections: 64, budget: 16 << 20, stack: 64 << 20, limit: "-v 400000", multiplex: false };
+
+#[test]
+fn no_thread_can_be_started() {
+    let victim = Victim::start_with(FEW_STACKS).ready();
+    let mut clients: Vec<_> = (0..30).map(|_| victim.connect()).collect();
+    for client in &mut clients {
+        client.send(&get(CLOSE, &[]));
+    }
+    for client in &mut clients {
+        assert_eq!(client.receive_all(), answer(HELLO, 0));
+    }
+    // Kept ones that idle make room for those that wait.
+    let mut kept: Vec<_> = (0..30).map(|_| victim.connect()).collect();
+    for client in &mut kept {
+        client.send(&get(KEEP, &[]));
+        assert_eq!(client.receive_answer().0, HELLO);
+    }
+    assert!((2..10).contains(&victim.count("task")), "{} threads", victim.count("task"));
+    victim.expect_rest();
+    drop(kept);
+    let log = victim.expect_well();
+    assert_eq!(log.matches("cannot start another thread").count(), 1, "{log}");
+}
+
+/// The requests that a thread was found for are answered, the others are refused, and the connection goes on.
+#[test]
+fn no_thread_can_be_started_for_another_request_of_a_connection() {
+    let victim = Victim::start_with(Setup { multiplex: true, ..FEW_STACKS }).ready();
+    let mut client = victim.connect();
+    let echo = params(&[("SCRIPT_NAME", "/echo")]);
+    for id in 1..=20 {
+        [&begin(KEEP)[..], &echo, END_PARAMS].into_iter().for_each(|record| client.send(&with_id(id, record)));
+    }
+    let mut responses = BTreeMap::new();
+    receive_responses(&mut client, 10, &mut responses);
+    assert!(responses.values().all(|response| response.starts_with(b"Status: 503 ")), "only the echoes wait");
+    (1..=20).for_each(|id| client.send(&with_id(id, END_STDIN)));
+    receive_responses(&mut client, 10, &mut responses);
+    let answered = responses.values().filter(|response| response.starts_with(b"Status: 200 ")).count();
+    assert!((1..10).contains(&answered), "{answered} of 20 were answered");
+    client.send(&get(KEEP, &[]));
+    assert_eq!(client.receive_answer().0, HELLO);
+    drop(client);
+    let log = victim.expect_well();
+    assert!(log.contains("cannot start another thread"), "{log}");
+}
+
+/// A record for another request.
+fn with_id(id: u8, record: &[u8]) -> Vec<u8> {
+    let mut record = record.to_vec();
+    record[3] = id;
+    record
+}
+
+/// Reads until so many more requests have ended; what each was answered is put under its id.
+fn receive_responses(client: &mut Client, mut ends: usize, responses: &mut BTreeMap<u8, Vec<u8>>) {
+    while ends > 0 {
+        let header = client.receive(8);
+        let content = client.receive(usize::from(header[4]) << 8 | usize::from(header[5]));
+        client.receive(usize::from(header[6]));
+        match header[1] {
+            6 => responses.entry(header[3]).or_default().extend(content),
+            3 => ends -= 1,
+            _ => {}
+        }
+    }
+}
+
+/// Nothing has been promised yet: the program that calls it is told.
+#[test]
+fn not_even_a_first_thread() {
+    let path = env::temp_dir().join(format!("first-thread-{}.sock", std::process::id()));
+    let listener = Listener::bind(&Address::Unix(path.clone())).expect("bound");
+    let limits = Limits { stack: usize::MAX >> 2, ..Limits::default() };
+    let error = Server::new(listener).expect("a server").limits(limits).serve(handle).expect_err("no thread");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+    assert!(!path.exists(), "the socket is removed");
+}
+
 #[test]
 fn no_memory_left() {
-    let victim = Victim::start_with(64, 1 << 20, 256).ready();
+    let victim = Victim::start_with(Setup { budget: 1 << 20, ..Setup::default() }).ready();
     // Half of a pair of 600,000 bytes each: the budget has room for one.
     let half = [&b"\x01\x80\x09\x27\xc0N"[..], &vec![b'v'; 300_000]].concat();
     let half: Vec<u8> = half.chunks(50_000).flat_map(|piece| record(4, piece)).collect();

@@ -478,6 +478,19 @@ fn an_early_answer_survives_the_rest_of_a_large_upload() {
     sending.join().expect("no panic").expect("all of it was taken");
 }
 
+/// Waiting for more of what a peer may still send would cost a descriptor for each.
+#[test]
+fn a_peer_that_has_sent_all_is_not_waited_for() {
+    let multiplexed = Running::multiplexed(Limits::default(), echo);
+    for server in [Running::start(echo), multiplexed] {
+        let mut client = server.connect();
+        client.send(&[&begin(CLOSE)[..], END_PARAMS, &record(5, b"abc"), END_STDIN].concat());
+        assert!(client.receive_all().ends_with(&[0; 8]));
+        let error = client.0.write(b"x").expect_err("both directions are closed");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+}
+
 #[test]
 fn params_over_the_budget_are_answered_503() {
     let limits = Limits { budget: 100_000, ..Limits::default() };

@@ -301,6 +301,75 @@ mod tests {
         check("--foreground", |want| want.foreground = true);
     }
 
+    /// A row for each option: its long name, its letters, and what it sets.
+    #[test]
+    fn each_option_by_each_of_its_names() {
+        let value: [(&str, &str, fn(&mut Options) -> &mut Option<OsString>); 31] = [
+            ("socket", "s", |o| &mut o.socket),
+            ("port", "p", |o| &mut o.port),
+            ("address", "a", |o| &mut o.address),
+            ("backlog", "b", |o| &mut o.backlog),
+            ("mode", "M", |o| &mut o.socket_mode),
+            ("socket-user", "U", |o| &mut o.socket_user),
+            ("socket-group", "G", |o| &mut o.socket_group),
+            ("command", "f", |o| &mut o.command),
+            ("directory", "d", |o| &mut o.directory),
+            ("php-children", "C", |o| &mut o.php_children),
+            ("user", "u", |o| &mut o.user),
+            ("group", "g", |o| &mut o.group),
+            ("chroot", "c", |o| &mut o.chroot),
+            ("workers", "F", |o| &mut o.workers),
+            ("pid-file", "P", |o| &mut o.pid_file),
+            ("min-server-life", "", |o| &mut o.min_server_life),
+            ("restart-delay", "", |o| &mut o.restart_delay),
+            ("backoff-after", "", |o| &mut o.backoff_after),
+            ("max-backoff", "", |o| &mut o.max_backoff),
+            ("give-up", "", |o| &mut o.give_up),
+            ("seed", "", |o| &mut o.seed),
+            ("stop-signal", "", |o| &mut o.stop_signal),
+            ("stop-timeout", "", |o| &mut o.stop_timeout),
+            ("max-age", "", |o| &mut o.max_age),
+            ("max-rss", "", |o| &mut o.max_rss),
+            ("idle", "", |o| &mut o.idle),
+            ("log", "", |o| &mut o.log),
+            ("status", "", |o| &mut o.status),
+            ("ready-fd", "", |o| &mut o.ready_fd),
+            ("heartbeat", "", |o| &mut o.heartbeat),
+            ("completions", "", |o| &mut o.completions),
+        ];
+        let flag: [(&str, &str, fn(&mut Options)); 10] = [
+            ("mkdir", "", |o| o.mkdir = true),
+            ("socket-outside", "S", |o| o.socket_outside = true),
+            ("foreground", "n", |o| o.foreground = true),
+            ("once", "", |o| o.mode = Some(Mode::Once)),
+            ("supervise", "", |o| o.mode = Some(Mode::Supervise)),
+            ("auto-update", "", |o| o.auto_update = true),
+            ("on-demand", "", |o| o.on_demand = true),
+            ("check", "", |o| o.check = true),
+            ("version", "v", |o| o.version = true),
+            ("help", "h?", |o| o.help = true),
+        ];
+        for (long, letters, field) in value {
+            let spellings = letters.chars().flat_map(|letter| [format!("-{letter} x"), format!("-{letter}x")]);
+            for line in spellings.chain([format!("--{long} x"), format!("--{long}=x")]) {
+                check(&line, |want| *field(want) = Some("x".into()));
+            }
+        }
+        for (long, letters, set) in flag {
+            let spellings = letters.chars().map(|letter| format!("-{letter}"));
+            spellings.chain([format!("--{long}")]).for_each(|line| check(&line, set));
+        }
+        for line in ["--watch x --watch y", "--watch=x --watch=y"] {
+            check(line, |want| want.watch = words("x y"));
+        }
+        let named = value.iter().map(|row| (row.0, row.1)).chain(flag.iter().map(|row| (row.0, row.1)));
+        let mut named: Vec<_> = named.chain([("watch", "")]).collect();
+        let mut all: Vec<_> = rows().map(|row| (row.long, row.letters)).collect();
+        named.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(named, all);
+    }
+
     #[test]
     fn every_letter_of_spawn_fcgi() {
         check("-f f -d d -a a -p p -s s -M m -C c -F n -b b -P P -n -c r -S -u u -g g -U U -G G", |want| {

@@ -238,6 +238,53 @@ mod tests {
         refuses("a:1 -X ", "-X '': not a method");
     }
 
+    /// What was typed, as far as it can be compared.
+    fn typed(line: &str) -> String {
+        let options = Options::parse(line.split(' ').filter(|word| !word.is_empty()).map(OsString::from));
+        format!("{:?}", options.expect(line))
+    }
+
+    /// A row for each option: its long name, its letters, and what it sets.
+    #[test]
+    fn each_option_by_each_of_its_names() {
+        let value: [(&str, &str, fn(&mut Options)); 6] = [
+            ("method", "X", |o| o.method = Some("x".into())),
+            ("data", "d", |o| o.data = vec!["x".into()]),
+            ("param", "", |o| o.params = vec!["x".into()]),
+            ("role", "", |o| o.role = Some("x".into())),
+            ("file", "", |o| o.file = Some("x".into())),
+            ("timeout", "", |o| o.timeout = Some("x".into())),
+        ];
+        let flag: [(&str, &str, fn(&mut Options)); 4] = [
+            ("get-values", "", |o| o.get_values = true),
+            ("include", "i", |o| o.include = true),
+            ("version", "v", |o| o.version = true),
+            ("help", "h?", |o| o.help = true),
+        ];
+        let check = |line: String, set: fn(&mut Options)| {
+            let mut want = Options::default();
+            set(&mut want);
+            assert_eq!(typed(&line), format!("{want:?}"), "{line}");
+        };
+        for (long, letters, set) in value {
+            for letter in letters.chars() {
+                check(format!("-{letter} x"), set);
+                check(format!("-{letter}x"), set);
+            }
+            check(format!("--{long} x"), set);
+            check(format!("--{long}=x"), set);
+        }
+        for (long, letters, set) in flag {
+            letters.chars().for_each(|letter| check(format!("-{letter}"), set));
+            check(format!("--{long}"), set);
+        }
+        let mut named: Vec<_> = value.iter().chain(&flag).map(|row| (row.0, row.1)).collect();
+        let mut all: Vec<_> = TABLE.rows().map(|row| (row.long, row.letters)).collect();
+        named.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(named, all);
+    }
+
     #[test]
     fn the_time_may_be_off() {
         let timeout = |value: Option<&str>| {
