@@ -520,6 +520,7 @@ fn no_thread_can_be_started() {
 #[test]
 fn no_thread_can_be_started_for_another_request_of_a_connection() {
     let victim = Victim::start_with(Setup { multiplex: true, ..FEW_STACKS }).ready();
+    let before = victim.count("task");
     let mut client = victim.connect();
     let echo = params(&[("SCRIPT_NAME", "/echo")]);
     for id in 1..=20 {
@@ -535,6 +536,8 @@ fn no_thread_can_be_started_for_another_request_of_a_connection() {
     client.send(&get(KEEP, &[]));
     assert_eq!(client.receive_answer().0, HELLO);
     drop(client);
+    // Of those that accept there may be one more now.
+    eventually("the threads of its handlers have ended", || victim.count("task") <= before + 1);
     let log = victim.expect_well();
     assert!(log.contains("cannot start another thread"), "{log}");
 }

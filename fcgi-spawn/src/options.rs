@@ -301,10 +301,13 @@ mod tests {
         check("--foreground", |want| want.foreground = true);
     }
 
+    type Field = fn(&mut Options) -> &mut Option<OsString>;
+    type Set = fn(&mut Options);
+
     /// A row for each option: its long name, its letters, and what it sets.
     #[test]
     fn each_option_by_each_of_its_names() {
-        let value: [(&str, &str, fn(&mut Options) -> &mut Option<OsString>); 31] = [
+        let value: [(&str, &str, Field); 31] = [
             ("socket", "s", |o| &mut o.socket),
             ("port", "p", |o| &mut o.port),
             ("address", "a", |o| &mut o.address),
@@ -337,7 +340,7 @@ mod tests {
             ("heartbeat", "", |o| &mut o.heartbeat),
             ("completions", "", |o| &mut o.completions),
         ];
-        let flag: [(&str, &str, fn(&mut Options)); 10] = [
+        let flag: [(&str, &str, Set); 10] = [
             ("mkdir", "", |o| o.mkdir = true),
             ("socket-outside", "S", |o| o.socket_outside = true),
             ("foreground", "n", |o| o.foreground = true),

@@ -244,10 +244,12 @@ mod tests {
         format!("{:?}", options.expect(line))
     }
 
+    type Set = fn(&mut Options);
+
     /// A row for each option: its long name, its letters, and what it sets.
     #[test]
     fn each_option_by_each_of_its_names() {
-        let value: [(&str, &str, fn(&mut Options)); 6] = [
+        let value: [(&str, &str, Set); 6] = [
             ("method", "X", |o| o.method = Some("x".into())),
             ("data", "d", |o| o.data = vec!["x".into()]),
             ("param", "", |o| o.params = vec!["x".into()]),
@@ -255,13 +257,13 @@ mod tests {
             ("file", "", |o| o.file = Some("x".into())),
             ("timeout", "", |o| o.timeout = Some("x".into())),
         ];
-        let flag: [(&str, &str, fn(&mut Options)); 4] = [
+        let flag: [(&str, &str, Set); 4] = [
             ("get-values", "", |o| o.get_values = true),
             ("include", "i", |o| o.include = true),
             ("version", "v", |o| o.version = true),
             ("help", "h?", |o| o.help = true),
         ];
-        let check = |line: String, set: fn(&mut Options)| {
+        let check = |line: String, set: Set| {
             let mut want = Options::default();
             set(&mut want);
             assert_eq!(typed(&line), format!("{want:?}"), "{line}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -206,7 +207,15 @@ pub(crate) fn early_answer(place: &Place) {
         thread::scope(|scope| {
             // The server may stop reading when it has the answer.
             scope.spawn(move || writer.write_all(&[head.as_bytes(), &pattern(1_000_000)].concat()));
-            let _ = client.read_to_end(&mut answer);
+            let mut piece = [0; 4096];
+            while !answer.windows(10).any(|bytes| bytes == b"not wanted") {
+                match client.read(&mut piece) {
+                    Ok(length) if length > 0 => answer.extend(&piece[..length]),
+                    _ => break,
+                }
+            }
+            // Nor does it have to close: HAProxy waits for the rest of the upload.
+            let _ = client.shutdown(Shutdown::Both);
         });
         let answer = String::from_utf8_lossy(&answer);
         if !place.server.survives_early_answers {
