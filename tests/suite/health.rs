@@ -238,7 +238,7 @@ fn survive_an_upgrade(line: &str) {
 #[test]
 fn a_worker_that_hung_before_an_upgrade_is_missed_after_it() {
     let slow = path_of("slow");
-    let options = ["-s", "@/app.sock", "--heartbeat", "3s", "--stop-timeout", "1s"];
+    let options = ["-s", "@/app.sock", "--heartbeat", "3s", "--stop-timeout", "100ms"];
     let launcher = Launcher::start_program(&options, &[slow.to_str().expect("a plain path")]);
     let says = |what: &str| launcher.process.stderr().wait_for_line(what, |line| line.contains(what));
     says("listening");
