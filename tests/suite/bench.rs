@@ -136,11 +136,12 @@ fn multiplexed_requests_are_answered() {
     let (ok, refused) = (summary["ok"].as_u64().expect("a count"), summary["failures"]["refused"].as_u64());
     assert!(ok >= 64 && refused == Some(100 - ok), "{summary}");
     assert_eq!((&summary["first_failures"]["refused"], status), (&json!("OVERLOADED"), 1));
-    // The main thread, one that accepts, and one of each connection at its time: handlers' threads have ended.
+    // Handlers' threads have ended. The main thread stays, one that accepts, and one of each of the eight connections,
+    // should none have been closed when the next came.
     let pid = app.process.pid();
     eventually("only threads that accept are left", || {
         let threads = proc::status(pid, "Threads").first()?.parse::<u32>().ok()?;
-        (threads <= 4).then_some(())
+        (threads <= 10).then_some(())
     });
 }
 
