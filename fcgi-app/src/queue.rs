@@ -355,7 +355,8 @@ mod tests {
     /// Bytes go through in order whatever the budget, and the queue never holds more than it may.
     #[test]
     fn one_side_waits_for_the_other() {
-        let bytes: Vec<u8> = (0..1_000_000).map(|n: u32| (n % 251) as u8).collect();
+        let count = if cfg!(miri) { 2 * Queue::LIMIT as u32 } else { 1_000_000 };
+        let bytes: Vec<u8> = (0..count).map(|n: u32| (n % 251) as u8).collect();
         for memory in [Queue::LEAST, 20_000, 1 << 20] {
             let budget = Budget::new(memory);
             let queue = Queue::new(&budget, false).expect("a budget");

@@ -12,7 +12,8 @@ use std::time::Duration;
 /// Whether the caller ignored SIGPIPE. Rust ignores it before `main`, so `main` is too late to look.
 static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// The C library runs this before Rust's own start-up code.
+/// The C library runs this before Rust's own start-up code. Miri would, too, and has no sigaction.
+#[cfg(not(miri))]
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = {
