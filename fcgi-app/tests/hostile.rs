@@ -73,6 +73,11 @@ fn this_program(test: &str, limit: &str) -> Command {
     command
 }
 
+/// Whether ThreadSanitizer is there, which takes a thread and much memory of its own.
+fn is_watched() -> bool {
+    env::var_os("TSAN_OPTIONS").is_some()
+}
+
 #[track_caller]
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -211,11 +216,12 @@ impl Victim {
         self.expect_hello();
         eventually("all connections closed", || self.count("fd") <= self.descriptors);
         // The main thread, the test's, and one a connection.
-        eventually("no thread is left over", || self.count("task") <= self.connections + 2);
+        let threads = self.connections + 2 + usize::from(is_watched());
+        eventually("no thread is left over", || self.count("task") <= threads);
         let memory = self.memory();
         // Stacks once used stay, a page or some for each connection there was.
         let allowed = self.memory + 64 * self.connections.min(128) + 1024;
-        assert!(memory <= allowed, "{memory} KiB, and {} before", self.memory);
+        assert!(memory <= allowed || is_watched(), "{memory} KiB, and {} before", self.memory);
         self.expect_rest();
         self.expect_hello();
         assert!(self.child.try_wait().expect("a child").is_none(), "it lives");
@@ -437,7 +443,7 @@ fn a_thousand_idle_connections() {
     assert!(said.any(|line| line.contains("all are idle")), "1,000 answers");
     victim.expect_hello();
     let each = (victim.memory() - victim.memory) / 1000;
-    assert!(each <= 40, "{each} KiB for each idle connection, in a build without optimisation");
+    assert!(each <= 40 || is_watched(), "{each} KiB for each idle connection, in a build without optimisation");
     victim.expect_rest();
     drop(clients.stdin.take());
     assert!(clients.wait().expect("a child").success());
