@@ -12,8 +12,8 @@ Runs all steps of the test run, or the ones that are named, side by side.
   --quick          the inner loop: no web servers, packages, static programs,
                    fuzzing, other toolchains and load
   --static         only the static programs: x86_64 and i686, as if on Linux 3.2
-  --all-targets    only the static programs of every target, under qemu; with
-                   TARGETS in the environment, of these
+  --all-targets    only the static programs of every target, under qemu; for one
+                   of them name its step
   --failed         the steps and tests that failed in the run before
   --install        installs missing packages first (as root, on Debian or Ubuntu)
   --list           lists the steps
