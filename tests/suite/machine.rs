@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use fcgi_tests::{Address, Process, Program, Signal, Stray, TempDir, eventually, proc, repository, temp_dir};
+use fcgi_tests::{
+    Address, Process, Program, Signal, Stray, TempDir, copy_program, eventually, proc, repository, temp_dir,
+};
 
 use crate::app::expect_hello;
 
@@ -223,7 +225,7 @@ impl Machine {
         fs::create_dir_all(target.parent().expect("a folder")).expect("a folder can be made");
         // As dpkg does it: the old file may be running.
         let new = target.with_extension("new");
-        fs::copy(Program::ours(program).path(), &new).expect("a program can be copied");
+        copy_program(Program::ours(program).path(), &new);
         fs::rename(new, target).expect("a program can be put in place");
     }
 

@@ -11,8 +11,8 @@ use std::process::Command;
 
 use fcgi_tests::wire::{self, KEEP_CONN};
 use fcgi_tests::{
-    Address, Connection, Process, Program, Signal, Stray, eventually, free_port, needs_root, proc, static_only,
-    temp_dir,
+    Address, Connection, Process, Program, Signal, Stray, copy_program, eventually, free_port, needs_root, proc,
+    static_only, temp_dir,
 };
 
 use crate::app::{App, ask, expect_hello, wait_until_it_listens};
@@ -137,7 +137,7 @@ fn a_worker_needs_nothing_in_its_root() {
     needs_root!();
     let root = temp_dir();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("the folder is ours");
-    fs::copy(Program::ours("hello").path(), root.path().join("hello")).expect("the program can be copied");
+    copy_program(Program::ours("hello").path(), &root.path().join("hello"));
     let port = free_port();
     let mut command: Command = launcher();
     command.args(["-n", "-a", "127.0.0.1", "-p", &port.to_string(), "-u", "65534", "-g", "65534", "-c"]);

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use fcgi_tests::{
-    Address, HttpClient, Process, Program, Signal, Stray, TempDir, WebServer, eventually, free_port, proc, repository,
-    temp_dir,
+    Address, HttpClient, Process, Program, Signal, Stray, TempDir, WebServer, copy_program, eventually, free_port,
+    proc, repository, temp_dir,
 };
 
 use super::scenario::{digest, pattern};
@@ -94,7 +94,7 @@ impl Site {
         let root = dir.path().join("root");
         fs::create_dir(&root).expect("a document root");
         let file = root.join(application.file);
-        fs::copy(repository().join("examples/applications").join(application.file), &file).expect("the application");
+        copy_program(&repository().join("examples/applications").join(application.file), &file);
         fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("our own file");
 
         let socket = dir.path().join("app.sock");

@@ -1,12 +1,11 @@
 //! BusyBox httpd, which knows CGI only: with cgi-fcgi in between, or with the application as plain CGI.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use fcgi_tests::{Address, Process, Program, Signal, copy_program, eventually, proc, repository};
+use fcgi_tests::{Address, Process, Program, Signal, copy_program, eventually, proc, repository, write_executable};
 
 use super::site::{Restart, Server, USUAL, place};
 
@@ -25,8 +24,7 @@ fn put_cgi_fcgi(root: &Path, address: &Address) {
     let script = fs::read_to_string(repository().join("examples/servers/cgi-fcgi.sh")).expect("the script");
     let program = root.join("cgi-bin/app");
     fs::create_dir(root.join("cgi-bin")).expect("a folder of programs");
-    fs::write(&program, script.replace("@ADDRESS@", &address)).expect("a program");
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("our own file");
+    write_executable(&program, &script.replace("@ADDRESS@", &address));
 }
 
 /// Makes the application itself that program.
