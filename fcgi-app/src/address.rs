@@ -1,16 +1,19 @@
 use std::ffi::OsStr;
-use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fmt, io};
 
-/// Where a FastCGI application listens: `HOST:PORT`, `[V6]:PORT` or `unix:/path`.
+use socket2::SockAddr;
+
+/// Where a FastCGI application listens: `HOST:PORT`, `[V6]:PORT`, `unix:/path`, or `unix:@name` for a socket in the
+/// abstract namespace, which is no file (unix(7)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A host, an address or a name, and a port.
     Tcp(String),
-    /// The path of a unix socket.
+    /// The path of a unix socket, or the name of an abstract one with `@` in front.
     Unix(PathBuf),
 }
 
@@ -34,7 +37,7 @@ impl Address {
     pub fn parse(text: &OsStr) -> Result<Self, InvalidAddress> {
         if let Some(path) = text.as_bytes().strip_prefix(b"unix:") {
             return match path {
-                [] => Err(InvalidAddress),
+                [] | [b'@'] => Err(InvalidAddress),
                 path => Ok(Self::Unix(OsStr::from_bytes(path).into())),
             };
         }
@@ -48,8 +51,21 @@ impl Address {
         Ok(Self::Tcp(text.into()))
     }
 
+    /// The socket address of a unix socket.
+    pub(crate) fn unix(path: &Path) -> io::Result<SockAddr> {
+        match path.as_os_str().as_bytes() {
+            [b'@', name @ ..] => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat())),
+            _ => SockAddr::unix(path),
+        }
+    }
+
+    /// Whether that is a name in the abstract namespace.
+    pub(crate) fn is_abstract(path: &Path) -> bool {
+        path.as_os_str().as_bytes().starts_with(b"@")
+    }
+
     /// The socket addresses of a TCP address, names looked up; none for a unix socket.
-    pub(crate) fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
             Self::Tcp(text) => Ok(text.to_socket_addrs()?.collect()),
             Self::Unix(_) => Ok(Vec::new()),
@@ -86,7 +102,9 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for text in ["", ":", ":9000", "9000", "host", "host:", "host:x", "host:65536", "::1:80", "unix:", "/a/b"] {
+        for text in
+            ["", ":", ":9000", "9000", "host", "host:", "host:x", "host:65536", "::1:80", "unix:", "unix:@", "/a/b"]
+        {
             check(text.as_bytes(), Err(InvalidAddress));
         }
     }

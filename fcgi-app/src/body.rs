@@ -15,6 +15,7 @@ use crate::source::Source;
 /// # Errors
 /// - `UnexpectedEof` at the end of a body that is shorter than its `CONTENT_LENGTH`: an upload that was cut must not
 ///   pass for a whole one;
+/// - `InvalidData` when it is longer than its `CONTENT_LENGTH`, at the read that would go beyond it;
 /// - `FileTooLarge` when it goes over [`Limits::body_len`](crate::Limits::body_len);
 /// - `ConnectionAborted` when the web server gave the request up, by `FCGI_ABORT_REQUEST` or by closing;
 /// - `TimedOut` when no byte came for as long as [`Limits::silence`](crate::Limits::silence);
@@ -56,8 +57,9 @@ impl<'c> Body<'c> {
         let mut copied = 0;
         loop {
             let mut pieces = [IoSlice::new(&[]); 16];
+            let left = self.left();
             let (count, len) = self.source.fill_vectored(&mut pieces)?;
-            let written = if len > 0 && len as u64 <= self.allowed {
+            let written = if len > 0 && len as u64 <= left {
                 out.write_vectored(&pieces[..count])
             } else {
                 // The end of the body, or of what is allowed of it.
@@ -107,8 +109,14 @@ impl<'c> Body<'c> {
         Ok(self)
     }
 
+    /// Bytes that may still come, as far as is known.
+    fn left(&self) -> u64 {
+        self.allowed.min(self.promised.map_or(u64::MAX, |promised| promised.saturating_sub(self.taken)))
+    }
+
     /// What is there of the body, as far as it is allowed, waiting for it if so wanted.
     fn fill_by(&mut self, wait: bool) -> io::Result<&[u8]> {
+        let left = self.left();
         let bytes = if wait { self.source.fill()? } else { self.source.fill_now()? };
         match bytes {
             [] if self.promised.is_some_and(|promised| promised > self.taken) => {
@@ -119,7 +127,8 @@ impl<'c> Body<'c> {
                 self.too_large = true;
                 Err(io::Error::new(ErrorKind::FileTooLarge, "the body is longer than allowed"))
             }
-            _ => Ok(&bytes[..usize::try_from(self.allowed).map_or(bytes.len(), |allowed| bytes.len().min(allowed))]),
+            _ if left == 0 => Err(io::Error::new(ErrorKind::InvalidData, "the body is longer than was promised")),
+            _ => Ok(&bytes[..usize::try_from(left).map_or(bytes.len(), |left| bytes.len().min(left))]),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::request::Framing;
 use crate::roles::Handler;
 use crate::slot::{Slot, State};
 use crate::source::{Complete, Direct, Finished, Source};
-use crate::wire::{Output, Stream, Wire};
+use crate::wire::{Ended, Output, Stream, Wire};
 use crate::{Request, Response};
 
 /// Memory a thread lends to the connection it serves, and uses again for the next.
@@ -127,10 +127,10 @@ impl<'c> Connection<'c> {
 
     fn run(&mut self) -> Result<(), Fault> {
         while let Some(request) = self.accept_request()? {
-            self.answer(&request)?;
+            let ended = self.answer(&request)?;
             self.session.end(request.id);
             self.app.count_request();
-            if self.session.is_over() || self.app.is_stopping() {
+            if ended == Ended::BrokenOff || self.session.is_over() || self.app.is_stopping() {
                 break;
             }
         }
@@ -261,7 +261,7 @@ impl<'c> Connection<'c> {
     }
 
     /// Runs the handler for a request and sends its answer.
-    fn answer(&mut self, accepted: &Accepted<'c>) -> Result<(), Fault> {
+    fn answer(&mut self, accepted: &Accepted<'c>) -> Result<Ended, Fault> {
         let Accepted { id, handler, framing, .. } = *accepted;
         let (app, slot) = (self.app, self.slot);
         let mut response = Response::new(&self.wire, id, self.output, framing.is_head());
@@ -299,10 +299,11 @@ impl<'c> Connection<'c> {
     #[cold] // and so off the stack of the others
     #[inline(never)]
     fn refuse(&mut self, begun: Option<Accepted<'c>>, why: &Refusal) -> Result<(), Fault> {
+        let is_head = Framing::of(self.input.params()).is_head();
         self.input.clear_params();
         if let Some(Accepted { id, .. }) = begun {
             self.wire.set_may_answer(true);
-            why.answer(self.app, &self.wire, id, self.output)?;
+            why.answer(self.app, &self.wire, id, is_head, self.output)?;
             self.session.end(id);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What requests have to say for the log of their web server: FCGI_STDERR.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::mem;
@@ -59,9 +60,27 @@ impl Write for ErrorLog {
         if append(bytes) { Ok(()) } else { io::stderr().write_all(bytes) }
     }
 
+    /// What is formatted is one line: control characters in it, line ends among them, are escaped, but for a last one.
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        let mut formatted = String::new();
+        fmt::write(&mut formatted, text).map_err(io::Error::other)?;
+        let text = formatted;
+        let (line, end) = text.strip_suffix('\n').map_or((&text[..], ""), |line| (line, "\n"));
+        self.write_all((escaped(line) + end).as_bytes())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Text of which some may be another's: its control characters neither end a line of a log nor speak to a terminal.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c.is_control() && c != '\t' { line.extend(c.escape_debug()) } else { line.push(c) }
+    }
+    line
 }
 
 /// Adds to what the request under way has to say; `false` if there is no request or no room.
@@ -141,13 +160,14 @@ impl Lines {
     }
 
     /// The records that say them, one for each, as web servers log them: nginx no more than 2 KiB of a record, and
-    /// several as C strings, so NUL becomes `?`.
+    /// several as C strings. Control characters become `?`, so that they never speak to a terminal.
     pub(crate) fn records(&self, id: u16) -> Vec<u8> {
         let mut bytes = Vec::new();
         for line in self.0.split_inclusive(|&byte| byte == b'\n') {
             for (header, content) in records(RecordType::Stderr, id, line, MAX_CONTENT) {
                 bytes.extend(header.encode());
-                bytes.extend(content.iter().map(|&byte| if byte == 0 { b'?' } else { byte }));
+                let is_text = |byte: u8| matches!(byte, b'\n' | b'\t') || !byte.is_ascii_control();
+                bytes.extend(content.iter().map(|&byte| if is_text(byte) { byte } else { b'?' }));
             }
         }
         bytes
@@ -181,7 +201,7 @@ mod tests {
         }
         check(b"", &[]);
         check(b"one\n\ntwo\n", &[b"one\n", b"\n", b"two\n"]);
-        check(b"a\0b\0\n", &[b"a?b?\n"]);
+        check(b"a\0b\x1b[0m\tc\r\n", &[b"a?b?[0m\tc?\n"]);
         let long = [&[b'x'; 8184][..], b"\n"].concat();
         check(&long[1..], &[&long[1..]]);
         check(&long, &[&long[..8184], b"\n"]);

@@ -1,18 +1,20 @@
 //! A request and its answer, whatever connection they come over.
 
 use std::any::Any;
-use std::fmt::Display;
-use std::io::Write;
+use std::error::Error;
+use std::io::{self, Write};
+use std::iter::successors;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fcgi_proto::Limit;
 use log::Level;
 
 use crate::app::App;
+use crate::error_log::escaped;
 use crate::roles::Handler;
 use crate::source::Source;
 use crate::wire::Output;
-use crate::{Body, Request, Response};
+use crate::{Body, FormError, HttpError, Request, Response};
 
 /// That a handler failed, and how that is answered.
 pub(crate) struct Failure {
@@ -21,7 +23,7 @@ pub(crate) struct Failure {
     line: String,
 }
 
-/// Runs the handler of a request; the answer then lacks no more than its end.
+/// Runs the handler of a request; the response then lacks no more than its end.
 pub(crate) fn run_handler(
     app: &App,
     handler: Handler<'_>,
@@ -30,18 +32,55 @@ pub(crate) fn run_handler(
     response: &mut Response<'_>,
 ) -> Result<(), Failure> {
     let mut body = Body::new(source, *request, app.limits.body_len);
-    let outcome = catch_unwind(AssertUnwindSafe(|| handler.run(request, &mut body, response)));
-    let status = if body.is_too_large() { 413 } else { 500 };
-    match outcome {
-        Ok(Ok(())) => match response.misuse() {
-            None => Ok(()),
-            Some(misuse) => Err(Failure::new(request, 1, status, &misuse)),
+    // Whatever is the application's is called in here, the message of its error, too.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let failed = handler.run(request, &mut body, response).err();
+        failed.map(|error| (status_of(&*error), chain(&*error)))
+    }));
+    let (status, why) = match outcome {
+        Ok(None) => match response.fault() {
+            None => return Ok(()),
+            Some(fault) => (None, fault),
         },
-        Ok(Err(error)) => Err(Failure::new(request, 1, status, &error)),
+        Ok(Some(failed)) => failed,
         Err(payload) => {
-            Err(Failure::new(request, 101, status, &format_args!("the handler panicked: {}", panic_message(&*payload))))
+            let why = format!("the handler panicked: {}", panic_message(&*payload));
+            // To drop it may panic, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            return Err(Failure::new(request, 101, 500, &why));
+        }
+    };
+    let status = status.unwrap_or(if body.is_too_large() { 413 } else { 500 });
+    Err(Failure::new(request, 1, status, &why))
+}
+
+/// The messages of an error and of those that it came from.
+#[cold]
+#[inline(never)]
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for source in successors(error.source(), |&error| error.source()) {
+        let message = source.to_string();
+        // Some repeat the message of their source in their own.
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
         }
     }
+    text
+}
+
+/// The HTTP status that an error carries, or one of those that it came from.
+#[cold]
+#[inline(never)]
+fn status_of(error: &(dyn Error + 'static)) -> Option<u16> {
+    successors(Some(error), |&error| error.source()).find_map(|error| {
+        // What an io::Error was made of is not its source.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let error = inner.map_or(error, |inner| inner);
+        let form = error.downcast_ref::<FormError>().map(FormError::status);
+        form.or_else(|| error.downcast_ref::<HttpError>().map(HttpError::status))
+    })
 }
 
 // What formats text is #[cold] and not inlined: on a thread's stack it would take room from all requests, and what a
@@ -49,20 +88,21 @@ pub(crate) fn run_handler(
 impl Failure {
     #[cold]
     #[inline(never)]
-    fn new(request: &Request<'_>, app_status: u32, status: u16, why: &dyn Display) -> Self {
-        let (method, path, why) = (request.method().escape_debug(), request.path(), why.to_string());
-        Self { app_status, status, line: format!("{method} {}: {}", path.escape_debug(), why.escape_debug()) }
+    fn new(request: &Request<'_>, app_status: u32, status: u16, why: &str) -> Self {
+        let line = format!("{} {}: {why}", request.method(), request.path());
+        Self { app_status, status, line: escaped(&line) }
     }
 
-    /// Makes the answer say it, as far as it was not sent.
+    /// Makes the response say it, as far as it was not sent.
     #[cold]
     #[inline(never)]
     pub(crate) fn answer(&self, response: &mut Response<'_>, is_wanted: bool) {
         if is_wanted {
+            let cut = if response.is_sent() { "; the response is broken off" } else { "" };
             // Fails only when neither the web server nor stderr takes it.
-            let _ = writeln!(response.error_log(), "{}", self.line);
+            let _ = writeln!(response.error_log(), "{}{cut}", self.line);
         }
-        response.app_status(self.app_status).replace(self.status);
+        response.fail(self.app_status, self.status);
     }
 
     /// Logs it: when the request is over, since the web server has the line already.
@@ -72,8 +112,14 @@ impl Failure {
         if app.stderr_is_error_log && is_wanted {
             return;
         }
-        // That a peer went away is no fault of the handler, and nothing to wake anybody for.
-        log::log!(if is_wanted { Level::Error } else { Level::Debug }, "{}", self.line);
+        let level = match self.status {
+            // That a peer went away is no fault of the handler, and nothing to wake anybody for.
+            _ if !is_wanted => Level::Debug,
+            // It is the client's.
+            400..=499 => Level::Info,
+            _ => Level::Error,
+        };
+        log::log!(level, "{}", self.line);
     }
 }
 
@@ -91,7 +137,14 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Answers the request: a real answer, since servers take a bare refusal for success.
-    pub(crate) fn answer(&self, app: &App, output: &dyn Output, id: u16, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    pub(crate) fn answer(
+        &self,
+        app: &App,
+        output: &dyn Output,
+        id: u16,
+        is_head: bool,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let (status, why) = match self {
             Self::Oversized(Limit::ParamsLen) => (431, "its params are longer than allowed"),
             Self::Oversized(Limit::Pairs) => (431, "it has more params than allowed"),
@@ -102,10 +155,10 @@ impl Refusal {
         if !app.stderr_is_error_log && app.clock.may_log() {
             log::warn!("request {id} is answered {status}: {why}");
         }
-        let mut response = Response::new(output, id, buffer, false);
+        let mut response = Response::new(output, id, buffer, is_head);
         let _ = writeln!(response.error_log(), "the request is answered {status}: {why}");
-        response.replace(status);
-        response.finish()
+        response.fail(0, status);
+        response.finish().map(drop)
     }
 }
 

@@ -6,6 +6,9 @@ use std::path::Path;
 use crate::Response;
 use crate::redirect::percent_encode;
 
+/// A size that need not be one: files of /proc say 0, those of sysfs a page.
+const PAGE: u64 = 4096;
+
 /// Bytes read from a source at once: with a header section in front they still fit a record.
 const CHUNK: u64 = 56 << 10;
 
@@ -13,7 +16,8 @@ impl Response<'_> {
     /// Sends a file as the body, from where it stands to its end.
     ///
     /// A regular file's size becomes the `Content-Length`. It is read in pieces of up to 56 KiB, each of which costs
-    /// one read and one write; for HEAD it is not read at all. Set the `Content-Type` first.
+    /// one read and one write; for HEAD it is not read at all. One of up to 4096 bytes is read first, and what was read is
+    /// sent: the sizes of files in /proc and sysfs mean nothing. Set the `Content-Type` first.
     ///
     /// # Errors
     /// Those of reading the file and of sending; `UnexpectedEof` when it became shorter meanwhile. What it grew by
@@ -24,7 +28,13 @@ impl Response<'_> {
             true => Some(metadata.len().saturating_sub(io::Seek::stream_position(&mut file)?)),
             false => None,
         };
-        self.send_from(file, length)
+        let Some(size @ ..=PAGE) = length else { return self.send_from(file, length) };
+        let mut content = Vec::new();
+        (&mut file).take(PAGE + 1).read_to_end(&mut content)?;
+        match content.len() as u64 {
+            read if read > size => self.send_from(io::Cursor::new(content).chain(file), None),
+            read => self.send_from(&content[..], Some(read)),
+        }
     }
 
     /// Sends what `source` gives as the body.
@@ -82,6 +92,6 @@ impl Response<'_> {
         if !path.starts_with(b"/") {
             return self.refuse("a web server sends files by absolute paths");
         }
-        self.without_length().header(header, percent_encode(path, |byte| byte == b'/'))
+        self.replaced().set(header, percent_encode(path, |byte| byte == b'/'))
     }
 }

@@ -1,9 +1,58 @@
 use std::error::Error;
+use std::fmt;
 
 use crate::{Body, Request, Response};
 
 /// What a handler fails with: any error at all, `?` does the rest.
-pub type HandlerError = Box<dyn Error + Send + Sync>;
+///
+/// The message that is logged has those of all its [sources](Error::source). The client is told no more than the status:
+/// that of an [`HttpError`] or a [`FormError`](crate::FormError) among them, else 500.
+pub type HandlerError = Box<dyn Error>;
+
+/// An error with the HTTP status that its client gets. Statuses from 400 to 499 are logged as information, others as
+/// errors.
+///
+/// ```
+/// use fcgi_app::{Body, HandlerError, HttpError, Request, Response};
+///
+/// fn page(request: &Request, _: &mut Body, out: &mut Response) -> Result<(), HandlerError> {
+///     let id: u32 = request.query().parse().map_err(|error| HttpError::new(400, error))?;
+///     if id > 9 {
+///         return Err(HttpError::new(404, "there are ten pages").into());
+///     }
+///     Ok(out.text(id)?)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct HttpError {
+    status: u16,
+    // So that it can be the cause of errors that are sent between threads, as those of anyhow and std::io may be.
+    error: Box<dyn Error + Send + Sync>,
+}
+
+impl HttpError {
+    /// An error that is answered with `status`, 400 to 599; any other is 500.
+    pub fn new(status: u16, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { status: if matches!(status, 400..=599) { status } else { 500 }, error: error.into() }
+    }
+
+    /// The status that its client gets.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for HttpError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
 
 /// A handler of the Responder role (specification section 6.2): reads a request, writes its answer.
 ///

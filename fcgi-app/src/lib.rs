@@ -76,7 +76,7 @@ pub use cgi::Cgi;
 pub use cookie::{Cookie, SameSite};
 pub use error_log::ErrorLog;
 pub use form::{Form, FormError};
-pub use handler::{Authorizer, Filter, HandlerError, Responder};
+pub use handler::{Authorizer, Filter, HandlerError, HttpError, Responder};
 pub use limits::Limits;
 pub use listener::Listener;
 pub use request::Request;

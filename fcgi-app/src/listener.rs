@@ -1,7 +1,9 @@
+use std::fs::{File, Permissions};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::{env, fs, io, process};
+use std::time::{Duration, Instant};
+use std::{env, fs, io, process, thread};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -27,6 +29,9 @@ struct BoundPath {
 }
 
 impl Listener {
+    /// The mode of a unix socket: for its user and its group.
+    pub const MODE: u32 = 0o660;
+
     /// Connections that may wait, as far as the kernel's `somaxconn` allows.
     const BACKLOG: i32 = 1024;
 
@@ -80,15 +85,25 @@ impl Listener {
 
     /// Binds `address` and listens on it.
     ///
-    /// A unix socket that nobody listens on any more is replaced; one that answers, and any other file, is left
-    /// alone. Its mode follows the umask.
+    /// A unix socket on which no process listens any more is replaced; one on which a process listens, and any other
+    /// file, is left alone. Its mode is 0660, whatever the umask, before the first connection can be made. Of several
+    /// programs that bind one path at the same moment one succeeds.
     ///
     /// # Errors
-    /// Those of the look-up of a host name and of the socket calls; `AddrInUse` when someone listens there or a file
-    /// that is no socket is in the way.
+    /// Those of the look-up of a host name and of the system calls; `AddrInUse` when another process listens there or a
+    /// file that is no socket is in the way.
     pub fn bind(address: &Address) -> io::Result<Self> {
+        Self::bind_with(address, Self::MODE, None)
+    }
+
+    /// Does what [`bind`](Self::bind) does, and gives the file of a unix socket this mode and this group, by number. A
+    /// group needs root, or to be one of the user's own.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind).
+    pub fn bind_with(address: &Address, mode: u32, group: Option<u32>) -> io::Result<Self> {
         match address {
-            Address::Unix(path) => Self::bind_unix(path),
+            Address::Unix(path) => Self::bind_unix(path, mode, group),
             Address::Tcp(_) => {
                 let mut error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
                 for address in address.resolve()? {
@@ -127,14 +142,25 @@ impl Listener {
         Self::prepare(socket)
     }
 
-    fn bind_unix(path: &Path) -> io::Result<Self> {
-        let address = SockAddr::unix(path)?;
-        remove_stale(path, &address)?;
+    fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Self> {
+        let address = Address::unix(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        if Address::is_abstract(path) {
+            socket.bind(&address)?;
+            socket.listen(Self::BACKLOG)?;
+            return Ok(Self { socket, bound: None });
+        }
+        // Until it listens it looks like a stale one to the next program.
+        let _alone = lock_folder_of(path);
+        remove_stale(path, &address)?;
         socket.bind(&address)?;
         let file = fs::symlink_metadata(path)?;
         let bound = BoundPath { path: path.into(), device: file.dev(), inode: file.ino() };
         let listener = Self { socket, bound: Some(bound) };
+        if group.is_some() {
+            chown(path, None, group)?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
         listener.socket.listen(Self::BACKLOG)?;
         Ok(listener)
     }
@@ -165,6 +191,22 @@ impl Drop for Listener {
 fn is_listening(socket: &SockRef<'_>) -> bool {
     let not_connected = socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
     not_connected && socket.is_listener().unwrap_or(false)
+}
+
+/// Holds the folder of a socket until dropped, if it can be read: other programs of this library wait meanwhile, each for
+/// the few calls that binding takes.
+fn lock_folder_of(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder).ok()?;
+    let begun = Instant::now();
+    while !sys::lock(folder.as_fd()).ok()? {
+        if begun.elapsed() > Duration::from_secs(1) {
+            // It is held for something else.
+            return None;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Some(folder)
 }
 
 /// Removes a unix socket at `path` that refuses connections: what an application that was killed leaves behind.
@@ -266,6 +308,46 @@ mod tests {
         fs::remove_file(&place.0).expect("removed");
         symlink("/nowhere", &place.0).expect("a link");
         place.is_refused("a file that is no socket is in the way");
+    }
+
+    #[test]
+    fn the_mode_is_not_left_to_the_umask() {
+        let mode = |place: &Place| fs::symlink_metadata(&place.0).expect("a socket").mode() & 0o7777;
+        let place = Place::new();
+        let listener = place.bind().expect("bound");
+        assert_eq!(mode(&place), 0o660);
+        drop(listener);
+        let _listener = Listener::bind_with(&Address::Unix(place.0.clone()), 0o606, None).expect("bound");
+        assert_eq!(mode(&place), 0o606);
+    }
+
+    /// A stale socket is there, and all find it so.
+    #[test]
+    fn of_programs_that_bind_at_the_same_moment_one_succeeds() {
+        for _ in 0..20 {
+            let place = Place::new();
+            drop(UnixListener::bind(&place.0).expect("bound"));
+            let bound: Vec<_> = thread::scope(|scope| {
+                let binding: Vec<_> = (0..8).map(|_| scope.spawn(|| place.bind())).collect();
+                binding.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+            let kinds: Vec<_> =
+                lost.iter().map(|lost| lost.as_ref().map_err(io::Error::kind).expect_err("lost")).collect();
+            assert_eq!((won.len(), kinds), (1, vec![io::ErrorKind::AddrInUse; 7]));
+            UnixStream::connect(&place.0).expect("the winner listens");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_file() {
+        let address = Address::Unix(format!("@fcgi-app-{}", process::id()).into());
+        let listener = Listener::bind(&address).expect("bound");
+        assert_eq!(Listener::bind(&address).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        let Address::Unix(path) = &address else { unreachable!("it is one") };
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        client.connect(&Address::unix(path).expect("short enough")).expect("it listens");
+        listener.accept().expect("the client's connection");
     }
 
     #[test]

@@ -65,9 +65,14 @@ impl Stream for Loopback<'_, '_> {
     }
 }
 
+/// Only what is put behind a response that failed is no record.
+fn broken_off() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "the response was broken off, since its handler failed")
+}
+
 impl Answer<'_> {
     fn receive(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while let Some(event) = self.decoder.next(&mut bytes).map_err(io::Error::other)? {
+        while let Some(event) = self.decoder.next(&mut bytes).map_err(|_| broken_off())? {
             match event {
                 ResponseEvent::Stdout { content, .. } => self.sink.stdout(content)?,
                 ResponseEvent::Stderr { content, .. } => self.sink.stderr(content)?,

@@ -27,11 +27,12 @@ use crate::clock::Deadline;
 use crate::connection::{Buffers, Close, Fault};
 use crate::exchange::{Refusal, run_handler};
 use crate::queue::{Queue, Queued};
+use crate::request::Framing;
 use crate::roles::Handler;
 use crate::slot::{Slot, State as SlotState};
 use crate::sys;
-use crate::turns::Turns;
-use crate::wire::{Output, Overdue, Stream, aborted};
+use crate::turns::{Turn, Turns};
+use crate::wire::{BREAK, Ended, Output, Overdue, Stream, aborted};
 use crate::{Request, Response};
 
 /// Requests at once on a connection.
@@ -359,8 +360,9 @@ impl<'c> Connection<'c> {
 
     /// Answers a request that no handler can take.
     fn refuse(&self, id: u16, why: &Refusal, output: &mut Vec<u8>) -> Result<(), Fault> {
-        self.lock().take_opening(id);
-        Ok(why.answer(self.app, &Channel { connection: self, id, exchange: None }, id, output)?)
+        let opening = self.lock().take_opening(id);
+        let is_head = opening.is_some_and(|opening| Framing::of(Params::new(opening.params.as_slice())).is_head());
+        Ok(why.answer(self.app, &Channel { connection: self, id, exchange: None }, id, is_head, output)?)
     }
 
     /// Ends a request that no handler sees.
@@ -466,8 +468,30 @@ impl<'c> Connection<'c> {
     // ---------------------------------------------------------------------------------------- both of them
 
     /// Sends whole records with nothing in between; `ended` is the request that ends with them.
-    fn send(&self, mut slices: &mut [IoSlice<'_>], ended: Option<u16>) -> io::Result<()> {
+    fn send(&self, slices: &mut [IoSlice<'_>], ended: Option<u16>) -> io::Result<()> {
+        self.send_in_turn(&self.turns.take(), slices, ended)
+    }
+
+    /// Ends a response that failed. The connection ends with it if no other request is under way there.
+    fn break_off(&self, id: u16, mut records: Vec<u8>, end: &[u8]) -> io::Result<Ended> {
         let turn = self.turns.take();
+        let is_alone = {
+            let state = self.lock();
+            state.opening.is_empty() && state.ending == 0 && state.running.iter().all(|exchange| exchange.id == id)
+        };
+        records.extend_from_slice(if is_alone { &BREAK } else { end });
+        self.send_in_turn(&turn, &mut [IoSlice::new(&records)], Some(id))?;
+        if !is_alone {
+            return Ok(Ended::Orderly);
+        }
+        // Of what has begun meanwhile nothing is sent any more.
+        self.broken.store(true, Ordering::Release);
+        self.end_output(&mut self.lock());
+        Ok(Ended::BrokenOff)
+    }
+
+    /// Sends records in a turn that was taken.
+    fn send_in_turn(&self, _turn: &Turn<'_>, mut slices: &mut [IoSlice<'_>], ended: Option<u16>) -> io::Result<()> {
         if self.broken.load(Ordering::Acquire) {
             return Err(aborted("the connection is lost"));
         }
@@ -491,7 +515,6 @@ impl<'c> Connection<'c> {
             };
             let kind = error.kind();
             self.lose(error.into());
-            drop(turn);
             return Err(kind.into());
         }
         Ok(())

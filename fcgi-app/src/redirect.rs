@@ -18,7 +18,7 @@ impl Response<'_> {
             return self.refuse("a location is not empty and has no control characters");
         }
         self.status(status)
-            .header("Location", percent_encode(location.as_bytes(), |byte| b"!#$%&'()*+,/:;=?@[]".contains(&byte)))
+            .set("Location", percent_encode(location.as_bytes(), |byte| b"!#$%&'()*+,/:;=?@[]".contains(&byte)))
     }
 }
 

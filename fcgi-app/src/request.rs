@@ -122,9 +122,9 @@ impl<'r> Request<'r> {
         str::from_utf8(self.cookie(name)?).ok()
     }
 
-    /// `REQUEST_METHOD`; `"GET"` when it is missing or no text.
+    /// `REQUEST_METHOD`; `"GET"` when it is missing, and U+FFFD, which is no method, when it is no text.
     pub fn method(&self) -> &'r str {
-        self.param_str("REQUEST_METHOD").unwrap_or("GET")
+        self.param("REQUEST_METHOD").map_or("GET", |method| str::from_utf8(method).unwrap_or("\u{fffd}"))
     }
 
     /// Whether the body of the answer is not to be sent.
@@ -151,14 +151,16 @@ impl<'r> Request<'r> {
         String::from_utf8_lossy(path)
     }
 
-    /// `SCRIPT_NAME`, the part of the path that led to this application; `""` when it is missing.
-    pub fn script_name(&self) -> &'r str {
-        self.text("SCRIPT_NAME").unwrap_or_default()
+    /// `SCRIPT_NAME`, the part of the path that led to this application; `""` when it is missing. What is not UTF-8
+    /// becomes U+FFFD.
+    pub fn script_name(&self) -> Cow<'r, str> {
+        self.lossy("SCRIPT_NAME")
     }
 
-    /// `PATH_INFO`, the part of the path behind the application's own; `""` when it is missing.
-    pub fn path_info(&self) -> &'r str {
-        self.text("PATH_INFO").unwrap_or_default()
+    /// `PATH_INFO`, the part of the path behind the application's own; `""` when it is missing. What is not UTF-8 becomes
+    /// U+FFFD.
+    pub fn path_info(&self) -> Cow<'r, str> {
+        self.lossy("PATH_INFO")
     }
 
     /// `PATH_TRANSLATED`, what `PATH_INFO` would be as a file.
@@ -171,9 +173,9 @@ impl<'r> Request<'r> {
         self.text("DOCUMENT_ROOT")
     }
 
-    /// `QUERY_STRING`, what stood behind the `?`, not decoded; `""` when it is missing.
-    pub fn query(&self) -> &'r str {
-        self.text("QUERY_STRING").unwrap_or_default()
+    /// `QUERY_STRING`, what stood behind the `?`, not decoded; `""` when it is missing. What is not UTF-8 becomes U+FFFD.
+    pub fn query(&self) -> Cow<'r, str> {
+        self.lossy("QUERY_STRING")
     }
 
     /// The names and values in `QUERY_STRING`, decoded as a form's are.
@@ -200,10 +202,10 @@ impl<'r> Request<'r> {
     }
 
     /// `REMOTE_ADDR`, the client's address; `None` also when it is something else, as `unix:` is. A scope behind the
-    /// address (`fe80::1%eth0`) is left out. Behind a proxy it is the proxy's, unless the web server knows better.
+    /// address (`fe80::1%eth0`) is left out, and an IPv4 address that came by an IPv6 socket (`::ffff:192.0.2.1`) is an
+    /// IPv4 address. Behind a proxy it is the proxy's, unless the web server knows better.
     pub fn remote_addr(&self) -> Option<IpAddr> {
-        let address = self.text("REMOTE_ADDR")?;
-        address.split_once('%').map_or(address, |(address, _scope)| address).parse().ok()
+        self.address("REMOTE_ADDR")
     }
 
     /// `REMOTE_PORT`, the client's port.
@@ -242,9 +244,9 @@ impl<'r> Request<'r> {
         self.text("SERVER_NAME")
     }
 
-    /// `SERVER_ADDR`, the address at which the request arrived.
+    /// `SERVER_ADDR`, the address at which the request arrived, read as [`remote_addr`](Self::remote_addr) is.
     pub fn server_addr(&self) -> Option<IpAddr> {
-        self.text("SERVER_ADDR")?.parse().ok()
+        self.address("SERVER_ADDR")
     }
 
     /// `SERVER_PORT`, the port at which the request arrived.
@@ -280,6 +282,18 @@ impl<'r> Request<'r> {
     /// `"https"` if the request [came over TLS](Self::is_https), else `"http"`.
     pub fn scheme(&self) -> &'static str {
         if self.is_https() { "https" } else { "http" }
+    }
+
+    /// An IP address.
+    fn address(&self, name: &str) -> Option<IpAddr> {
+        let address = self.text(name)?;
+        let address = address.split_once('%').map_or(address, |(address, _scope)| address);
+        address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    }
+
+    /// A param as text; what is not UTF-8 becomes U+FFFD.
+    fn lossy(&self, name: &str) -> Cow<'r, str> {
+        String::from_utf8_lossy(self.param(name).unwrap_or_default())
     }
 
     /// A param that is there, is text and is not empty.
@@ -400,7 +414,7 @@ mod tests {
         check("192.0.2.1", Some("192.0.2.1"));
         check("2001:db8::1", Some("2001:db8::1"));
         check("fe80::1%eth0", Some("fe80::1"));
-        check("::ffff:192.0.2.1", Some("::ffff:192.0.2.1"));
+        check("::ffff:192.0.2.1", Some("192.0.2.1"));
         for none in ["", "unix:", "example.org", "192.0.2.1:80", "[::1]"] {
             check(none, None);
         }
@@ -469,6 +483,13 @@ mod tests {
         assert_eq!((request.cookie("c"), request.cookie_str("c")), (Some(&b"\xfe"[..]), None));
         assert_eq!(request.header("Cookie"), Some(&b"c=\xfe;"[..]));
         assert_eq!(request.header_str("Cookie"), None);
+        assert_eq!((&request.script_name()[..], request.method()), ("/\u{fffd}", "GET"));
+        let request =
+            Request::new(Params::new(b"\x0e\x03REQUEST_METHODP\xffT\x0c\x02QUERY_STRINGa\xff\x09\x01PATH_INFO\xfe"));
+        assert_eq!(
+            (request.method(), &request.query()[..], &request.path_info()[..]),
+            ("\u{fffd}", "a\u{fffd}", "\u{fffd}")
+        );
     }
 
     #[test]
@@ -490,7 +511,7 @@ mod tests {
     fn the_parts_of_a_path() {
         #[track_caller]
         fn check(pairs: &[(&str, &str)], want: (&str, &str)) {
-            with(pairs, |request| assert_eq!((request.script_name(), request.path_info()), want));
+            with(pairs, |request| assert_eq!((&request.script_name()[..], &request.path_info()[..]), want));
         }
         check(&[("SCRIPT_NAME", "/a"), ("PATH_INFO", "/b c")], ("/a", "/b c"));
         check(&[("SCRIPT_NAME", ""), ("PATH_INFO", "/b")], ("", "/b"));

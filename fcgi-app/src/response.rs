@@ -6,32 +6,62 @@ use fcgi_proto::{EndRequest, Header, ProtocolStatus, RecordType};
 
 use crate::Cookie;
 use crate::error_log::{ErrorLog, Lines, Scope};
-use crate::wire::{Output, aborted};
+use crate::wire::{Ended, Output, aborted};
 
-/// The answer to a request: status and headers first, then the body by [`Write`].
+/// The response to a request: status and headers first, then the body by [`Write`].
 ///
 /// The header section is complete with the first byte of the body, and leaves together with it in one record. Small
-/// writes are collected; slices larger than the buffer go out uncopied. When the whole answer fits the buffer it
+/// writes are collected; slices larger than the buffer go out uncopied. When the whole response fits the buffer it
 /// leaves in a single write with the end of the request, and with a `Content-Length`. `Status:` is always written.
 ///
-/// CR, LF and NUL in a header, an invalid name, and a header after the first byte of the body are refused: the next
-/// write fails with `InvalidInput`, and if nothing was sent by then the web server gets a `500`.
+/// # Framing
+/// A response to HEAD, and one of status 204 or 304, has no body: what is written is counted and dropped. A
+/// `Content-Length` that was set is kept to: a write beyond it fails, and a body that ends before it is a failed
+/// response.
+///
+/// # Failure
+/// If the handler returns an error, panics or [aborts](Self::abort) the response, or its body is too short, and nothing
+/// was sent, the web server gets a `500`. If part of it was sent, the response is broken off so that the client can
+/// tell, as far as its web server allows, and the connection to the web server ends: what is missing can never be taken
+/// for the end of the response. Announce a length where it is known: without one Caddy, h2o and lighttpd cannot tell
+/// their clients.
+///
+/// # Misuse
+/// Invalid names and values, fields that belong to the web server, and headers after the first byte of the body are
+/// refused: the next write fails with `InvalidInput`, and so does the response. The first misuse is the one reported.
 pub struct Response<'c> {
     output: &'c dyn Output,
     id: u16,
     /// [`FRONT`] bytes of room, then what will be sent next: headers, a blank line, body.
     buffer: &'c mut Vec<u8>,
     head: Head,
+    /// Where the body begins in the buffer, once the header section is complete.
+    body_at: usize,
     status: u16,
+    /// In place of IANA's.
+    reason: Option<Box<str>>,
     app_status: u32,
-    has_length: bool,
-    /// Whether this answers a HEAD request, so that the body is counted and dropped.
+    length: Length,
+    /// Whether this is the response to a HEAD request.
     is_head: bool,
     /// Bytes of the body written so far.
     body_len: u64,
+    /// Whether the handler wants no part of it to pass for a response.
+    is_aborted: bool,
     log: Scope,
-    /// A misuse to be reported by the next write.
-    misuse: Option<&'static str>,
+    /// The first misuse, which the next write reports.
+    misuse: Option<Box<str>>,
+}
+
+/// What is known of the length of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// It is counted, and announced if the whole response fits the buffer.
+    Counted,
+    /// `Content-Length` says it.
+    Announced(u64),
+    /// The web server puts another body in its place.
+    Replaced,
 }
 
 /// How far the header section is.
@@ -54,6 +84,8 @@ const SMALL: usize = FRONT + 80;
 const BUFFER: usize = 8192;
 /// The largest content of an output record: a multiple of 8, so that none needs padding.
 const MAX_CONTENT: u16 = 65528;
+/// Why a header is refused that comes after the section.
+const TOO_LATE: &str = "the header section ended with the first byte of the body";
 /// Pieces of a body that are written at once.
 const PIECES: usize = 64;
 
@@ -70,75 +102,177 @@ impl<'c> Response<'c> {
             id,
             buffer,
             head: Head::Open,
+            body_at: 0,
             status: 200,
+            reason: None,
             app_status: 0,
-            has_length: false,
+            length: Length::Counted,
             is_head,
             body_len: 0,
+            is_aborted: false,
             log: Scope::enter(),
             misuse: None,
         }
     }
 
-    /// Sets the HTTP status, 100 to 999; 200 if this is never called.
+    /// Sets the HTTP status, 200 to 999; 200 if this is never called. Informational statuses are refused: behind nginx,
+    /// HAProxy, lighttpd, Caddy and h2o the client would wait for another response for ever.
     pub fn status(&mut self, code: u16) -> &mut Self {
         match (self.head, code) {
-            (Head::Open | Head::Complete, 100..=999) => self.status = code,
-            (Head::Open | Head::Complete, _) => return self.refuse("an HTTP status is a number from 100 to 999"),
+            (Head::Open | Head::Complete, 200..=999) => (self.status, self.reason) = (code, None),
+            (Head::Open | Head::Complete, _) => return self.refuse("the status of a response is from 200 to 999"),
             (Head::Sent, _) => return self.refuse("the status was already sent"),
         }
         self
     }
 
-    /// Adds a header. Names may repeat, as `Set-Cookie` does; the status is set by [`status`](Self::status) only.
-    pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
-        if !is_token(name) || name.eq_ignore_ascii_case("Status") {
-            return self.refuse("invalid header name");
+    /// Sets the reason phrase of the status that was set before, in place of IANA's.
+    pub fn reason(&mut self, phrase: &str) -> &mut Self {
+        if self.is_sent() {
+            return self.refuse("the status was already sent");
         }
-        self.has_length |= name.eq_ignore_ascii_case("Content-Length");
-        self.add_header(name, value.as_ref())
+        if phrase.bytes().any(is_control) {
+            return self.refuse("a control character in a reason phrase");
+        }
+        self.reason = Some(phrase.into());
+        self
     }
 
-    fn add_header(&mut self, name: &str, value: &[u8]) -> &mut Self {
+    /// The HTTP status as it stands.
+    pub fn status_code(&self) -> u16 {
+        self.status
+    }
+
+    /// How many bytes of the body were written so far, sent or not.
+    pub fn bytes_written(&self) -> u64 {
+        self.body_len
+    }
+
+    /// Sets a header, in place of all that have this name.
+    ///
+    /// Refused are names that are no token, control characters other than the tab in values, a `Content-Length` that is
+    /// no number, `Status`, and the fields that are for a single connection, which is the web server's: `Connection`,
+    /// `Keep-Alive`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade` and `Proxy-*` (RFC 9110 section 7.6.1).
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        let value = value.as_ref();
+        if self.check_header(name, value) {
+            self.take_out(name);
+            self.push_header(name, value);
+        }
+        self
+    }
+
+    /// Adds a header beside those that have this name, as `Set-Cookie`, `Vary` and `Link` need it.
+    ///
+    /// What [`set`](Self::set) refuses is refused, and a second `Content-Length`, `Content-Type` or `Location`.
+    pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        let value = value.as_ref();
+        let is_single = ["Content-Length", "Content-Type", "Location"].iter().any(|one| one.eq_ignore_ascii_case(name));
+        if is_single && self.header(name).is_some() {
+            return self.refuse_header(name, "a response has only one");
+        }
+        if self.check_header(name, value) {
+            self.push_header(name, value);
+        }
+        self
+    }
+
+    /// Removes all headers that have this name.
+    pub fn remove(&mut self, name: &str) -> &mut Self {
         if self.head != Head::Open {
-            return self.refuse("the header section ended with the first byte of the body");
+            return self.refuse_header(name, TOO_LATE);
         }
-        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            return self.refuse("CR, LF or NUL in a header value");
+        if name.eq_ignore_ascii_case("Content-Length") {
+            self.length = Length::Counted;
         }
+        self.take_out(name);
+        self
+    }
+
+    /// The value of the last header of this name that was set and not yet sent.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let section = match self.head {
+            Head::Open => &self.buffer[FRONT..],
+            Head::Complete => &self.buffer[FRONT..self.body_at - 2],
+            Head::Sent => &[],
+        };
+        lines(section).filter_map(|line| value_of(line, name)).last()
+    }
+
+    /// Whether a header may be set; else it is refused.
+    fn check_header(&mut self, name: &str, value: &[u8]) -> bool {
+        let why = if self.head != Head::Open {
+            TOO_LATE
+        } else if !is_token(name) {
+            "not a header name"
+        } else if name.eq_ignore_ascii_case("Status") {
+            "the status is set by Response::status"
+        } else if is_hop_by_hop(name) {
+            "only the web server may send it"
+        } else if value.iter().copied().any(is_control) {
+            "a control character in the value"
+        } else if name.eq_ignore_ascii_case("Content-Length") {
+            match decimal_of(value) {
+                Some(length) => {
+                    self.length = Length::Announced(length);
+                    return true;
+                }
+                None => "not a number of bytes",
+            }
+        } else {
+            return true;
+        };
+        self.refuse_header(name, why);
+        false
+    }
+
+    fn push_header(&mut self, name: &str, value: &[u8]) {
         self.buffer.reserve(name.len() + value.len() + 4);
         self.buffer.extend_from_slice(name.as_bytes());
         self.buffer.extend_from_slice(b": ");
         self.buffer.extend_from_slice(value);
         self.buffer.extend_from_slice(b"\r\n");
-        self
     }
 
-    /// Adds the `Content-Type` header.
+    /// Takes a header out of a section that is open.
+    fn take_out(&mut self, name: &str) {
+        let mut at = FRONT;
+        loop {
+            let Some(line) = lines(&self.buffer[at..]).next() else { return };
+            let (len, is_it) = (line.len() + 2, value_of(line, name).is_some());
+            if is_it {
+                self.buffer.drain(at..at + len);
+            } else {
+                at += len;
+            }
+        }
+    }
+
+    /// Sets the `Content-Type`.
     pub fn content_type(&mut self, value: &str) -> &mut Self {
-        self.add_header("Content-Type", value.as_bytes())
+        self.set("Content-Type", value)
     }
 
     /// Adds a `Set-Cookie` header. A cookie that clients would misread is refused.
     pub fn cookie(&mut self, cookie: &Cookie<'_>) -> &mut Self {
         match cookie.fault() {
             Some(fault) => self.refuse(fault),
-            None => self.header("Set-Cookie", cookie.to_string()),
+            None => self.append("Set-Cookie", cookie.to_string()),
         }
     }
 
-    /// Adds a variable that a request gets which an [`Authorizer`](crate::Authorizer) lets go on: the header
+    /// Sets a variable that a request gets which an [`Authorizer`](crate::Authorizer) lets go on: the header
     /// `Variable-NAME` (specification section 6.3).
     pub fn variable(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         if name.is_empty() {
             return self.refuse("a variable has a name");
         }
-        self.header(&format!("Variable-{name}"), value)
+        self.set(&format!("Variable-{name}"), value)
     }
 
-    /// Forbids everybody to keep a copy of the answer: `Cache-Control: no-store`.
+    /// Forbids caches to store the response: `Cache-Control: no-store`.
     pub fn no_store(&mut self) -> &mut Self {
-        self.header("Cache-Control", "no-store")
+        self.set("Cache-Control", "no-store")
     }
 
     /// Writes a body of plain text, with its `Content-Type`.
@@ -207,86 +341,170 @@ impl<'c> Response<'c> {
         self.head == Head::Sent
     }
 
-    /// Reports a misuse by the next write.
-    pub(crate) fn refuse(&mut self, misuse: &'static str) -> &mut Self {
-        self.misuse = Some(misuse);
+    /// Discards everything that was written and not sent: status, headers, body and misuses. Refused once part of the
+    /// response was sent.
+    pub fn reset(&mut self) -> &mut Self {
+        if self.is_sent() {
+            return self.refuse("part of the response was already sent");
+        }
+        self.buffer.truncate(FRONT);
+        (self.head, self.status, self.reason) = (Head::Open, 200, None);
+        (self.length, self.body_len, self.misuse) = (Length::Counted, 0, None);
+        self
+    }
+
+    /// Disowns the response: when the handler returns, it ends as a failed one does, whatever the handler returns.
+    pub fn abort(&mut self) {
+        self.is_aborted = true;
+    }
+
+    /// Reports a misuse by the next write, unless there was one before.
+    pub(crate) fn refuse(&mut self, misuse: &str) -> &mut Self {
+        self.misuse.get_or_insert_with(|| misuse.into());
+        self
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_header(&mut self, name: &str, why: &str) -> &mut Self {
+        self.misuse.get_or_insert_with(|| format!("header '{}': {why}", name.escape_debug()).into());
         self
     }
 
     /// Announces a body of `length` bytes, unless it has begun; `true` if it is only to be announced.
     pub(crate) fn begin_body(&mut self, length: u64) -> bool {
-        if self.head == Head::Open && !self.has_length {
-            self.header("Content-Length", length.to_string());
+        if self.head == Head::Open && self.length == Length::Counted {
+            self.set("Content-Length", length.to_string());
         }
-        if self.is_head {
+        if !self.has_body() {
             self.body_len += length;
         }
-        self.is_head
+        !self.has_body()
     }
 
-    /// Has no `Content-Length` added.
-    pub(crate) fn without_length(&mut self) -> &mut Self {
-        self.has_length = true;
+    /// Says that the web server puts another body in the place of this one.
+    pub(crate) fn replaced(&mut self) -> &mut Self {
+        self.length = Length::Replaced;
         self
     }
 
-    /// Replaces whatever was not sent yet by a short text with this status.
-    pub(crate) fn replace(&mut self, status: u16) {
+    /// Puts a short text with this status in the place of what was not sent yet; what was sent is broken off.
+    pub(crate) fn fail(&mut self, app_status: u32, status: u16) {
+        if self.app_status == 0 {
+            self.app_status = app_status;
+        }
+        self.is_aborted = true;
         if self.is_sent() {
             return;
         }
-        self.buffer.truncate(FRONT);
-        (self.head, self.has_length, self.body_len, self.misuse) = (Head::Open, false, 0, None);
-        self.status(status).content_type("text/plain");
+        self.reset().status(status).content_type("text/plain");
         // The text fits the empty buffer, so nothing is sent and nothing can fail.
         let _ = writeln!(self, "{status} {}", reason(status));
     }
 
-    /// A misuse that no write has reported yet.
-    pub(crate) fn misuse(&self) -> Option<&'static str> {
-        self.misuse
+    /// Why the response is not what it should be, though its handler succeeded.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if let Some(misuse) = &self.misuse {
+            return Some(misuse.to_string());
+        }
+        if self.is_aborted {
+            return Some("the handler aborted the response".into());
+        }
+        match self.length {
+            Length::Announced(length) if self.has_body() && self.body_len < length => {
+                Some(format!("the body has {} of the {length} bytes of its Content-Length", self.body_len))
+            }
+            _ => None,
+        }
     }
 
-    /// Sends what is left, the end of the streams and `FCGI_END_REQUEST`, in one write.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    /// Whether a body is sent, if there is one.
+    fn has_body(&self) -> bool {
+        !self.is_head && has_body(self.status)
+    }
+
+    /// Whether the client cannot know yet that it has all.
+    fn is_owed(&self) -> bool {
+        self.has_body() && !matches!(self.length, Length::Announced(length) if self.body_len >= length)
+    }
+
+    /// Sends what is left and the end of the request, in one write.
+    pub(crate) fn finish(&mut self) -> io::Result<Ended> {
         let is_wanted = self.output.is_wanted();
+        let is_broken = self.is_aborted && self.is_sent() && self.is_owed() && is_wanted;
         let lines = if is_wanted { self.log.take() } else { Lines::default() };
         let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
         let mut tail = [0; 32];
         tail[..8].copy_from_slice(&Header::new(RecordType::Stderr, self.id, 0).encode());
         tail[8..16].copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
         tail[16..].copy_from_slice(&end.record(self.id));
+        if is_broken {
+            return self.break_off(lines, &tail[..8], &tail[16..]);
+        }
         let tail = if self.log.is_open() { &tail[..] } else { &tail[8..] };
         if !is_wanted {
             // Aborted: all that is still wanted is the end. Lost: the write says so.
-            return self.write_records(tail, true);
+            return self.write_records(tail, true).map(|()| Ended::Orderly);
         }
         if self.head == Head::Open {
-            self.buffer.extend_from_slice(b"\r\n");
+            self.complete_head();
         }
-        let length = (self.head != Head::Sent && !self.has_length && has_body(self.status)).then_some(self.body_len);
+        // The length of a body that was not written for HEAD is not known.
+        let is_counted = self.head != Head::Sent && self.length == Length::Counted;
+        let is_known = is_counted && has_body(self.status) && !(self.is_head && self.body_len == 0);
+        let length = is_known.then_some(self.body_len);
         let sent = match lines.is_empty() {
             true => self.send(length, &[], tail),
             false => self.send(length, &[], &[&lines.records(self.id), tail].concat()),
         };
-        sent.inspect_err(|_| lines.spill())
+        sent.map(|()| Ended::Orderly).inspect_err(|_| lines.spill())
+    }
+
+    /// Ends a response of which part was sent so that it cannot pass for a whole one: in one write the rest of STDOUT, the
+    /// lines for the error log with the end of theirs, and no end of STDOUT.
+    ///
+    /// HAProxy 2.6.12 dies if a read ends with a STDERR record that has content: the empty one is always there.
+    #[cold]
+    #[inline(never)]
+    fn break_off(&mut self, lines: Lines, end_of_stderr: &[u8], end: &[u8]) -> io::Result<Ended> {
+        let content = u16::try_from(self.buffer.len() - FRONT).expect("the buffer is smaller than a record");
+        let mut records = Vec::new();
+        if content > 0 {
+            records.extend(Header::new(RecordType::Stdout, self.id, content).encode());
+            records.extend_from_slice(&self.buffer[FRONT..]);
+        }
+        self.buffer.truncate(FRONT);
+        records.extend(lines.records(self.id));
+        records.extend_from_slice(end_of_stderr);
+        self.output.break_off(records, end).inspect_err(|_| lines.spill())
+    }
+
+    /// Completes the header section.
+    fn complete_head(&mut self) {
+        self.buffer.extend_from_slice(b"\r\n");
+        (self.head, self.body_at) = (Head::Complete, self.buffer.len());
     }
 
     /// Counts `len` bytes more of the body; `false` if there is nothing to keep of them.
     #[inline]
     fn begin_write(&mut self, len: usize) -> io::Result<bool> {
-        if let Some(misuse) = self.misuse {
-            return Err(io::Error::new(ErrorKind::InvalidInput, misuse));
+        let body_len = self.body_len + len as u64;
+        if let Length::Announced(length) = self.length {
+            if body_len > length && self.has_body() {
+                self.refuse("the body is longer than its Content-Length");
+            }
+        }
+        if let Some(misuse) = &self.misuse {
+            return Err(io::Error::new(ErrorKind::InvalidInput, &**misuse));
         }
         if !self.output.is_wanted() {
             return Err(aborted("the web server aborted the request"));
         }
         if self.head == Head::Open && len > 0 {
-            self.buffer.extend_from_slice(b"\r\n");
-            self.head = Head::Complete;
+            self.complete_head();
         }
-        self.body_len += len as u64;
-        Ok(!self.is_head && len > 0)
+        self.body_len = body_len;
+        Ok(self.has_body() && len > 0)
     }
 
     /// Adds `len` bytes of the body to the buffer, or sends both if that is too small.
@@ -314,6 +532,10 @@ impl<'c> Response<'c> {
         }
         let mut start = FRONT;
         if self.head != Head::Sent {
+            if !has_body(self.status) {
+                // What was written before the status was set.
+                self.buffer.truncate(self.body_at);
+            }
             start = self.put_front(start, length);
             self.head = Head::Sent;
         }
@@ -383,6 +605,11 @@ impl<'c> Response<'c> {
     /// Writes the lines that belong in front of the header section, the last first, and gives where they begin.
     fn put_front(&mut self, end: usize, length: Option<u64>) -> usize {
         let mut start = end;
+        if let Some(reason) = &self.reason {
+            // Of any length, and seldom.
+            let line = format!("Status: {} {reason}\r\n", self.status);
+            self.buffer.splice(start..start, line.into_bytes());
+        }
         // The longest status line and the longest length fit: 45 and 38 bytes of 88.
         let mut prepend = |bytes: &[u8]| {
             self.buffer[start - bytes.len()..start].copy_from_slice(bytes);
@@ -393,7 +620,8 @@ impl<'c> Response<'c> {
             prepend(decimal(length, &mut [0; 20]));
             prepend(b"Content-Length: ");
         }
-        if self.status == 200 {
+        if self.reason.is_some() {
+        } else if self.status == 200 {
             prepend(b"Status: 200 OK\r\n");
         } else {
             prepend(b"\r\n");
@@ -443,8 +671,7 @@ impl Write for Response<'_> {
     /// Sends what was written so far, headers included, to the web server.
     fn flush(&mut self) -> io::Result<()> {
         if self.head == Head::Open && self.misuse.is_none() {
-            self.buffer.extend_from_slice(b"\r\n");
-            self.head = Head::Complete;
+            self.complete_head();
         }
         self.write(&[])?;
         self.send(None, &[], &[])
@@ -470,46 +697,101 @@ pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_other(byte))
 }
 
-/// Whether an answer with this status may have a body, and so a `Content-Length`.
-fn has_body(status: u16) -> bool {
-    !matches!(status, 100..=199 | 204 | 304)
+/// Whether a header is for the next connection only, RFC 9110 section 7.6.1, which is between web server and client.
+fn is_hop_by_hop(name: &str) -> bool {
+    const FIELDS: [&str; 6] = ["Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade"];
+    let is_proxys = name.get(..6).is_some_and(|front| front.eq_ignore_ascii_case("Proxy-"));
+    is_proxys || FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
 }
 
-/// The reason phrase of a status, for people who read logs; at most 31 bytes.
+/// Whether a byte may not be in the value of a header: RFC 9110 section 5.5.
+fn is_control(byte: u8) -> bool {
+    byte != b'\t' && byte.is_ascii_control()
+}
+
+/// The lines of a header section, without their ends.
+fn lines(section: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // No value contains CR or LF.
+    section.split_inclusive(|&byte| byte == b'\n').map(|line| &line[..line.len() - 2])
+}
+
+/// The value of a header line, if it has this name.
+fn value_of<'l>(line: &'l [u8], name: &str) -> Option<&'l [u8]> {
+    let (found, value) = line.split_at_checked(name.len())?;
+    if found.eq_ignore_ascii_case(name.as_bytes()) { value.strip_prefix(b": ") } else { None }
+}
+
+/// A number of bytes.
+fn decimal_of(digits: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+/// Whether a response with this status may have a body, and so a `Content-Length`: RFC 9110 sections 15.3.5 and 15.4.5.
+fn has_body(status: u16) -> bool {
+    !matches!(status, 204 | 304)
+}
+
+/// The reason phrase of a status, as IANA lists it; at most 31 bytes.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
         202 => "Accepted",
+        203 => "Non-Authoritative Information",
         204 => "No Content",
+        205 => "Reset Content",
         206 => "Partial Content",
+        207 => "Multi-Status",
+        208 => "Already Reported",
+        226 => "IM Used",
+        300 => "Multiple Choices",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
         304 => "Not Modified",
+        305 => "Use Proxy",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
+        402 => "Payment Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
         411 => "Length Required",
         412 => "Precondition Failed",
         413 => "Content Too Large",
+        414 => "URI Too Long",
         415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
         422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        510 => "Not Extended",
+        511 => "Network Authentication Required",
         _ => "Status",
     }
 }

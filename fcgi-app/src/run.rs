@@ -1,6 +1,7 @@
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::{env, fmt, io, process};
+use std::{env, fmt, fs, io, process};
 
 use crate::{Address, Cgi, InvalidAddress, Listener, Roles, Server};
 
@@ -14,6 +15,8 @@ pub enum Error {
     NotStarted,
     /// The environment variable `FCGI_BIND` holds no address.
     InvalidBind(OsString, InvalidAddress),
+    /// The environment variable of this name holds this, which it cannot be.
+    InvalidVariable(&'static str, OsString, &'static str),
     /// This address cannot be listened on.
     Bind(Address, io::Error),
     /// The listening socket on descriptor 0 cannot be used.
@@ -39,6 +42,7 @@ impl fmt::Display for Error {
             Self::InvalidBind(text, error) => {
                 write!(f, "cannot listen on FCGI_BIND '{}': {error}", Path::new(text).display())
             }
+            Self::InvalidVariable(name, text, why) => write!(f, "{name}='{}': {why}", Path::new(text).display()),
             Self::Bind(address, error) => write!(f, "cannot listen on '{address}': {error}"),
             Self::Stdin(error) => write!(f, "cannot use the listening socket on descriptor 0: {error}"),
             Self::Systemd(error) => write!(f, "cannot use the socket systemd passes: {error}"),
@@ -92,8 +96,11 @@ impl Start {
     /// 1. descriptor 0 is a listening socket: [`Listener::from_stdin`];
     /// 2. systemd passes one: [`Listener::from_systemd`];
     /// 3. the program has an `address` of its own, from its configuration or command line;
-    /// 4. the environment variable `FCGI_BIND` has one: `HOST:PORT`, `[V6]:PORT` or `unix:/path`;
+    /// 4. the environment variable `FCGI_BIND` has one: `HOST:PORT`, `[V6]:PORT`, `unix:/path` or `unix:@name`;
     /// 5. the environment is that of a CGI program: [`Cgi::from_environment`].
+    ///
+    /// A unix socket of 3 or 4 has the mode of `FCGI_BIND_MODE`, in octal digits (default 660), and the group of
+    /// `FCGI_BIND_GROUP`, a name of `/etc/group` or a number (default the user's).
     ///
     /// # Errors
     /// [`Error::NotStarted`] when it is none of them; else why the first that it is cannot be used.
@@ -110,11 +117,39 @@ impl Start {
         };
         let bind = variable.map(|text| Address::parse(&text).map_err(|error| Error::InvalidBind(text, error)));
         if let Some(address) = bind.transpose()?.as_ref().or(address) {
-            let listener = Listener::bind(address).map_err(|error| Error::Bind(address.clone(), error))?;
+            let (mode, group) = (bind_mode()?, bind_group()?);
+            let bound = Listener::bind_with(address, mode, group);
+            let listener = bound.map_err(|error| Error::Bind(address.clone(), error))?;
             return Ok(Self::Listening(listener));
         }
         Cgi::from_environment().map(Self::Cgi).ok_or(Error::NotStarted)
     }
+}
+
+/// The mode that a unix socket is to have.
+fn bind_mode() -> Result<u32> {
+    const NAME: &str = "FCGI_BIND_MODE";
+    let Some(text) = env::var_os(NAME) else { return Ok(Listener::MODE) };
+    let mode = text.to_str().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let mode = mode.and_then(|digits| u32::from_str_radix(digits, 8).ok()).filter(|&mode| mode <= 0o777);
+    mode.ok_or(Error::InvalidVariable(NAME, text, "a mode is three octal digits, such as 660"))
+}
+
+/// The number of the group that a unix socket is to have.
+fn bind_group() -> Result<Option<u32>> {
+    const NAME: &str = "FCGI_BIND_GROUP";
+    let Some(text) = env::var_os(NAME) else { return Ok(None) };
+    let number = text.to_str().and_then(|name| name.parse().ok());
+    let number = number.or_else(|| group_number(&fs::read("/etc/group").unwrap_or_default(), text.as_bytes()));
+    number.map(Some).ok_or(Error::InvalidVariable(NAME, text, "no group in /etc/group has this name"))
+}
+
+/// The number of a group in the text of group(5).
+fn group_number(groups: &[u8], name: &[u8]) -> Option<u32> {
+    groups.split(|&byte| byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        (fields.next()? == name).then(|| std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok())?
+    })
 }
 
 /// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), in whatever way the
@@ -143,4 +178,17 @@ pub fn run(roles: impl Into<Roles>) -> Result {
 /// nothing changes when the program has installed a logger already.
 pub fn log_to_stderr() {
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups() {
+        let groups = b"root:x:0:\nwww-data:x:33:ann,bob\nbad:x\nbad:x:y:\n";
+        for (name, number) in [("root", Some(0)), ("www-data", Some(33)), ("www", None), ("bad", None), ("", None)] {
+            assert_eq!(group_number(groups, name.as_bytes()), number, "{name}");
+        }
+    }
 }

@@ -180,6 +180,7 @@ impl Server {
         let end = housekeeper.run()?;
         shared.app.stop();
         if let End::HandlerTime = end {
+            shared.pool.for_each(|slot| slot.break_off());
             shared.listener.remove_file();
             return Err(io::Error::new(io::ErrorKind::TimedOut, "a handler took longer than Limits::handler_time"));
         }
@@ -187,6 +188,7 @@ impl Server {
         // Threads that have not ended still hold the listener.
         shared.listener.remove_file();
         if !all_ended {
+            shared.pool.for_each(|slot| slot.break_off());
             log::warn!("requests were still under way at the end of the stop, left unfinished");
         }
         let failure = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take();

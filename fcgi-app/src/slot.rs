@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use socket2::Socket;
 
 use crate::clock::Deadline;
+use crate::wire::BREAK;
 
 /// What a serving thread is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +124,18 @@ impl Slot {
             if self.state() == state {
                 self.timed_out.store(true, Ordering::Release);
                 // Only a peer that is gone already makes this fail.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        });
+    }
+
+    /// Ends a connection whose handler is not waited for any longer so that no part of a response passes for whole. If its
+    /// thread is inside a write, the end of the process cuts the record.
+    pub(crate) fn break_off(&self) {
+        self.with_socket(|socket| {
+            if self.state() == State::Busy(Deadline::NEVER) {
+                // A peer that takes nothing more is told by the end of the connection.
+                let _ = socket.send_with_flags(&BREAK, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
                 let _ = socket.shutdown(Shutdown::Both);
             }
         });

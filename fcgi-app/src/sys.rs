@@ -64,6 +64,16 @@ pub(crate) fn poll_socket(fd: BorrowedFd<'_>, for_room: bool, timeout: Duration)
     }
 }
 
+/// Takes the lock of an open file or folder; `false` if another has it. Closing the descriptor ends it.
+pub(crate) fn lock(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: flock takes no pointers, and the descriptor is borrowed, so open.
+    match unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(true),
+        _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => Ok(false),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Reads what is there of a connection.
 ///
 /// This and [`write`] are the calls for files: those for sockets, by which std and socket2 do it, are tried and refused first

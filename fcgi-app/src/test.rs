@@ -11,7 +11,7 @@
 //! fn shout(request: &fcgi_app::Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
 //!     let mut text = String::new();
 //!     body.read_to_string(&mut text)?;
-//!     out.content_type("text/plain").header("X-User", request.param("REMOTE_USER").unwrap_or_default());
+//!     out.content_type("text/plain").set("X-User", request.param("REMOTE_USER").unwrap_or_default());
 //!     out.write_all(text.to_uppercase().as_bytes())
 //! }
 //!

@@ -53,6 +53,23 @@ pub(crate) trait Output {
 
     /// Sends whole records, gathered from `slices`; `is_end` if `FCGI_END_REQUEST` is the last of them.
     fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()>;
+
+    /// Sends the last records of a response that failed, and [`BREAK`] behind them. Where other requests are under way on
+    /// the connection it sends `end` instead, `FCGI_END_REQUEST`.
+    fn break_off(&self, records: Vec<u8>, end: &[u8]) -> io::Result<Ended>;
+}
+
+/// What no FastCGI record begins with. A web server that reads it knows that the response is not whole, with or without
+/// a length; a bare close passes for the end of one at most of them.
+pub(crate) const BREAK: [u8; 8] = [0; 8];
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By `FCGI_END_REQUEST`.
+    Orderly,
+    /// Broken off: the connection is to end.
+    BrokenOff,
 }
 
 /// What a peer took too long for.
@@ -303,6 +320,11 @@ impl Output for Wire<'_> {
             [records] => self.write(records),
             _ => self.write_vectored(slices),
         }
+    }
+
+    fn break_off(&self, mut records: Vec<u8>, _end: &[u8]) -> io::Result<Ended> {
+        records.extend(BREAK);
+        self.write(&records).map(|()| Ended::BrokenOff)
     }
 }
 

@@ -43,7 +43,7 @@ static ALLOCATOR: Counting = Counting;
 fn handle(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
     HANDLES.set(true);
     let read: usize = request.params().map(|(name, value)| name.len() + value.len()).sum();
-    out.content_type("text/plain").header("X-Params", if read > 0 { "some" } else { "none" });
+    out.content_type("text/plain").set("X-Params", if read > 0 { "some" } else { "none" });
     out.write_all(b"Hello, World!")?;
     body.copy_to(out).map(drop)
 }

@@ -88,7 +88,7 @@ fn stdout(content: &str) -> Vec<u8> {
 
 fn echo(request: &fcgi_app::Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
     for (name, value) in request.params() {
-        out.header(&format!("X-{}", String::from_utf8_lossy(name)), value);
+        out.append(&format!("X-{}", String::from_utf8_lossy(name)), value);
     }
     out.app_status(7);
     io::copy(body, out).map(drop)
@@ -167,7 +167,7 @@ fn a_response_that_is_dropped_aborts_the_request() {
 #[test]
 fn roles_are_asked_for() {
     let grant = |_: &fcgi_app::Request, out: &mut Response| {
-        out.header("Variable-WHO", "ann");
+        out.set("Variable-WHO", "ann");
         io::Result::Ok(())
     };
     let upper = |_: &fcgi_app::Request, body: &mut Body, out: &mut Response| {

@@ -616,12 +616,10 @@ fn lengths_that_are_none_and_lengths_that_lie() {
     for promises_nothing in ["", "-1", "18446744073709551616", "1e3", "0x10", " 5", "5 ", "\0"] {
         assert!(is_ok(&victim.provoke(&post(promises_nothing, &body))), "{promises_nothing:?}");
     }
-    for too_small in ["0", "1", "99999", "100000"] {
-        assert!(is_ok(&victim.provoke(&post(too_small, &body))), "{too_small:?}");
-    }
-    for too_large in ["100001", "9223372036854775808", "18446744073709551615"] {
-        let got = victim.provoke(&post(too_large, &body));
-        assert!(got.windows(12).any(|bytes| bytes == b"Status: 500 "), "{too_large}: {}", got.escape_ascii());
+    assert!(is_ok(&victim.provoke(&post("100000", &body))));
+    for wrong in ["0", "1", "99999", "100001", "9223372036854775808", "18446744073709551615"] {
+        let got = victim.provoke(&post(wrong, &body));
+        assert!(got.windows(12).any(|bytes| bytes == b"Status: 500 "), "{wrong}: {}", got.escape_ascii());
     }
     victim.expect_well();
 }

@@ -133,10 +133,113 @@ fn headers_of_any_injection_are_refused() {
     for (name, value) in
         [("X", "a\r\nevil"), ("X", "a\nevil"), ("X", "evil\0"), ("X\r\nevil", "a"), ("X evil", "a"), ("", "evil")]
     {
-        check_refused(move |out| out.header(name, value));
+        check_refused(move |out| out.set(name, value));
     }
     check_refused(|out| out.status(99));
-    check_refused(|out| out.header("Status", "200 evil"));
+    check_refused(|out| out.set("Status", "200 evil"));
+}
+
+/// They are for the connection between web server and client, of which the application knows nothing.
+#[test]
+fn fields_of_one_connection_are_refused() {
+    for name in ["Connection", "keep-alive", "TE", "Trailer", "Transfer-Encoding", "upgrade", "Proxy-Authenticate"] {
+        check_refused(move |out| out.set(name, "evil"));
+        check_refused(move |out| out.append(name, "evil"));
+    }
+    for length in ["", "evil", "-1", "+1", "1, 1", "18446744073709551616"] {
+        check_refused(move |out| out.set("Content-Length", length));
+    }
+    check_refused(|out| out.set("Content-Length", "6").append("Content-Length", "7"));
+    for status in [100, 103, 199, 1000] {
+        check_refused(move |out| out.status(status));
+    }
+    check_refused(|out| out.status(200).reason("evil\r\nX: y"));
+    for control in 1..32 {
+        if control != b'\t' {
+            check_refused(move |out| out.set("X", [b'a', control, b'b']));
+        }
+    }
+    check_refused(|out| out.set("X", "evil\x7f"));
+    check(
+        |out| out.set("X", b"a\tb\xe9").write_all(b""),
+        b"Status: 200 OK\r\nContent-Length: 0\r\nX: a\tb\xe9\r\n\r\n",
+    );
+}
+
+#[test]
+fn the_first_misuse_is_the_one_reported() {
+    let records = records_of(|out| {
+        out.set("Connection", "close").set("X y", "").status(99);
+        Ok(())
+    });
+    let (_, line) = records.iter().find(|(kind, _)| *kind == STDERR).expect("a line");
+    assert_eq!(String::from_utf8_lossy(line), "GET /: header 'Connection': only the web server may send it\n");
+}
+
+#[test]
+fn headers_are_replaced_added_removed_and_read() {
+    check(
+        |out| {
+            out.content_type("text/html").set("x-a", "1").append("Vary", "A").append("Vary", "B").set("X-A", "2");
+            assert_eq!((out.header("VARY"), out.header("x-a")), (Some(&b"B"[..]), Some(&b"2"[..])));
+            assert_eq!(out.header("X-B"), None);
+            out.set("X-B", "").remove("x-b").text("hi")
+        },
+        "Status: 200 OK\r\nContent-Length: 2\r\nVary: A\r\nVary: B\r\nX-A: 2\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\r\nhi",
+    );
+    check(
+        |out| {
+            out.status(299).reason("As I like it").set("X-A", "1").write_all(b"some")?;
+            assert_eq!((out.header("X-A"), out.status_code(), out.bytes_written()), (Some(&b"1"[..]), 299, 4));
+            out.reset();
+            assert_eq!((out.header("X-A"), out.status_code(), out.bytes_written()), (None, 200, 0));
+            out.status(299).reason("A phrase that is longer than the room in front of the header section is").text("x")
+        },
+        "Content-Length: 1\r\nStatus: 299 A phrase that is longer than the room in front of the header section is\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\r\nx",
+    );
+    check_refused(|out| {
+        let _ = out.write_all(&[b's'; 10]);
+        out.remove("X")
+    });
+}
+
+/// RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5.
+#[test]
+fn responses_without_a_body() {
+    let head = |handler: fn(&mut Response<'_>) -> io::Result<()>, want: &[u8]| {
+        let server = Running::start(move |_: &Request, _: &mut Body, out: &mut Response| handler(out));
+        let got = server.ask(&get(CLOSE, &[("REQUEST_METHOD", "HEAD")]));
+        assert!(got == answer(want, 0), "{}", got.escape_ascii());
+    };
+    // How long the body is that was not written is not known.
+    head(|_| Ok(()), b"Status: 200 OK\r\n\r\n");
+    head(|out| out.write_all(b"hi"), b"Status: 200 OK\r\nContent-Length: 2\r\n\r\n");
+    head(|out| out.set("Content-Length", "9").flush(), b"Status: 200 OK\r\nContent-Length: 9\r\n\r\n");
+    check(|out| out.status(204).write_all(b"dropped"), b"Status: 204 No Content\r\n\r\n");
+    check(
+        |out| out.status(304).set("ETag", "\"a\"").write_all(b""),
+        b"Status: 304 Not Modified\r\nETag: \"a\"\r\n\r\n",
+    );
+    check(
+        |out| {
+            out.write_all(b"written before")?;
+            out.status(204);
+            Ok(())
+        },
+        b"Status: 204 No Content\r\n\r\n",
+    );
+}
+
+#[test]
+fn a_body_keeps_to_its_length() {
+    check(|out| out.set("Content-Length", "4").write_all(b"1234"), b"Status: 200 OK\r\nContent-Length: 4\r\n\r\n1234");
+    check_refused(|out| out.set("Content-Length", "5"));
+    let records = records_of(|out| out.set("Content-Length", "5").write_all(b"1234"));
+    assert!(records[0].1.starts_with(b"Status: 500 "), "{records:?}");
+    let (_, line) = records.iter().find(|(kind, _)| *kind == STDERR).expect("a line");
+    assert_eq!(String::from_utf8_lossy(line), "GET /: the body has 4 of the 5 bytes of its Content-Length\n");
 }
 
 #[test]
@@ -186,6 +289,19 @@ fn a_large_file_flows_and_head_reads_nothing_of_it() {
     assert_eq!(client.receive_all(), answer(head, 0));
 }
 
+/// Their sizes are 0 and 4096.
+#[test]
+fn files_of_proc_and_sysfs() {
+    for path in ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled", "/proc/kallsyms"] {
+        let Ok(content) = std::fs::read(path) else { continue };
+        let server =
+            Running::start(move |_: &Request, _: &mut Body, out: &mut Response| out.send_file(File::open(path)?));
+        let (stdout, end) = ask(&server, &get(CLOSE, &[])).receive_answer();
+        let shown = stdout[..stdout.len().min(200)].escape_ascii();
+        assert!(stdout.ends_with(&content) && !content.is_empty() && end == [0; 8], "{path}: {shown}");
+    }
+}
+
 #[test]
 fn sources_of_unknown_length_and_too_short_ones() {
     check(|out| out.send_from(&b"0123456789"[..], None), "Status: 200 OK\r\nContent-Length: 10\r\n\r\n0123456789");
@@ -211,7 +327,7 @@ fn log_lines_leave_behind_the_body() {
         write!(out.error_log(), "two")
     });
     let head = &b"Status: 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi"[..];
-    let lines: [(u8, &[u8]); 3] = [(STDERR, b"one?\n"), (STDERR, b"two\n"), (STDERR, b"")];
+    let lines: [(u8, &[u8]); 3] = [(STDERR, b"one\\0\n"), (STDERR, b"two\n"), (STDERR, b"")];
     let want = [(STDOUT, head), lines[0], lines[1], lines[2], (STDOUT, b""), (3, &[0; 8])];
     assert_eq!(records, want.map(|(kind, content)| (kind, content.to_vec())));
 }
@@ -282,10 +398,7 @@ fn a_request_with_a_log_line_still_costs_one_write() {
 
 #[test]
 fn what_fails_says_why_in_the_error_log() {
-    let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| -> Result<(), HandlerError> {
-        if request.param("LATE").is_some() {
-            out.write_all(&[b'x'; 10_000])?;
-        }
+    let server = Running::start(|request: &Request, _: &mut Body, _: &mut Response| -> Result<(), HandlerError> {
         match request.param_str("WHAT") {
             Some("error") => Err("two\nlines".into()),
             Some("panic") => panic!("a panic that a {} wants", "test"),
@@ -294,12 +407,10 @@ fn what_fails_says_why_in_the_error_log() {
     });
     let mut client = server.connect();
     for (what, why) in [("error", "two\\nlines"), ("panic", "the handler panicked: a panic that a test wants")] {
-        for late in ["EARLY", "LATE"] {
-            client.send(&get(KEEP, &[("WHAT", what), ("SCRIPT_NAME", "/x"), (late, "")]));
-            let records = client.receive_records();
-            let (_, line) = records.iter().find(|(kind, _)| *kind == STDERR).expect("it is said");
-            assert_eq!(String::from_utf8_lossy(line), format!("GET /x: {why}\n"));
-        }
+        client.send(&get(KEEP, &[("WHAT", what), ("SCRIPT_NAME", "/x")]));
+        let records = client.receive_records();
+        let (_, line) = records.iter().find(|(kind, _)| *kind == STDERR).expect("it is said");
+        assert_eq!(String::from_utf8_lossy(line), format!("GET /x: {why}\n"));
     }
 }
 

@@ -148,8 +148,15 @@ fn a_cut_body_is_an_error_and_never_a_success() {
     let (stdout, end) = client.receive_answer();
     assert!(stdout.starts_with(b"Status: 500 "), "{:?}", stdout.escape_ascii().to_string());
     assert_eq!(end, [0, 0, 0, 1, 0, 0, 0, 0]);
+    // One that is longer is as wrong.
+    for length in ["0", "3"] {
+        let pairs = params(&[("CONTENT_LENGTH", length)]);
+        client.send(&[&begin(KEEP)[..], &pairs, END_PARAMS, &record(5, b"four"), END_STDIN].concat());
+        let (stdout, end) = client.receive_answer();
+        assert!(stdout.starts_with(b"Status: 500 ") && end[3] == 1, "{}", stdout.escape_ascii());
+    }
     // A length that promises nothing changes nothing.
-    for length in ["", "-1", "3", "99999999999999999999"] {
+    for length in ["", "-1", "4", "99999999999999999999"] {
         let pairs = params(&[("CONTENT_LENGTH", length)]);
         client.send(&[&begin(KEEP)[..], &pairs, END_PARAMS, &record(5, b"four"), END_STDIN].concat());
         assert!(client.receive_answer().0.ends_with(b"\r\n\r\nfour"), "{length:?}");
@@ -260,10 +267,10 @@ fn errors_and_panics_of_a_handler_are_500_and_the_connection_lives_on() {
         match request.param_str("WHAT") {
             Some("error") => Err("it does not work".into()),
             Some("panic") => panic!("a panic that a test wants"),
-            Some("injection") => Ok(out.header("X", "a\r\nSet-Cookie: b").write_all(b"secret")?),
+            Some("injection") => Ok(out.set("X", "a\r\nSet-Cookie: b").write_all(b"secret")?),
             Some("late") => {
                 out.write_all(b"body")?;
-                out.header("X", "y");
+                out.set("X", "y");
                 Ok(())
             }
             _ => Ok(out.write_all(b"ok")?),
@@ -535,6 +542,36 @@ fn a_handler_over_its_time_ends_the_server_with_an_error() {
     std::mem::forget(server);
 }
 
+/// What was sent of a response cannot pass for whole when its handler is not waited for any longer.
+#[test]
+fn what_a_server_leaves_unfinished_is_broken_off() {
+    fn hang(_: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
+        out.write_all(b"begun")?;
+        out.flush()?;
+        thread::sleep(Duration::from_secs(3600));
+        Ok(())
+    }
+    let second = Duration::from_secs(1);
+    for multiplexed in [false, true] {
+        let stopped = Limits { grace: second, ..Limits::default() };
+        let overdue = Limits { handler_time: Some(second), ..Limits::default() };
+        for (limits, is_stopped) in [(stopped, true), (overdue, false)] {
+            let mut server = Running::start_as(|server| server.limits(limits).multiplex(multiplexed), hang);
+            let mut client = server.connect();
+            client.send(&get(KEEP, &[]));
+            let begun = record(6, b"Status: 200 OK\r\n\r\nbegun");
+            assert_eq!(client.receive(begun.len()), begun);
+            if is_stopped {
+                server.stop.stop();
+            }
+            assert_eq!(client.receive_all(), [0; 8], "multiplexed: {multiplexed}, stopped: {is_stopped}");
+            let ended = server.thread.take().expect("once").join().expect("no panic");
+            assert_eq!(ended.is_ok(), is_stopped);
+            std::mem::forget(server);
+        }
+    }
+}
+
 #[test]
 fn nothing_of_an_aborted_or_refused_request_is_seen_by_the_next() {
     let server = Running::start(|request: &Request, _: &mut Body, out: &mut Response| {
@@ -615,7 +652,7 @@ fn an_upload_flows_fast_behind_params_of_any_size() {
 
 fn allow_ann(request: &Request, out: &mut Response) -> io::Result<()> {
     match request.param_str("USER") {
-        Some("ann") => out.header("Variable-GROUP", "staff"),
+        Some("ann") => out.set("Variable-GROUP", "staff"),
         Some("panic") => panic!("as asked"),
         Some(_) => out.status(403),
         None => return Err(io::Error::other("nobody to decide about")),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -231,6 +232,38 @@ fn answers_become_answers() {
     assert!(head.contains("\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nX-A: c\r\n"), "{head}");
 }
 
+/// Its reason phrase is the program's; what belongs to the connection between web server and client is not.
+#[test]
+fn fields_of_one_connection_are_left_out() {
+    let bridge = Bridge::start(&[]);
+    let says =
+        "Status: 404 Not Here\\nConnection: close\\nproxy-status: x\\nContent-Type: a/b\\nContent-Type: c/d\\n\\nbody";
+    let response = bridge.ask("say.sh", &[("HTTP_X_SAY", says)], b"");
+    let head = String::from_utf8_lossy(&response.stdout).into_owned();
+    assert!(head.starts_with("Status: 404 Not Here\r\n") || head.contains("\r\nStatus: 404 Not Here\r\n"), "{head}");
+    assert!(!head.contains("onnection") && !head.contains("proxy") && !head.contains("a/b"), "{head}");
+    assert_eq!((response.text(), response.app_status), ("body".to_owned(), 0));
+    expect_logged(&response, "only the web server may send it: Connection, proxy-status");
+    let chunks = "HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n2\\r\\nhi\\r\\n0\\r\\n\\r\\n";
+    let response = bridge.ask("say.sh", &[("HTTP_X_SAY", chunks)], b"");
+    assert_eq!(response.status(), 502);
+    expect_logged(&response, "its body is in chunks");
+}
+
+/// A program that was killed has not said all: what was sent of it cannot pass for whole.
+#[test]
+fn the_output_of_a_program_that_is_killed() {
+    let bridge = Bridge::start(&[]);
+    let mut connection = bridge.begin("killed.sh", &[("HTTP_X_WAIT", "1")], b"");
+    connection.send(&wire::record(wire::STDIN, 1, &[]));
+    let mut bytes = Vec::new();
+    connection.read_to_end(&mut bytes).expect("until the end");
+    assert!(bytes.ends_with(b"\x01\x07\0\x01\0\0\0\0\0\0\0\0\0\0\0\0"), "{}", bytes.escape_ascii());
+    for part in [&b"\r\n\r\nbegun"[..], b"killed.sh' ended by signal: 9"] {
+        assert!(bytes.windows(part.len()).any(|piece| piece == part), "{}", bytes.escape_ascii());
+    }
+}
+
 #[test]
 fn what_is_no_answer_is_a_502_with_a_line_in_the_log() {
     let bridge = Bridge::start(&[]);
@@ -347,7 +380,7 @@ fn time_ends() {
         connection.send(&wire::record(wire::STDIN, 1, &[]));
         let held = bridge.held();
         let response = connection.response(1);
-        assert_eq!(response.status(), 504);
+        assert_eq!((response.status(), response.app_status), (504, 128 + 9));
         expect_logged(&response, "hold.sh': its time is over");
         held.iter().for_each(Stray::wait_gone);
         fs::remove_file(bridge.text("journal")).expect("a journal");

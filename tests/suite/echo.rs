@@ -61,7 +61,7 @@ fn params_in_their_order_an_empty_line_and_the_body() {
 }
 
 #[test]
-fn a_body_shorter_than_promised_is_answered_400() {
+fn a_body_shorter_or_longer_than_promised_is_answered_400() {
     let (app, _dir) = echo();
     let big = vec![b'x'; 3_000_000];
     for (length, body, status) in [
@@ -70,7 +70,8 @@ fn a_body_shorter_than_promised_is_answered_400() {
         ("3000001", &big, 400),
         ("18446744073709551615", b"hello", 400),
         ("5", b"hello", 200),
-        ("3", b"hello", 200),
+        ("4", b"hello", 400),
+        ("0", b"hello", 400),
         ("", b"hello", 200),
         ("-1", b"hello", 200),
         ("18446744073709551616", b"hello", 200),

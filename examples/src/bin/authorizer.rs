@@ -42,7 +42,7 @@ fn authorize(known: &str, request: &Request, out: &mut Response) -> io::Result<(
             out.variable("REMOTE_USER", user);
             Ok(())
         }
-        None => out.status(401).header("WWW-Authenticate", "Bearer").text("a token is needed\n"),
+        None => out.status(401).set("WWW-Authenticate", "Bearer").text("a token is needed\n"),
     }
 }
 

@@ -6,7 +6,7 @@
 //! | Authorizer | 200 with `Variable-ECHO: yes` if `AUTH_OK` is `1`, else 403 |
 //! | Filter | as the Responder, then the data |
 //!
-//! A body or data shorter than promised is answered 400. Nothing is sent before all of it came, which takes 1 MiB of
+//! A body or data shorter or longer than promised is answered 400. Nothing is sent before all of it came, which takes 1 MiB of
 //! memory and a temporary file for what is more: some web servers stop sending when the answer begins.
 //!
 //! | param | |
@@ -79,7 +79,7 @@ fn filter(request: &Request, body: &mut Body, out: &mut Response) -> Result<(), 
     answer(request, copied, copy, out)
 }
 
-/// Answers with the params and what was copied, or that less came than was promised.
+/// Answers with the params and what was copied, or that less or more came than was promised.
 fn answer(
     request: &Request,
     copied: io::Result<u64>,
@@ -87,7 +87,9 @@ fn answer(
     out: &mut Response,
 ) -> Result<(), HandlerError> {
     let copied = match copied {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(out.status(400).text(error)?),
+        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+            return Ok(out.status(400).text(error)?);
+        }
         copied => copied?,
     };
     let mut text = Vec::new();

@@ -33,7 +33,7 @@ fn route(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<(
             Ok(form) => take(&form, out),
             Err(error) => out.status(error.status()).text(error),
         },
-        method => out.status(405).header("Allow", "GET, HEAD, POST").text(format_args!("{method} is not for forms")),
+        method => out.status(405).set("Allow", "GET, HEAD, POST").text(format_args!("{method} is not for forms")),
     }
 }
 

@@ -64,7 +64,7 @@ impl Uploads {
 
     fn take(&self, request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
         if !matches!(request.method(), "PUT" | "POST") {
-            return out.status(405).header("Allow", "PUT, POST").text("send a file with PUT or POST\n");
+            return out.status(405).set("Allow", "PUT, POST").text("send a file with PUT or POST\n");
         }
         let path = request.path();
         let name = path.rsplit('/').next().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use fcgi_proto::{ResponseDecoder, ResponseEvent};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::{Error, Records};
 use crate::{Address, sys};
@@ -139,7 +139,7 @@ fn connect(address: &Address, timeout: Duration) -> io::Result<Socket> {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             // This is what bounds connect() while the queue is full.
             socket.set_write_timeout(Some(timeout))?;
-            let address = SockAddr::unix(path)?;
+            let address = Address::unix(path)?;
             while let Err(error) = socket.connect(&address) {
                 if error.kind() != ErrorKind::Interrupted {
                     return Err(error);

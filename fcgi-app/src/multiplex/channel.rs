@@ -10,7 +10,7 @@ use fcgi_proto::Role;
 use super::Connection;
 use crate::queue::Queue;
 use crate::roles::Handler;
-use crate::wire::{Output, aborted};
+use crate::wire::{Ended, Output, aborted};
 
 /// A request with its handler, as the reader knows it.
 pub(super) struct Exchange<'c> {
@@ -82,5 +82,9 @@ impl Output for Channel<'_, '_> {
             Some(_) | None => {}
         }
         self.connection.send(slices, is_end.then_some(self.id))
+    }
+
+    fn break_off(&self, records: Vec<u8>, end: &[u8]) -> io::Result<Ended> {
+        self.connection.break_off(self.id, records, end)
     }
 }

@@ -42,12 +42,14 @@ fn play(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()
         "params" => params(request, out),
         "echo" => echo(body, out),
         "digest" => digest(request, body, out),
-        "bytes" => bytes(request, out),
+        "bytes" => bytes(request, "count", out),
         "endless" => endless(request, out),
         "early" => out.status(403).write_all(b"not wanted"),
         "redirect" => redirect(request, out),
         "cookies" => cookies(request, out),
         "error" => error(request, out),
+        "fail" => fail(request, out),
+        "bodiless" => bodiless(request, out),
         "log" => log(request, out),
         "hold" => hold(request, out),
         "process" => out.write_all(START.as_bytes()),
@@ -128,10 +130,10 @@ fn digest(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<
     writeln!(out, "{length} {hex}")
 }
 
-/// `count` bytes; the one at `i` is `i % 251`.
-fn bytes(request: &Request, out: &mut Response) -> io::Result<()> {
+/// As many bytes as `name` says; the one at `i` is `i % 251`.
+fn bytes(request: &Request, name: &str, out: &mut Response) -> io::Result<()> {
     let block: Vec<u8> = (0..251 << 8).map(|index: u32| (index % 251) as u8).collect();
-    let mut left = number(request, "count");
+    let mut left = number(request, name);
     while left > 0 {
         let count = usize::try_from(left).map_or(block.len(), |left| left.min(block.len()));
         out.write_all(&block[..count])?;
@@ -154,17 +156,42 @@ fn endless(request: &Request, out: &mut Response) -> io::Result<()> {
 
 fn redirect(request: &Request, out: &mut Response) -> io::Result<()> {
     let to = value(request, "to").unwrap_or_default();
-    out.status(status(request)).header("Location", to.as_bytes()).write_all(b"elsewhere")
+    out.status(status(request)).set("Location", to.as_bytes()).write_all(b"elsewhere")
 }
 
 fn cookies(request: &Request, out: &mut Response) -> io::Result<()> {
-    out.header("Set-Cookie", "a=1; Path=/").header("Set-Cookie", "b=2; Path=/; HttpOnly");
+    out.append("Set-Cookie", "a=1; Path=/").append("Set-Cookie", "b=2; Path=/; HttpOnly");
     out.write_all(request.param("HTTP_COOKIE").unwrap_or_default())
 }
 
 fn error(request: &Request, out: &mut Response) -> io::Result<()> {
     let status = status(request);
     write!(out.status(status), "the application's own page for {status}")
+}
+
+/// Announces `length` bytes if it is there, writes `after`, and fails as `how` says.
+fn fail(request: &Request, out: &mut Response) -> io::Result<()> {
+    if let Some(length) = value(request, "length") {
+        out.set("Content-Length", length.as_bytes());
+    }
+    bytes(request, "after", out)?;
+    match value(request, "how").as_deref() {
+        Some("panic") => panic!("asked to panic"),
+        Some("short") => Ok(()),
+        Some("abort") => {
+            out.abort();
+            Ok(())
+        }
+        _ => Err(io::Error::other("asked to fail")),
+    }
+}
+
+/// Writes what is not to be sent, with the status that is asked for.
+fn bodiless(request: &Request, out: &mut Response) -> io::Result<()> {
+    match status(request) {
+        0 => Ok(()),
+        status => out.status(status).write_all(b"not for the client"),
+    }
 }
 
 fn log(request: &Request, out: &mut Response) -> io::Result<()> {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ use super::script::{Refusal, Script};
 
 /// How long a part of an answer waits for the next, so that both leave together.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// The status that shells give a program which a signal ended, less the signal.
+const KILLED: u32 = 128;
 
 /// How long a program may go on when its answer has ended.
 const LINGER: Duration = Duration::from_secs(2);
@@ -69,11 +73,19 @@ pub(super) fn answer(
             if !status.success() {
                 writeln!(out.error_log(), "cgi-bridge: '{file}' ended by {status}")?;
             }
+            if let Some(signal) = status.signal() {
+                // Its output ended where it was killed.
+                out.app_status(KILLED + signal.unsigned_abs());
+                out.abort();
+            }
             Ok(())
         }
         Err(why) => {
             program.end();
             let line = format!("'{file}': {why}");
+            if matches!(why, End::TimeOver) {
+                out.app_status(KILLED + rustix::process::Signal::KILL.as_raw().unsigned_abs());
+            }
             // What was sent must not pass for all of it.
             if out.is_sent() { Err(io::Error::other(line)) } else { refuse(out, why.status(), &line) }
         }
@@ -349,7 +361,14 @@ impl<'e, 'b, 'c> Exchange<'e, 'b, 'c> {
             None if bytes.is_empty() => Err(End::Malformed("its output ended without a header block".to_owned())),
             None => Ok(()),
             Some(found) => {
-                found.send(self.out);
+                let dropped = found.send(self.out).join(", ");
+                if !dropped.is_empty() {
+                    writeln!(
+                        self.out.error_log(),
+                        "cgi-bridge: left out, since only the web server may send it: {dropped}"
+                    )
+                    .map_err(End::Failed)?;
+                }
                 self.unflushed = Some(Instant::now());
                 self.outgoing.push(&head[found.len..]).map_err(End::Failed)?;
                 self.head = None;

@@ -20,6 +20,10 @@ impl Application {
     /// Looks `unix:/path` or `HOST:PORT` up; an error is one line for the user.
     pub(super) fn find(name: &OsStr) -> Result<Self, String> {
         let found = match (name.as_bytes().strip_prefix(b"unix:"), name.to_str()) {
+            // A name in the abstract namespace, as fcgi-app spells it.
+            (Some([b'@', name @ ..]), _) => {
+                SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat())).map(|address| vec![address])
+            }
             (Some(path), _) => SockAddr::unix(OsStr::from_bytes(path)).map(|address| vec![address]),
             (None, Some(name)) => name.to_socket_addrs().map(|all| all.map(SockAddr::from).collect()),
             (None, None) => Err(ErrorKind::InvalidInput.into()),
