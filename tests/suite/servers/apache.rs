@@ -37,6 +37,7 @@ const FCGID: Server = Server {
     prefix: "/app",
     starts_application: true,
     streams_uploads: false,
+    adds_a_page: true,
     worker_environment: &["PATH"],
     worker_descriptors: &["socket", "error.log", "error.log", "pipe", "pipe"],
     ..PROXY_FCGI

@@ -44,6 +44,7 @@ const BUSYBOX: Server = Server {
     loses_chunks: true,
     clients: 8,
     reports_gone_clients: false,
+    tells_of_failures: Some(false),
     ..USUAL
 };
 
@@ -57,7 +58,8 @@ macro_rules! cgi_column {
             get head query_and_40_headers large_header
             post_nothing post_25_bytes post_64_kib post_1_mib post_50_mib
             chunked_upload slow_upload cut_upload client_gone answer_of_10_mib early_answer
-            redirects cookies errors_with_bodies stderr_in_the_error_log parallel_clients
+            redirects cookies errors_with_bodies failed_responses responses_without_a_body
+            stderr_in_the_error_log parallel_clients
             $($more)*
         }
     };

@@ -32,6 +32,7 @@ const CADDY: Server = Server {
     restarts_cleanly: false,
     largest_header: 60_000,
     logs_stderr: false,
+    tells_of_failures: Some(false),
     ..USUAL
 };
 

@@ -21,6 +21,7 @@ const H2O: Server = Server {
     user: Some("nobody"),
     largest_header: 60_000,
     streams_uploads: false,
+    tells_of_failures: Some(false),
     ..USUAL
 };
 

@@ -21,11 +21,17 @@ const LIGHTTPD: Server = Server {
     largest_header: 60_000,
     streams_uploads: false,
     reports_gone_clients: false,
+    tells_of_failures: Some(false),
     ..USUAL
 };
 
-const STREAMED: Server =
-    Server { streams_uploads: true, reports_gone_clients: true, largest_chunked: None, ..LIGHTTPD };
+const STREAMED: Server = Server {
+    streams_uploads: true,
+    reports_gone_clients: true,
+    largest_chunked: None,
+    tells_of_failures: None,
+    ..LIGHTTPD
+};
 
 const SPAWNING: Server = Server {
     configuration: "lighttpd-spawn.conf",

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use fcgi_tests::{Answer, Signal, Stray, eventually, proc};
+use fcgi_tests::{Answer, PATIENCE, Process, Program, Signal, Stray, eventually, proc, skip};
 
 use super::site::{Place, Site};
 
@@ -258,6 +258,62 @@ pub(crate) fn errors_with_bodies(place: &Place) {
     }
     assert_eq!(site.get("/panic").status(), 500);
     site.expect_hello();
+}
+
+/// A response whose handler fails when part of it was sent does not pass for a whole one at the end of curl, as far as the
+/// server can tell its clients; and no bytes of another response are ever in it.
+pub(crate) fn failed_responses(place: &Place) {
+    let Some(curl) = Program::installed("curl") else { skip!("curl is not installed") };
+    let site = place.site();
+    let file = site.signpost();
+    for (query, has_length) in [
+        ("after=20000&how=error", false),
+        ("after=20000&how=panic", false),
+        ("after=20000&how=abort", false),
+        ("after=20000&length=20300&how=error", true),
+        ("after=20000&length=20300&how=short", true),
+        ("after=5000000&length=5000300&how=panic", true),
+    ] {
+        let mut command = curl.command();
+        command.args(["-s", "--max-time", "60", "-H", "Connection: close", "-H", &format!("Host: {}", site.host())]);
+        command.args(["-w", "%{http_code}", "-o"]).arg(&file);
+        command.arg(format!("http://{}{}", site.web.address(), site.path(&format!("/fail?{query}"))));
+        let mut ran = Process::start(&mut command);
+        let told = !ran.wait_exit_within(2 * PATIENCE).success();
+        let status = ran.stdout().to_end();
+        let body = fs::read(&file).unwrap_or_default();
+        match if has_length { Some(true) } else { place.server.tells_of_failures } {
+            Some(true) => assert!(told || status == "500" || status == "502", "{query}: {status}, taken for whole"),
+            Some(false) => assert!(!told && status == "200", "{query}: {status}, and the client is told: {told}"),
+            None => {}
+        }
+        let sent = pattern(5_000_000);
+        let is_ours = status != "200" || sent.starts_with(&body) || place.server.adds_a_page;
+        assert!(is_ours, "{query}: other bytes in {} of it", body.len());
+        let _ = fs::remove_file(&file);
+    }
+    site.expect_hello();
+}
+
+/// HEAD, 204 and 304 have no body, whatever the handler writes; and the next response on the connection is right.
+pub(crate) fn responses_without_a_body(place: &Place) {
+    let site = place.site();
+    let client = site.client();
+    for status in [204, 304, 204] {
+        // BusyBox closes a connection without a word.
+        let get = |path: &str| client.get(&site.path(path)).or_else(|_| site.client().get(&site.path(path)));
+        let answer = get(&format!("/bodiless?status={status}")).expect("an answer");
+        assert_eq!((answer.status(), answer.body().len()), (status, 0));
+        assert_eq!(get("/hello").expect("an answer").text(), "Hello, World!");
+    }
+    // Nobody knows how long the body of GET would be.
+    let mut head = site.connect();
+    head.write_all(site.head_of("HEAD", "/bodiless", "").as_bytes()).expect("sent");
+    let mut answer = String::new();
+    head.read_to_string(&mut answer).expect("text");
+    assert!(answer.starts_with("HTTP/1.") && answer.contains(" 200 "), "{answer}");
+    let has_length = answer.to_ascii_lowercase().contains("content-length");
+    assert!(!has_length || place.server.invents_lengths, "{answer}");
 }
 
 /// What the application writes to FCGI_STDERR, and why a handler failed, is in the server's error log.

@@ -51,6 +51,13 @@ pub(crate) struct Server {
     pub(crate) reports_gone_clients: bool,
     /// Whether it lives on when the application answers before it has read an upload.
     pub(crate) survives_early_answers: bool,
+    /// Whether its HTTP/1.1 clients are told that a response without a length is not whole; `None` if that depends on
+    /// who is faster.
+    pub(crate) tells_of_failures: Option<bool>,
+    /// Whether a page of its own follows what was sent of a response that failed.
+    pub(crate) adds_a_page: bool,
+    /// Whether it adds a length to the response to a HEAD request.
+    pub(crate) invents_lengths: bool,
     /// Whether what the application writes to FCGI_STDERR is in the error log.
     pub(crate) logs_stderr: bool,
     /// The status for those whom an authorizer denies: 403 is the application's, any other the server's own.
@@ -93,6 +100,9 @@ pub(crate) const USUAL: Server = Server {
     streams_uploads: true,
     reports_gone_clients: true,
     survives_early_answers: true,
+    tells_of_failures: Some(true),
+    adds_a_page: false,
+    invents_lengths: false,
     logs_stderr: true,
     denial: 403,
     worker_environment: &[],
@@ -248,6 +258,11 @@ impl Place {
 }
 
 impl Site {
+    /// The name by which clients ask for the application.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// A client.
     pub(crate) fn client(&self) -> HttpClient {
         self.web.client(&self.host)
