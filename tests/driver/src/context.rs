@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -35,6 +36,7 @@ pub(crate) struct Context {
     /// The executables of the tests, when they have been built.
     pub(crate) executables: OnceLock<Vec<Executable>>,
     children: Mutex<BTreeSet<u32>>,
+    interrupted: AtomicBool,
 }
 
 impl Context {
@@ -50,6 +52,7 @@ impl Context {
             processors: std::thread::available_parallelism().map_or(2, usize::from),
             executables: OnceLock::new(),
             children: Mutex::default(),
+            interrupted: AtomicBool::new(false),
         })
     }
 
@@ -148,13 +151,19 @@ impl Context {
         path
     }
 
-    /// Ends what runs.
+    /// Ends what runs, and has nothing else begin.
     pub(crate) fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
         for pid in self.children().iter() {
             if let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) {
                 let _ = kill_process_group(pid, Signal::TERM);
             }
         }
+    }
+
+    /// Whether nothing is to begin any more.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
     }
 
     fn children(&self) -> MutexGuard<'_, BTreeSet<u32>> {

@@ -30,6 +30,9 @@ pub(crate) fn run(
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         while !waiting.is_empty() || !running.is_empty() {
+            if context.is_interrupted() {
+                break;
+            }
             let mut index = 0;
             while index < waiting.len() {
                 let step = waiting[index].0;
@@ -105,6 +108,7 @@ fn may_start(
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::step::Kind;
@@ -146,5 +150,23 @@ mod tests {
         assert_eq!((seen, done.len()), (5, 5));
         let late = done.iter().find(|one| one.step.name == "late").expect("it is reported");
         assert_eq!(late.outcome.failures[0].output, "not run, since broken failed");
+    }
+
+    #[test]
+    fn nothing_begins_when_the_run_is_interrupted() {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        fn interrupts(context: &Context, _: &Order) -> Outcome {
+            COUNT.fetch_add(1, Ordering::SeqCst);
+            context.interrupt();
+            Outcome::passed()
+        }
+        static STEPS: [Step; 2] =
+            [step("one", &[], 1, Some("a"), interrupts), step("two", &["one"], 1, Some("a"), interrupts)];
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().to_owned();
+        let context = Context::new(path.clone(), path.clone(), path).expect("a directory");
+        let orders = STEPS.iter().map(|step| (step, Order { step: step.name, filter: Vec::new(), whole: true }));
+        run(&context, orders.collect(), 4, |_, _| ());
+        assert_eq!(COUNT.load(Ordering::SeqCst), 1);
     }
 }
