@@ -311,8 +311,9 @@ impl<'c> Connection<'c> {
             return Ok(());
         }
         drop(state);
-        let thread = thread::Builder::new().stack_size(self.app.limits.stack);
-        let Err(error) = thread.spawn_scoped(scope, || self.handle_requests()) else { return Ok(()) };
+        let stack = self.app.limits.stack;
+        let spawn = || thread::Builder::new().stack_size(stack).spawn_scoped(scope, || self.handle_requests());
+        let Err(error) = sys::check_room_for_thread(stack).and_then(|()| spawn()) else { return Ok(()) };
         log::error!("cannot start another thread: {error}");
         let mut state = self.lock();
         let Some(waiting) = state.ready.iter().position(|(waiting, _)| Arc::ptr_eq(waiting, &exchange)) else {

@@ -60,6 +60,7 @@ impl Pool {
         let slot = Arc::new(Slot::new());
         let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
         let stack = shared.app.limits.stack;
+        sys::check_room_for_thread(stack)?;
         let thread = thread::Builder::new().stack_size(stack).spawn(move || run(&its_shared, &its_slot))?;
         threads.push((slot, thread));
         pool.started.store(threads.len(), Ordering::SeqCst);

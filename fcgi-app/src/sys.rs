@@ -64,6 +64,23 @@ pub(crate) fn poll_socket(fd: BorrowedFd<'_>, for_room: bool, timeout: Duration)
     }
 }
 
+/// Checks that there are addresses for a thread with a stack of so many bytes, and for what std allocates when it runs: that
+/// ends the process where it fails.
+pub(crate) fn check_room_for_thread(stack: usize) -> io::Result<()> {
+    /// An alternative stack for signals, guard pages, what belongs to a thread.
+    const MORE: usize = 256 << 10;
+    let len = stack.saturating_add(MORE);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at an address of the kernel's choice, which nothing refers to.
+    let room = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+    if room == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping was made above with this length, and nothing refers to it.
+    unsafe { libc::munmap(room, len) };
+    Ok(())
+}
+
 /// Takes the lock of an open file or folder; `false` if another has it. Closing the descriptor ends it.
 pub(crate) fn lock(fd: BorrowedFd<'_>) -> io::Result<bool> {
     // SAFETY: flock takes no pointers, and the descriptor is borrowed, so open.
