@@ -125,6 +125,15 @@ fn check_flood(text: &str) {
     assert!((20_000..20_010).contains(&known), "{} + {lost}", numbers.len());
 }
 
+/// A process that sleeps whenever it is looked at: one that reads a flood sleeps now and then, too.
+fn sleeps_on(pid: u32) -> Option<()> {
+    let sleeps = |_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        proc::status(pid, "State")[0] == "S"
+    };
+    (0..50).all(sleeps).then_some(())
+}
+
 #[test]
 fn a_full_log_blocks_nobody_and_is_told_what_it_missed() {
     let options = ["-s", "@/app.sock", "--log", "@/fifo"];
@@ -133,7 +142,7 @@ fn a_full_log_blocks_nobody_and_is_told_what_it_missed() {
         script(dir, "program", &FLOOD.replace('@', dir.to_str().expect("a plain path")));
     });
     eventually("the flood's end", || launcher.path("done").exists().then_some(()));
-    eventually("a supervisor that sleeps", || (proc::status(launcher.process.pid(), "State")[0] == "S").then_some(()));
+    eventually("a supervisor that sleeps", || sleeps_on(launcher.process.pid()));
     let mut fifo = File::open(launcher.path("fifo")).expect("opened");
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     while !text.contains("the log was full\n") {
@@ -156,7 +165,7 @@ fn a_full_stderr_blocks_nobody_and_stays_as_it_is() {
     let mut child = command.stderr(Stdio::from(both.try_clone().expect("a copy"))).spawn().expect("it starts");
     let supervisor = Stray::adopt(child.id());
     eventually("the flood's end", || dir.path().join("done").exists().then_some(()));
-    eventually("a supervisor that sleeps", || (proc::status(child.id(), "State")[0] == "S").then_some(()));
+    eventually("a supervisor that sleeps", || sleeps_on(child.id()));
     let info = fs::read_to_string(format!("/proc/{}/fdinfo/2", child.id())).expect("stderr is open");
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags").trim();
     assert_eq!(u32::from_str_radix(flags, 8).expect("octal") & 0o4000, 0, "it was made non-blocking");
