@@ -543,32 +543,40 @@ fn a_handler_over_its_time_ends_the_server_with_an_error() {
 }
 
 /// What was sent of a response cannot pass for whole when its handler is not waited for any longer.
-#[test]
-fn what_a_server_leaves_unfinished_is_broken_off() {
+#[track_caller]
+fn check_unfinished(limits: Limits, multiplexed: bool, is_stopped: bool) {
     fn hang(_: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
         out.write_all(b"begun")?;
         out.flush()?;
         thread::sleep(Duration::from_secs(3600));
         Ok(())
     }
-    let second = Duration::from_secs(1);
+    let mut server = Running::start_as(|server| server.limits(limits).multiplex(multiplexed), hang);
+    let mut client = server.connect();
+    client.send(&get(KEEP, &[]));
+    let begun = record(6, b"Status: 200 OK\r\n\r\nbegun");
+    assert_eq!(client.receive(begun.len()), begun);
+    if is_stopped {
+        server.stop.stop();
+    }
+    assert_eq!(client.receive_all(), [0; 8]);
+    let ended = server.thread.take().expect("once").join().expect("no panic");
+    assert_eq!(ended.is_ok(), is_stopped);
+    std::mem::forget(server);
+}
+
+#[test]
+fn a_stop_breaks_off_what_does_not_end() {
     for multiplexed in [false, true] {
-        let stopped = Limits { grace: second, ..Limits::default() };
-        let overdue = Limits { handler_time: Some(second), ..Limits::default() };
-        for (limits, is_stopped) in [(stopped, true), (overdue, false)] {
-            let mut server = Running::start_as(|server| server.limits(limits).multiplex(multiplexed), hang);
-            let mut client = server.connect();
-            client.send(&get(KEEP, &[]));
-            let begun = record(6, b"Status: 200 OK\r\n\r\nbegun");
-            assert_eq!(client.receive(begun.len()), begun);
-            if is_stopped {
-                server.stop.stop();
-            }
-            assert_eq!(client.receive_all(), [0; 8], "multiplexed: {multiplexed}, stopped: {is_stopped}");
-            let ended = server.thread.take().expect("once").join().expect("no panic");
-            assert_eq!(ended.is_ok(), is_stopped);
-            std::mem::forget(server);
-        }
+        check_unfinished(Limits { grace: Duration::from_secs(1), ..Limits::default() }, multiplexed, true);
+    }
+}
+
+#[test]
+fn a_handler_over_its_time_is_broken_off() {
+    for multiplexed in [false, true] {
+        let limits = Limits { handler_time: Some(Duration::from_secs(1)), ..Limits::default() };
+        check_unfinished(limits, multiplexed, false);
     }
 }
 
