@@ -306,7 +306,7 @@ pub(crate) fn responses_without_a_body(place: &Place) {
         assert_eq!((answer.status(), answer.body().len()), (status, 0));
         assert_eq!(get("/hello").expect("an answer").text(), "Hello, World!");
     }
-    // Nobody knows how long the body of GET would be.
+    // The length that the body of GET would have is not known.
     let mut head = site.connect();
     head.write_all(site.head_of("HEAD", "/bodiless", "").as_bytes()).expect("sent");
     let mut answer = String::new();
