@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::io::{self, Write};
 use std::iter::successors;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fcgi_proto::Limit;
@@ -45,8 +46,10 @@ pub(crate) fn run_handler(
         Ok(Some(failed)) => failed,
         Err(payload) => {
             let why = format!("the handler panicked: {}", panic_message(&*payload));
-            // To drop it may panic, too.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            // To drop it may panic, too, and so may the payload of that panic.
+            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                mem::forget(another);
+            }
             return Err(Failure::new(request, 101, 500, &why));
         }
     };
@@ -54,12 +57,15 @@ pub(crate) fn run_handler(
     Err(Failure::new(request, 1, status, &why))
 }
 
+/// How many sources of an error are looked at: one may be its own.
+const SOURCES: usize = 64;
+
 /// The messages of an error and of those that it came from.
 #[cold]
 #[inline(never)]
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    for source in successors(error.source(), |&error| error.source()) {
+    for source in successors(error.source(), |&error| error.source()).take(SOURCES) {
         let message = source.to_string();
         // Some repeat the message of their source in their own.
         if !text.ends_with(&message) {
@@ -74,7 +80,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 #[cold]
 #[inline(never)]
 fn status_of(error: &(dyn Error + 'static)) -> Option<u16> {
-    successors(Some(error), |&error| error.source()).find_map(|error| {
+    successors(Some(error), |&error| error.source()).take(SOURCES).find_map(|error| {
         // What an io::Error was made of is not its source.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let error = inner.map_or(error, |inner| inner);

@@ -548,8 +548,9 @@ fn check_unfinished(limits: Limits, multiplexed: bool, is_stopped: bool) {
     fn hang(_: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
         out.write_all(b"begun")?;
         out.flush()?;
-        thread::sleep(Duration::from_secs(3600));
-        Ok(())
+        loop {
+            thread::park();
+        }
     }
     let mut server = Running::start_as(|server| server.limits(limits).multiplex(multiplexed), hang);
     let mut client = server.connect();

@@ -6,8 +6,8 @@
 //! | Authorizer | 200 with `Variable-ECHO: yes` if `AUTH_OK` is `1`, else 403 |
 //! | Filter | as the Responder, then the data |
 //!
-//! A body or data shorter or longer than promised is answered 400. Nothing is sent before all of it came, which takes 1 MiB of
-//! memory and a temporary file for what is more: some web servers stop sending when the answer begins.
+//! A body or data shorter or longer than promised is answered 400. Nothing is sent before all of it came, which takes
+//! 1 MiB of memory and a temporary file for what is more: some web servers stop sending when the answer begins.
 //!
 //! | param | |
 //! |---|---|
