@@ -5,8 +5,9 @@ use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use fcgi_tests::{PATIENCE, Process, Signal, Stray, eventually, proc, temp_dir};
+use fcgi_tests::{PATIENCE, Process, Signal, Stray, eventually, holds_for, proc, temp_dir};
 
 use crate::launcher::{Launcher, in_folder, launcher, script};
 
@@ -127,11 +128,7 @@ fn check_flood(text: &str) {
 
 /// A process that sleeps whenever it is looked at: one that reads a flood sleeps now and then, too.
 fn sleeps_on(pid: u32) -> Option<()> {
-    let sleeps = |_| {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        proc::status(pid, "State")[0] == "S"
-    };
-    (0..50).all(sleeps).then_some(())
+    holds_for(Duration::from_millis(250), || proc::status(pid, "State")[0] == "S").then_some(())
 }
 
 #[test]
