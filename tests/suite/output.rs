@@ -1,11 +1,14 @@
-//! `fcgi-spawn --log`: what workers write is in the log, line by line, and nobody waits for it.
+//! `fcgi-spawn --log`: what workers write is in the log, line by line, and no worker waits for it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use rustix::pipe::PipeFlags;
 
 use fcgi_tests::{PATIENCE, Process, Signal, Stray, eventually, holds_for, proc, temp_dir};
 
@@ -126,6 +129,22 @@ fn check_flood(text: &str) {
     assert!((20_000..20_010).contains(&known), "{} + {lost}", numbers.len());
 }
 
+/// What a FIFO gives up to the line that counts what was lost.
+#[track_caller]
+fn read_flood(fifo: &Path) -> String {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(PipeFlags::NONBLOCK.bits().cast_signed())
+        .open(fifo)
+        .expect("opened");
+    let mut text = Vec::new();
+    eventually("the count of lost lines", || {
+        // That there is nothing to be read just now is an error, too: what was read before it counts.
+        let _ = file.read_to_end(&mut text);
+        std::str::from_utf8(&text).ok().filter(|text| text.contains("the log was full\n")).map(str::to_owned)
+    })
+}
+
 /// A process that sleeps whenever it is looked at: one that reads a flood sleeps now and then, too.
 fn sleeps_on(pid: u32) -> Option<()> {
     holds_for(Duration::from_millis(250), || proc::status(pid, "State")[0] == "S").then_some(())
@@ -140,13 +159,7 @@ fn a_full_log_blocks_nobody_and_is_told_what_it_missed() {
     });
     eventually("the flood's end", || launcher.path("done").exists().then_some(()));
     eventually("a supervisor that sleeps", || sleeps_on(launcher.process.pid()));
-    let mut fifo = File::open(launcher.path("fifo")).expect("opened");
-    let (mut text, mut buffer) = (String::new(), [0; 4096]);
-    while !text.contains("the log was full\n") {
-        let read = fifo.read(&mut buffer).expect("read");
-        text.push_str(std::str::from_utf8(&buffer[..read]).expect("text"));
-    }
-    check_flood(&text);
+    check_flood(&read_flood(&launcher.path("fifo")));
     assert_eq!(launcher.process.stop().code(), Some(0));
 }
 
@@ -156,7 +169,7 @@ fn a_full_stderr_blocks_nobody_and_stays_as_it_is() {
     let dir = temp_dir();
     let program = script(dir.path(), "program", &FLOOD.replace('@', dir.path().to_str().expect("a plain path")));
     fifo(dir.path());
-    let mut both = OpenOptions::new().read(true).write(true).open(dir.path().join("fifo")).expect("opened");
+    let both = OpenOptions::new().read(true).write(true).open(dir.path().join("fifo")).expect("opened");
     let mut command = launcher();
     command.args(in_folder(&["-s", "@/app.sock", "--log", "stderr", "-n", "--"], dir.path())).arg(program);
     let mut child = command.stderr(Stdio::from(both.try_clone().expect("a copy"))).spawn().expect("it starts");
@@ -166,12 +179,7 @@ fn a_full_stderr_blocks_nobody_and_stays_as_it_is() {
     let info = fs::read_to_string(format!("/proc/{}/fdinfo/2", child.id())).expect("stderr is open");
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags").trim();
     assert_eq!(u32::from_str_radix(flags, 8).expect("octal") & 0o4000, 0, "it was made non-blocking");
-    let (mut text, mut buffer) = (String::new(), [0; 4096]);
-    while !text.contains("the log was full\n") {
-        let read = both.read(&mut buffer).expect("read");
-        text.push_str(std::str::from_utf8(&buffer[..read]).expect("text"));
-    }
-    check_flood(&text);
+    check_flood(&read_flood(&dir.path().join("fifo")));
     supervisor.signal(Signal::TERM);
     assert_eq!(eventually("its end", || child.try_wait().expect("a child")).code(), Some(0));
 }

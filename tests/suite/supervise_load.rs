@@ -1,5 +1,5 @@
-//! `fcgi-spawn` under load: workers killed at random, and replaced in every way there is. `tests/run` runs these alone:
-//! they load the machine, and have to count what comes of it.
+//! `fcgi-spawn` under load: workers killed at random, and replaced in every way there is. `tests/run` runs these
+//! one after the other: they load the machine, and have to count what comes of it.
 
 use std::fs;
 use std::path::Path;

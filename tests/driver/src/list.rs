@@ -10,7 +10,7 @@ use crate::libtest;
 use crate::step::{Kind, Order, Outcome, Step};
 use crate::suite::Suite;
 
-/// The modules of the black-box tests that need web servers, other machines or a quiet machine.
+/// The modules of the black-box tests that need web servers, other machines or programs in the release profile.
 const SERVERS: [&str; 3] = ["servers::", "machine::", "typed::"];
 const LOAD: &str = "supervise_load::";
 
@@ -157,6 +157,20 @@ pub(crate) const STEPS: &[Step] = &[
         run: servers,
     },
     Step {
+        name: "load",
+        about: "reloads, kills and replacement under load: nothing is lost",
+        kind: Kind::Full,
+        needs: &["build", "release"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            let arguments: &[&str] =
+                if order.filter.is_empty() { &[LOAD, "--show-output"] } else { &["--show-output"] };
+            let programs = context.target.join("release");
+            Suite { threads: 1, programs, ..Suite::new(context, arguments) }.run(context, order)
+        },
+    },
+    Step {
         name: "as-nobody",
         about: "what depends on privileges, without any",
         kind: Kind::Full,
@@ -178,20 +192,6 @@ pub(crate) const STEPS: &[Step] = &[
         Some("msrv"),
     ),
     script("fuzz", "fuzz targets, for a number of executions", Kind::Full, &[], 2, Some("fuzz")),
-    Step {
-        name: "load",
-        about: "reloads, kills and replacement under load: nothing is lost",
-        kind: Kind::Full,
-        needs: &["build", "release"],
-        weight: usize::MAX,
-        lock: None,
-        run: |context, order| {
-            let arguments: &[&str] =
-                if order.filter.is_empty() { &[LOAD, "--show-output"] } else { &["--show-output"] };
-            let programs = context.target.join("release");
-            Suite { threads: 1, programs, ..Suite::new(context, arguments) }.run(context, order)
-        },
-    },
     script("bench-script", "examples/bench/run prints its tables", Kind::Full, &["build"], 1, None),
     script("old-kernel", "the stand-in for Linux 3.2 answers as Linux 3.2 does", Kind::Static, &["build"], 0, None),
     script("build-static-refuses", "dist/build-static reports what is missing", Kind::Static, &[], 0, None),

@@ -77,8 +77,7 @@ fn failed_need(step: &Step, done: &[Done]) -> Option<&'static str> {
     failed.map(|one| one.step.name)
 }
 
-/// Whether a step may begin beside those that run. One that wants the machine for itself begins when nothing runs, and
-/// nothing else is left that could.
+/// Whether a step may begin beside those that run.
 fn may_start(
     step: &Step,
     waiting: &[(&'static Step, Order)],
@@ -89,13 +88,6 @@ fn may_start(
     let unfinished: BTreeSet<&str> =
         waiting.iter().map(|(step, _)| step.name).chain(running.iter().map(|step| step.name)).collect();
     if step.needs.iter().any(|need| unfinished.contains(need)) || running.len() >= jobs {
-        return false;
-    }
-    if step.weight == usize::MAX {
-        let others = waiting.iter().filter(|(other, _)| other.weight != usize::MAX).count();
-        return running.is_empty() && others == 0;
-    }
-    if running.iter().any(|other| other.weight == usize::MAX) {
         return false;
     }
     if step.lock.is_some() && running.iter().any(|other| other.lock == step.lock) {
@@ -131,7 +123,7 @@ mod tests {
     }
 
     static STEPS: [Step; 5] = [
-        step("alone", &[], usize::MAX, None, note),
+        step("heavy", &["after"], 9, None, note),
         step("late", &["broken"], 0, None, note),
         step("after", &["first"], 1, Some("a"), note),
         step("first", &[], 1, Some("a"), note),
@@ -139,14 +131,14 @@ mod tests {
     ];
 
     #[test]
-    fn dependencies_come_first_and_what_is_alone_comes_last() {
+    fn dependencies_come_first_and_what_is_too_heavy_runs_alone() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().to_owned();
         let context = Context::new(path.clone(), path.clone(), path).expect("a directory");
         let orders = STEPS.iter().map(|step| (step, Order { step: step.name, filter: Vec::new(), whole: true }));
         let mut seen = 0;
         let done = run(&context, orders.collect(), 4, |_, count| seen = count);
-        assert_eq!(*LOG.lock().expect("no panic"), ["first", "after", "alone"]);
+        assert_eq!(*LOG.lock().expect("no panic"), ["first", "after", "heavy"]);
         assert_eq!((seen, done.len()), (5, 5));
         let late = done.iter().find(|one| one.step.name == "late").expect("it is reported");
         assert_eq!(late.outcome.failures[0].output, "not run, since broken failed");
