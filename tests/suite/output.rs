@@ -1,6 +1,6 @@
 //! `fcgi-spawn --log`: what workers write is in the log, line by line, and no worker waits for it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -132,11 +132,8 @@ fn check_flood(text: &str) {
 /// What a FIFO gives up to the line that counts what was lost.
 #[track_caller]
 fn read_flood(fifo: &Path) -> String {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(PipeFlags::NONBLOCK.bits().cast_signed())
-        .open(fifo)
-        .expect("opened");
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(PipeFlags::NONBLOCK.bits() as i32).open(fifo).expect("opened");
     let mut text = Vec::new();
     eventually("the count of lost lines", || {
         // That there is nothing to be read just now is an error, too: what was read before it counts.
