@@ -6,6 +6,7 @@ use crate::budget::Budget;
 use crate::clock::{Clock, Deadline};
 use crate::connection::Fault;
 use crate::multiplex::REQUESTS;
+use crate::news::News;
 use crate::{Limits, Roles};
 
 /// What all connections of an application share, whatever they come over.
@@ -17,11 +18,15 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Whether requests of a connection run side by side.
     pub(crate) multiplex: bool,
+    /// Whether peers may end their sending while they still wait for responses.
+    pub(crate) half_close: bool,
     /// Whether stderr is the error log of the web server, so that what goes there need not be logged as well.
     pub(crate) stderr_is_error_log: bool,
     /// Handlers under way on multiplexed connections.
     handlers: AtomicUsize,
     stopping: AtomicBool,
+    /// What handlers of multiplexed connections wait with.
+    pub(crate) news: News,
     /// Whether the stop has gone on for so long that nothing new is to begin.
     late: AtomicBool,
     requests: AtomicU32,
@@ -42,9 +47,11 @@ impl App {
             budget: Budget::new(limits.budget),
             clock: Clock::new(),
             multiplex: false,
+            half_close: false,
             stderr_is_error_log: false,
             handlers: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            news: News::default(),
             late: AtomicBool::new(false),
             requests: AtomicU32::new(0),
         }
@@ -71,6 +78,11 @@ impl App {
         self.handlers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_ok()
     }
 
+    /// Counts one in that was counted out with the end of its response, and works on.
+    pub(crate) fn reenter_handler(&self) {
+        self.handlers.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts it out.
     pub(crate) fn leave_handler(&self) {
         self.handlers.fetch_sub(1, Ordering::Relaxed);
@@ -88,6 +100,7 @@ impl App {
 
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.news.tell();
     }
 
     /// Whether requests may begin; late in a stop they are refused, so that those under way end.

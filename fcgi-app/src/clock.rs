@@ -17,8 +17,8 @@ pub(crate) struct Clock {
 pub(crate) struct Deadline(pub(crate) u32);
 
 impl Deadline {
-    /// The one that is never reached.
-    pub(crate) const NEVER: Self = Self(u32::MAX);
+    /// The one that is never reached: all have 31 bits, so that one more says what is waited for.
+    pub(crate) const NEVER: Self = Self(u32::MAX >> 1);
 }
 
 impl Clock {
@@ -31,7 +31,7 @@ impl Clock {
 
     /// One second has passed.
     pub(crate) fn tick(&self) {
-        // For some 136 years; then time stands still rather than starting anew.
+        // For some 68 years; then time stands still rather than starting anew.
         let next = self.ticks.load(Ordering::Relaxed).saturating_add(1).min(Deadline::NEVER.0 - 1);
         self.ticks.store(next, Ordering::Relaxed);
         self.lines.store(Self::LINES, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Clock {
     /// When `limit` will have passed for certain: up to two ticks late, never early.
     pub(crate) fn deadline(&self, limit: Duration) -> Deadline {
         let ticks = u32::try_from(limit.as_secs()).unwrap_or(u32::MAX).saturating_add(2);
-        Deadline(self.now().saturating_add(ticks))
+        Deadline(self.now().saturating_add(ticks).min(Deadline::NEVER.0))
     }
 
     /// Whether a deadline has passed.

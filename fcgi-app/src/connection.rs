@@ -10,13 +10,13 @@ use fcgi_proto::{EndRequest, Event, Params, ProtocolError, ProtocolStatus, Reply
 use crate::app::App;
 use crate::budget::Exhausted;
 use crate::clock::Deadline;
-use crate::exchange::{Failure, Refusal, run_handler};
+use crate::exchange::{Failure, Refusal, end_response, run_handler};
 use crate::input::Input;
 use crate::request::Framing;
 use crate::roles::Handler;
 use crate::slot::{Slot, State};
 use crate::source::{Complete, Direct, Finished, Source};
-use crate::wire::{Ended, Output, Stream, Wire};
+use crate::wire::{Ended, Stream, Wire};
 use crate::{Request, Response};
 
 /// Memory a thread lends to the connection it serves, and uses again for the next.
@@ -62,6 +62,8 @@ pub(crate) enum Close {
     AtOnce,
     /// After its peer has stopped sending: closing it at once would reset it, and the reset can overtake the answer.
     Linger,
+    /// It is another's to close.
+    GivenAway,
 }
 
 /// A request whose params are coming, or complete.
@@ -116,7 +118,11 @@ pub(crate) fn serve(app: &App, slot: &Slot, stream: &dyn Stream, buffers: &mut B
         input_complete: true,
     };
     connection.run()?;
-    Ok(if connection.is_all_read() { Close::AtOnce } else { Close::Linger })
+    Ok(match connection.wire.is_detached() {
+        true => Close::GivenAway,
+        false if connection.is_all_read() => Close::AtOnce,
+        false => Close::Linger,
+    })
 }
 
 impl<'c> Connection<'c> {
@@ -130,7 +136,7 @@ impl<'c> Connection<'c> {
             let ended = self.answer(&request)?;
             self.session.end(request.id);
             self.app.count_request();
-            if ended == Ended::BrokenOff || self.session.is_over() || self.app.is_stopping() {
+            if ended != Ended::Orderly || self.session.is_over() || self.app.is_stopping() {
                 break;
             }
         }
@@ -281,14 +287,7 @@ impl<'c> Connection<'c> {
             handle_with_body(&mut handle, &self.wire, &mut self.session, &mut self.input, id)
         };
         self.input_complete = input.complete && !input.refused;
-        let is_wanted = self.wire.is_wanted();
-        if let Some(failure) = &failure {
-            failure.answer(&mut response, is_wanted);
-        }
-        let sent = response.finish();
-        if let Some(failure) = &failure {
-            failure.log(app, is_wanted);
-        }
+        let sent = end_response(app, &mut response, failure.as_ref());
         match input.broken {
             Some(error) => Err(error.into()),
             None => Ok(sent?),

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error_log::escaped;
 use crate::roles::Handler;
 use crate::source::Source;
-use crate::wire::Output;
+use crate::wire::{Ended, Output};
 use crate::{Body, FormError, HttpError, Request, Response};
 
 /// That a handler failed, and how that is answered.
@@ -55,6 +55,17 @@ pub(crate) fn run_handler(
     };
     let status = status.unwrap_or(if body.is_too_large() { 413 } else { 500 });
     Err(Failure::new(request, 1, status, &why))
+}
+
+/// Ends the response of a handler that has returned, and says why if it failed.
+pub(crate) fn end_response(app: &App, response: &mut Response<'_>, failure: Option<&Failure>) -> io::Result<Ended> {
+    let Some(failure) = failure else { return response.end() };
+    let is_gone = response.is_gone();
+    let is_told = !is_gone && !response.is_over();
+    failure.answer(response, is_told);
+    let ended = response.end();
+    failure.log(app, is_told, is_gone);
+    ended
 }
 
 /// How many sources of an error are looked at: one may be its own.
@@ -102,8 +113,8 @@ impl Failure {
     /// Makes the response say it, as far as it was not sent.
     #[cold]
     #[inline(never)]
-    pub(crate) fn answer(&self, response: &mut Response<'_>, is_wanted: bool) {
-        if is_wanted {
+    fn answer(&self, response: &mut Response<'_>, is_told: bool) {
+        if is_told {
             let cut = if response.is_sent() { "; the response is broken off" } else { "" };
             // Fails only when neither the web server nor stderr takes it.
             let _ = writeln!(response.error_log(), "{}{cut}", self.line);
@@ -114,13 +125,13 @@ impl Failure {
     /// Logs it: when the request is over, since the web server has the line already.
     #[cold]
     #[inline(never)]
-    pub(crate) fn log(&self, app: &App, is_wanted: bool) {
-        if app.stderr_is_error_log && is_wanted {
+    fn log(&self, app: &App, is_told: bool, is_gone: bool) {
+        if app.stderr_is_error_log && is_told {
             return;
         }
         let level = match self.status {
-            // That a peer went away is no fault of the handler, and nothing to wake anybody for.
-            _ if !is_wanted => Level::Debug,
+            // That a peer went away is no fault of the handler.
+            _ if is_gone => Level::Debug,
             // It is the client's.
             400..=499 => Level::Info,
             _ => Level::Error,
@@ -164,7 +175,7 @@ impl Refusal {
         let mut response = Response::new(output, id, buffer, is_head);
         let _ = writeln!(response.error_log(), "the request is answered {status}: {why}");
         response.fail(0, status);
-        response.finish().map(drop)
+        response.end().map(drop)
     }
 }
 

@@ -218,12 +218,14 @@ impl Housekeeper {
     fn look_for_overdue(&self) -> bool {
         let clock = &self.shared.app.clock;
         let mut handler_overdue = false;
-        self.shared.pool.for_each(|slot| {
+        self.shared.pool.for_each_thread(|slot, thread| {
             handler_overdue |= clock.is_past(slot.handler());
             match slot.state() {
                 state @ State::Busy(deadline) if clock.is_past(deadline) => slot.time_out(state),
+                // What its peer has taken meanwhile is how much its write returns, or none of it.
+                State::Writing(deadline) if clock.is_past(deadline) => sys::interrupt(thread),
                 State::Idle if clock.is_past(slot.idle_until()) => slot.end_input(),
-                State::Accepting | State::Idle | State::Busy(_) => {}
+                State::Accepting | State::Idle | State::Busy(_) | State::Writing(_) | State::Detached => {}
             }
         });
         handler_overdue

@@ -26,7 +26,8 @@ pub struct Limits {
     pub params_time: Duration,
     /// How long a body may bring no byte while it is read; then the handler gets `TimedOut`. Default 60 s.
     pub silence: Duration,
-    /// How long a write may be blocked by a peer that does not read; then the handler gets `TimedOut`. Default 60 s.
+    /// How long a peer may take nothing of a response; then the handler's write fails with `TimedOut`. One that reads slowly
+    /// is served as long as it reads. Default 60 s.
     pub write_time: Duration,
     /// How long a connection may wait for a request; then it is closed, without a line in the log. Default: no limit.
     pub idle_time: Option<Duration>,

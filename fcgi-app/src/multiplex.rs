@@ -12,20 +12,21 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
 use fcgi_proto::{EndRequest, Event, Header, Params, ProtocolError, ProtocolStatus, Reply, Role, Session};
-use socket2::Socket;
+use socket2::{Domain, Socket};
 
 use self::channel::{Channel, Exchange};
 use crate::app::App;
 use crate::budget::Bytes;
 use crate::clock::Deadline;
 use crate::connection::{Buffers, Close, Fault};
-use crate::exchange::{Refusal, run_handler};
+use crate::exchange::{Refusal, end_response, run_handler};
 use crate::queue::{Queue, Queued};
 use crate::request::Framing;
 use crate::roles::Handler;
@@ -66,6 +67,8 @@ struct State<'c> {
     running: Vec<Arc<Exchange<'c>>>,
     /// How many others are on the point of sending their end.
     ending: usize,
+    /// Requests whose handlers work on behind their end.
+    detached: Vec<Arc<Exchange<'c>>>,
     /// What of those running waits for a thread.
     ready: VecDeque<Job<'c>>,
     /// Handler threads that wait for a request.
@@ -76,6 +79,8 @@ struct State<'c> {
     answered: bool,
     /// Whether all input so far belonged to requests that were read to their end.
     input_complete: bool,
+    /// Whether the peer sends nothing more.
+    ended: bool,
     /// Whether the last answer has gone, so that what still comes is discarded.
     closing: bool,
     /// Whether the reader has gone.
@@ -111,11 +116,13 @@ pub(crate) fn serve(app: &App, slot: &Slot, socket: &Socket, buffers: &mut Buffe
             opening: Vec::new(),
             running: Vec::new(),
             ending: 0,
+            detached: Vec::new(),
             ready: VecDeque::new(),
             spare: 0,
             reading: false,
             answered: false,
             input_complete: true,
+            ended: false,
             closing: false,
             closed: false,
             fault: None,
@@ -128,7 +135,13 @@ pub(crate) fn serve(app: &App, slot: &Slot, socket: &Socket, buffers: &mut Buffe
         if let Err(fault) = connection.read_requests(scope, buffers) {
             connection.lose(fault);
         }
-        connection.lock().closed = true;
+        let mut state = connection.lock();
+        state.closed = true;
+        if !state.detached.is_empty() {
+            // Their handlers keep it open.
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+        drop(state);
         connection.ready.notify_all();
     });
     let state = connection.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +173,11 @@ impl<'c> Connection<'c> {
                     stopped = true;
                     continue;
                 }
-                Ok(0) => return self.end_input(),
+                Ok(0) => {
+                    self.end_input()?;
+                    self.watch();
+                    return Ok(());
+                }
                 Ok(read) => &input[..read],
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.timed_out().unwrap_or(error).into()),
@@ -241,14 +258,35 @@ impl<'c> Connection<'c> {
         if let Some(error) = self.timed_out() {
             return Err(error.into());
         }
+        state.ended = true;
         state.opening.clear();
-        for exchange in state.running.iter().filter(|exchange| !state.session.input_complete(exchange.id)) {
-            exchange.lose();
+        // A unix socket that was closed is hung up, which is found next; TCP says no more than that nothing comes.
+        let is_gone = !self.app.half_close && !self.socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
+        for exchange in &state.running {
+            if !state.session.input_complete(exchange.id) {
+                exchange.lose();
+            }
+            exchange.gone.store(is_gone, Ordering::Release);
         }
+        self.app.news.tell();
         if let Err(error) = state.session.end_of_input() {
             state.fault.get_or_insert(error.into());
         }
         Ok(())
+    }
+
+    /// Waits until the peer, which sends nothing more, is known to be gone, or has all responses.
+    fn watch(&self) {
+        let has_more = |state: &State<'c>| !state.is_empty() && !self.broken.load(Ordering::Acquire);
+        while has_more(&self.lock()) {
+            match sys::wait_for_peer(Some(self.socket.as_fd()), false, false, None) {
+                Ok(found) if !found.hang_up => {}
+                // The last response ends it, too.
+                _ if !has_more(&self.lock()) => return,
+                Ok(_) => return self.lose(io::Error::from(ErrorKind::ConnectionAborted).into()),
+                Err(_) => return,
+            }
+        }
     }
 
     /// Begins a request, if there is a handler for its role.
@@ -300,6 +338,7 @@ impl<'c> Connection<'c> {
             may_answer: AtomicBool::new(role != Role::Filter),
             aborted: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             overdue: AtomicU32::new(overdue.0),
         });
         state.running.push(Arc::clone(&exchange));
@@ -349,6 +388,7 @@ impl<'c> Connection<'c> {
             exchange.aborted.store(true, Ordering::Release);
             exchange.queue.abort();
         });
+        self.app.news.tell();
         Ok(())
     }
 
@@ -414,12 +454,12 @@ impl<'c> Connection<'c> {
     }
 
     /// Runs the handler for a request and sends its answer.
-    fn answer(&self, exchange: &Exchange<'c>, params: Bytes<'c>, input: &mut [u8], output: &mut Vec<u8>) {
+    fn answer(&self, exchange: &Arc<Exchange<'c>>, params: Bytes<'c>, input: &mut [u8], output: &mut Vec<u8>) {
         let channel = Channel { connection: self, id: exchange.id, exchange: Some(exchange) };
         let request = Request::new(Params::new(params.as_slice()));
         let mut response = Response::new(&channel, exchange.id, output, request.is_head());
         let mut failure = None;
-        if channel.is_wanted() {
+        if channel.may_send() {
             let is_filter = exchange.role == Role::Filter;
             let mut source = Queued::new(&exchange.queue, is_filter, self.app.limits.silence, input);
             failure = run_handler(self.app, exchange.handler, &request, &mut source, &mut response).err();
@@ -431,38 +471,57 @@ impl<'c> Connection<'c> {
         } else {
             response.app_status(1);
         }
-        let is_wanted = channel.is_wanted();
-        if let Some(failure) = &failure {
-            failure.answer(&mut response, is_wanted);
-        }
         // The memory is there again when the web server sends the next request.
         drop(params);
         exchange.queue.discard();
         // An error concerns the connection, which knows of it.
-        let _ = response.finish();
-        if let Some(failure) = &failure {
-            failure.log(self.app, is_wanted);
+        let _ = end_response(self.app, &mut response, failure.as_ref());
+    }
+
+    /// Says that a handler has returned, and its response was sent.
+    fn settle(&self, exchange: &Exchange<'c>) {
+        self.app.count_request();
+        let mut state = self.lock();
+        let detached = state.detached.iter().position(|detached| ptr::eq(&**detached, exchange));
+        match detached {
+            None => self.end_exchange(&mut state, exchange),
+            Some(index) => {
+                state.detached.swap_remove(index);
+                self.app.leave_handler();
+                self.publish_overdue(&state);
+            }
         }
     }
 
-    /// Says that an answer was sent, and closes the connection if it was the last.
-    fn settle(&self, exchange: &Arc<Exchange<'c>>) {
-        self.app.count_request();
+    /// Goes on with the connection behind the end of a response whose handler works on.
+    fn detach(&self, exchange: &Arc<Exchange<'c>>) {
+        exchange.queue.discard();
+        self.app.reenter_handler();
         let mut state = self.lock();
-        if state.running.iter().any(|running| Arc::ptr_eq(running, exchange)) {
+        state.detached.push(Arc::clone(exchange));
+        self.publish_overdue(&state);
+        self.end_exchange(&mut state, exchange);
+    }
+
+    /// Says that a response was sent, and closes the connection if it was the last.
+    fn end_exchange(&self, state: &mut State<'c>, exchange: &Exchange<'c>) {
+        if state.running.iter().any(|running| ptr::eq(&**running, exchange)) {
             // It was lost, so its end was not sent.
             state.end(exchange.id);
-            self.retire(&mut state, exchange.id);
+            self.retire(state, exchange.id);
         } else {
             state.ending -= 1;
         }
         state.answered = true;
-        self.publish(&state);
+        self.publish(state);
         let is_over = state.session.is_over() && state.is_empty();
         if state.reading && is_over && state.is_all_read() {
             let _ = self.socket.shutdown(Shutdown::Read);
-        } else if state.reading && (is_over || self.is_to_close(&state)) {
-            self.end_output(&mut state);
+        } else if state.reading && (is_over || self.is_to_close(state)) {
+            self.end_output(state);
+        } else if state.ended && state.is_empty() {
+            // The reader watches it.
+            let _ = self.socket.shutdown(Shutdown::Both);
         }
     }
 
@@ -536,6 +595,8 @@ impl<'c> Connection<'c> {
         let mut state = self.lock();
         state.fault.get_or_insert(fault);
         state.running.iter().for_each(|exchange| exchange.lose());
+        drop(state);
+        self.app.news.tell();
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
@@ -553,7 +614,8 @@ impl<'c> Connection<'c> {
     /// Says in the slot when the first of the handlers is overdue.
     fn publish_overdue(&self, state: &State<'c>) {
         if self.app.limits.handler_time.is_some() {
-            let overdue = state.running.iter().map(|exchange| exchange.overdue.load(Ordering::Relaxed)).min();
+            let at_work = state.running.iter().chain(&state.detached);
+            let overdue = at_work.map(|exchange| exchange.overdue.load(Ordering::Relaxed)).min();
             self.slot.set_handler(overdue.map_or(Deadline::NEVER, Deadline));
         }
     }

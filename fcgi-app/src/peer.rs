@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use socket2::SockAddr;
 
 /// The other end of a connection.
+#[derive(Clone)]
 pub(crate) struct Peer {
     /// On a unix socket there is none.
     address: Option<SocketAddr>,

@@ -3,9 +3,9 @@
 //! Each thread blocks in accept, serves what it got, and accepts again: nothing is handed over between threads. The
 //! last one to leave accept starts another, up to the limit; at the limit nobody accepts and the backlog waits.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -20,6 +20,7 @@ use crate::peer::Peer;
 use crate::server::Shared;
 use crate::slot::{Slot, State};
 use crate::sys;
+use crate::wire::Stream;
 
 type Thread = (Arc<Slot>, JoinHandle<()>);
 
@@ -57,14 +58,30 @@ impl Pool {
         if threads.len() == pool.max_threads {
             return Ok(false);
         }
+        pool.start(&mut threads, shared, None)?;
+        Ok(true)
+    }
+
+    /// Starts a thread that serves a connection first; `false` if all are started.
+    fn adopt(shared: &Arc<Shared>, connection: (Socket, Peer)) -> io::Result<bool> {
+        let pool = &shared.pool;
+        let mut threads = pool.lock();
+        if threads.len() == pool.max_threads {
+            return Ok(false);
+        }
+        pool.start(&mut threads, shared, Some(connection))?;
+        Ok(true)
+    }
+
+    fn start(&self, threads: &mut Vec<Thread>, shared: &Arc<Shared>, first: Option<(Socket, Peer)>) -> io::Result<()> {
         let slot = Arc::new(Slot::new());
         let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
         let stack = shared.app.limits.stack;
         sys::check_room_for_thread(stack)?;
-        let thread = thread::Builder::new().stack_size(stack).spawn(move || run(&its_shared, &its_slot))?;
+        let thread = thread::Builder::new().stack_size(stack).spawn(move || run(&its_shared, &its_slot, first))?;
         threads.push((slot, thread));
-        pool.started.store(threads.len(), Ordering::SeqCst);
-        Ok(true)
+        self.started.store(threads.len(), Ordering::SeqCst);
+        Ok(())
     }
 
     /// Whether there is a connection.
@@ -83,16 +100,20 @@ impl Pool {
     }
 
     pub(crate) fn for_each(&self, mut look_at: impl FnMut(&Arc<Slot>)) {
-        self.lock().iter().for_each(|(slot, _)| look_at(slot));
+        self.for_each_thread(|slot, _| look_at(slot));
     }
 
-    /// Makes the threads of a server that is stopping look up from accept; those that serve end after the answer under
-    /// way. `true` when all have ended.
+    pub(crate) fn for_each_thread(&self, mut look_at: impl FnMut(&Arc<Slot>, &JoinHandle<()>)) {
+        self.lock().iter().for_each(|(slot, thread)| look_at(slot, thread));
+    }
+
+    /// Makes the threads of a server that is stopping look up from accept, and from the waits of handlers; those that serve
+    /// end after the response under way. `true` when all have ended.
     pub(crate) fn end(&self) -> bool {
         let mut all_ended = true;
         for (slot, thread) in self.lock().iter().filter(|(_, thread)| !thread.is_finished()) {
             all_ended = false;
-            if slot.state() == State::Accepting {
+            if slot.hears_stop() {
                 sys::interrupt(thread);
             }
         }
@@ -117,10 +138,19 @@ impl Pool {
     }
 }
 
-/// The life of a serving thread.
-fn run(shared: &Arc<Shared>, slot: &Slot) {
+/// The life of a serving thread, which may have a connection when it begins.
+fn run(shared: &Arc<Shared>, slot: &Slot, first: Option<(Socket, Peer)>) {
     sys::unblock_interrupt();
     let mut buffers = Buffers::new();
+    if let Some((socket, peer)) = first {
+        slot.set_used(shared.app.clock.order());
+        slot.set_idle(shared.app.idle_until());
+        let socket = serve(shared, slot, socket, &peer, &mut buffers);
+        // The thread it came from has a descriptor of it, too.
+        let _ = socket.map(|socket| socket.shutdown(Shutdown::Both));
+        slot.set(State::Accepting);
+        shared.pool.enter_accept();
+    }
     while !shared.app.is_stopping() {
         let Some((socket, peer)) = accept(shared) else { continue };
         slot.set_used(shared.app.clock.order());
@@ -135,24 +165,70 @@ fn run(shared: &Arc<Shared>, slot: &Slot) {
             shared.waker.look();
         }
         shared.rouse_housekeeper();
-        slot.open(socket);
-        let served = slot.with_socket(|socket| match shared.app.multiplex {
-            true => multiplex::serve(&shared.app, slot, socket, &mut buffers),
-            false => connection::serve(&shared.app, slot, socket, &mut buffers),
-        });
-        let socket = slot.close();
-        match (served, socket) {
-            (Some(Ok(Close::Linger)), Some(socket)) if socket.shutdown(Shutdown::Write).is_ok() => {
-                shared.linger(socket);
-            }
-            (Some(Err(fault)), _) => shared.app.log_fault(&peer, &fault),
-            _ => {}
-        }
-        if shared.app.is_stopping() {
-            shared.waker.look();
-        }
+        drop(serve(shared, slot, socket, &peer, &mut buffers));
         slot.set(State::Accepting);
         shared.pool.enter_accept();
+    }
+}
+
+/// Serves a connection, and gives it back to be closed, unless another has it.
+fn serve(shared: &Arc<Shared>, slot: &Slot, socket: Socket, peer: &Peer, buffers: &mut Buffers) -> Option<Socket> {
+    slot.open(socket);
+    let served = slot.with_socket(|socket| match shared.app.multiplex {
+        true => multiplex::serve(&shared.app, slot, socket, buffers),
+        false => connection::serve(&shared.app, slot, &Served { socket, shared, peer }, buffers),
+    });
+    let socket = slot.close();
+    if shared.app.is_stopping() {
+        shared.waker.look();
+    }
+    match (served, socket) {
+        (Some(Ok(Close::Linger)), Some(socket)) if socket.shutdown(Shutdown::Write).is_ok() => {
+            shared.linger(socket);
+            None
+        }
+        // Another has it, by a descriptor of its own.
+        (Some(Ok(Close::GivenAway)), _) => None,
+        (Some(Err(fault)), socket) => {
+            shared.app.log_fault(peer, &fault);
+            socket
+        }
+        (_, socket) => socket,
+    }
+}
+
+/// A connection that is served, with what it can be given away to.
+struct Served<'s> {
+    socket: &'s Socket,
+    shared: &'s Arc<Shared>,
+    peer: &'s Peer,
+}
+
+impl Stream for Served<'_> {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Stream::read(self.socket, buffer)
+    }
+
+    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Stream::write_vectored(self.socket, slices)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.descriptor()
+    }
+
+    #[cold]
+    fn give_away(&self, is_kept: bool) {
+        let copy = || self.socket.try_clone();
+        let is_adopted = is_kept
+            && copy().and_then(|copy| Pool::adopt(self.shared, (copy, self.peer.clone()))).unwrap_or_else(|error| {
+                lack(self.shared, "cannot start another thread", &error);
+                false
+            });
+        if !is_adopted && self.socket.shutdown(Shutdown::Write).is_ok() {
+            // Without a descriptor for the housekeeper it is closed when the handler returns.
+            let _ = copy().map(|copy| self.shared.linger(copy));
+        }
     }
 }
 

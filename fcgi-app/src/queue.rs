@@ -108,19 +108,6 @@ impl<'b> Queue<'b> {
         self.end(Input::Lost(ErrorKind::ConnectionAborted));
     }
 
-    /// Waits until one of these happened, no longer than `time`.
-    pub(crate) fn wait_for_abort(&self, time: Duration) {
-        let by = Instant::now().checked_add(time);
-        let mut state = self.lock();
-        while matches!(state.input, Input::Open | Input::Complete) {
-            let left = by.map(|by| by.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return;
-            }
-            state = self.wait(state, left);
-        }
-    }
-
     /// Says that no more is wanted, and gives the memory back.
     pub(crate) fn discard(&self) {
         let mut state = self.lock();

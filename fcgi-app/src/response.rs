@@ -78,6 +78,18 @@ enum Head {
     Complete,
     /// On its way to the web server.
     Sent,
+    /// Nothing follows: the response has ended.
+    Over,
+}
+
+/// How a [`Response::wait`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a handler that goes on as before holds up the stop of its server"]
+pub enum Waited {
+    /// The time is over.
+    Elapsed,
+    /// The server is stopping, and waits for this handler.
+    Stopping,
 }
 
 /// Room in front of the buffer: a record header, and what is known only when the header section leaves: the lines of
@@ -124,7 +136,7 @@ impl<'c> Response<'c> {
         match (self.head, code) {
             (Head::Open | Head::Complete, 200..=999) => (self.status, self.reason) = (code, None),
             (Head::Open | Head::Complete, _) => return self.refuse("the status of a response is from 200 to 999"),
-            (Head::Sent, _) => return self.refuse("the status was already sent"),
+            (Head::Sent | Head::Over, _) => return self.refuse("the status was already sent"),
         }
         self
     }
@@ -193,28 +205,93 @@ impl<'c> Response<'c> {
         self
     }
 
-    /// Whether the answer is still wanted, as far as is known: not after an abort or the loss of the connection. With
-    /// [`Server::multiplex`](crate::Server::multiplex) that is known at once, for a handler that computes for long; else
-    /// only after a read, a write or a [`wait`](Self::wait).
+    /// Whether the response is still wanted: not when the web server has aborted the request or closed the connection, as
+    /// web servers do when their client has gone. For a handler that computes for long: it costs a system call, except
+    /// with [`Server::multiplex`](crate::Server::multiplex).
+    ///
+    /// A unix socket that was closed is told from one of which the peer has only ended its sending; over TCP they look
+    /// alike and both count as closed, unless [`Server::half_close`](crate::Server::half_close) says otherwise. What is
+    /// written all the same is sent.
     pub fn is_wanted(&self) -> bool {
-        self.output.is_wanted()
+        self.output.look();
+        !self.is_gone()
     }
 
-    /// Sleeps for `time`, or until the answer [is not wanted](Self::is_wanted).
+    /// Sleeps for `time`; less if the response [is not wanted](Self::is_wanted) any more, or the server is to stop. For
+    /// event streams and long polls.
     ///
-    /// Without [`Server::multiplex`](crate::Server::multiplex) nobody else reads meanwhile: an abort is seen, and a
-    /// management record answered, if it is the next to come and what came of the body was read, or is little.
+    /// Without [`Server::multiplex`](crate::Server::multiplex) an abort is seen, and a management record answered, if it is
+    /// the next to come and what came of the body was read, or is little; the end of the connection always.
+    ///
+    /// ```
+    /// # use fcgi_app::{Body, Request, Response, Waited};
+    /// # use std::io::{self, Write};
+    /// # use std::time::Duration;
+    /// fn clock(_: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
+    ///     out.content_type("text/event-stream");
+    ///     for seconds in 0.. {
+    ///         write!(out, "data: {seconds}\n\n")?;
+    ///         out.flush()?;
+    ///         if out.wait(Duration::from_secs(1))? == Waited::Stopping {
+    ///             break; // its client will connect again
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// `ConnectionAborted` when it is not.
-    pub fn wait(&self, time: Duration) -> io::Result<()> {
-        self.output.wait(time);
-        if self.is_wanted() { Ok(()) } else { Err(aborted("the web server aborted the request")) }
+    /// `ConnectionAborted` when it is not wanted any more.
+    pub fn wait(&self, time: Duration) -> io::Result<Waited> {
+        let waited = self.output.wait(time);
+        if self.is_gone() { Err(aborted("the web server gave the request up")) } else { Ok(waited) }
+    }
+
+    /// Whether the server is stopping: it waits for this handler no longer than [`Limits::grace`](crate::Limits::grace).
+    pub fn is_stopping(&self) -> bool {
+        self.output.is_stopping()
+    }
+
+    /// Ends the response while the handler works on: the web server has all of it, and its connection is given away, to be
+    /// served by another thread, or closed if it was not kept, the body of the request was not read to its end, or no
+    /// thread is left. From then on writes fail, and there is no more of the body.
+    ///
+    /// The handler counts as at work until it returns, for [`Limits::connections`](crate::Limits::connections) and
+    /// [`Limits::handler_time`](crate::Limits::handler_time), and a stop waits for it. What it fails with is logged. A CGI
+    /// program's response ends with the program.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the response is not as it should be, as after a misuse or when its body is shorter than its
+    /// `Content-Length`; `ConnectionAborted` when it is not wanted any more; else what the socket says.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if self.is_over() {
+            return Ok(());
+        }
+        if let Some(fault) = self.fault() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, fault));
+        }
+        if !self.output.may_send() {
+            return Err(aborted("the web server gave the request up"));
+        }
+        self.end()?;
+        self.head = Head::Over;
+        self.output.detach();
+        Ok(())
+    }
+
+    /// Whether the response was ended by its handler.
+    pub(crate) fn is_over(&self) -> bool {
+        self.head == Head::Over
+    }
+
+    /// Whether it is known that the web server or its client is not there for the response any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        !self.output.may_send() || self.output.is_gone()
     }
 
     /// Whether some of the answer was sent, so that its status and headers can no longer change.
     pub fn is_sent(&self) -> bool {
-        self.head == Head::Sent
+        matches!(self.head, Head::Sent | Head::Over)
     }
 
     /// Discards everything that was written and not sent: status, headers, body and misuses. Refused once part of the
@@ -304,9 +381,12 @@ impl<'c> Response<'c> {
         self.has_body() && !matches!(self.length, Length::Announced(length) if self.body_len >= length)
     }
 
-    /// Sends what is left and the end of the request, in one write.
-    pub(crate) fn finish(&mut self) -> io::Result<Ended> {
-        let is_wanted = self.output.is_wanted();
+    /// Sends what is left and the end of the request, in one write; nothing if that was done before.
+    pub(crate) fn end(&mut self) -> io::Result<Ended> {
+        if self.is_over() {
+            return Ok(Ended::Before);
+        }
+        let is_wanted = self.output.may_send();
         let is_broken = self.is_aborted && self.is_sent() && self.is_owed() && is_wanted;
         let lines = if is_wanted { self.log.take() } else { Lines::default() };
         let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
@@ -373,8 +453,11 @@ impl<'c> Response<'c> {
         if let Some(misuse) = &self.misuse {
             return Err(io::Error::new(ErrorKind::InvalidInput, &**misuse));
         }
-        if !self.output.is_wanted() {
+        if !self.output.may_send() {
             return Err(aborted("the web server aborted the request"));
+        }
+        if self.is_over() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the response has ended"));
         }
         if self.head == Head::Open && len > 0 {
             self.complete_head();

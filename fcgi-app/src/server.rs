@@ -31,6 +31,7 @@ pub struct Server {
     listener: Listener,
     limits: Limits,
     multiplex: bool,
+    half_close: bool,
     stop_on_signals: bool,
     woken: UnixStream,
     waker: Waker,
@@ -88,7 +89,15 @@ impl Server {
     pub fn new(listener: Listener) -> io::Result<Self> {
         let (woken, waker) = UnixStream::pair()?;
         let waker = Waker::new(waker)?;
-        Ok(Self { listener, limits: Limits::default(), multiplex: false, stop_on_signals: false, woken, waker })
+        Ok(Self {
+            listener,
+            limits: Limits::default(),
+            multiplex: false,
+            half_close: false,
+            stop_on_signals: false,
+            woken,
+            waker,
+        })
     }
 
     /// Sets the limits.
@@ -114,6 +123,15 @@ impl Server {
     #[must_use]
     pub fn multiplex(mut self, on: bool) -> Self {
         self.multiplex = on;
+        self
+    }
+
+    /// Lets peers end their sending while they still wait for responses, over TCP, as no web server does: a
+    /// [`wait`](crate::Response::wait) then goes on until the connection is reset. Off by default: TCP cannot tell that from
+    /// a connection that was closed. Unix sockets can.
+    #[must_use]
+    pub fn half_close(mut self, on: bool) -> Self {
+        self.half_close = on;
         self
     }
 
@@ -161,7 +179,8 @@ impl Server {
         let (ready, heartbeat) = (Ready::take(), Heartbeat::take());
         let limits = self.limits;
         let allowed = env::var_os("FCGI_WEB_SERVER_ADDRS").map(|list| list.to_string_lossy().into_owned());
-        let app = App::new(roles.into(), limits);
+        let mut app = App::new(roles.into(), limits);
+        app.half_close = self.half_close;
         let shared = Arc::new(Shared {
             app: if self.multiplex { app.multiplexed() } else { app },
             listener: self.listener,

@@ -14,8 +14,12 @@ pub(crate) enum State {
     Accepting,
     /// Waiting for a request on its connection.
     Idle,
-    /// Having a request; waiting for its peer no longer than this.
+    /// Having a request; reading from its peer no longer than this.
     Busy(Deadline),
+    /// In a write, which its peer is to have taken some of by then.
+    Writing(Deadline),
+    /// Having a handler that works on; the connection is another thread's.
+    Detached,
 }
 
 /// What the rest of the process sees of a serving thread.
@@ -33,6 +37,8 @@ pub(crate) struct Slot {
     /// Its place in the order in which connections were accepted or sent something.
     used: AtomicU32,
     timed_out: AtomicBool,
+    /// Whether its thread is to be interrupted when the server stops.
+    hears_stop: AtomicBool,
     /// The connection; whoever holds the lock can be sure that it is this one and open.
     socket: RwLock<Option<Socket>>,
 }
@@ -46,6 +52,7 @@ impl Slot {
             idle_until: AtomicU32::new(Deadline::NEVER.0),
             used: AtomicU32::new(0),
             timed_out: AtomicBool::new(false),
+            hears_stop: AtomicBool::new(false),
             socket: RwLock::new(None),
         }
     }
@@ -102,9 +109,20 @@ impl Slot {
         self.timed_out.load(Ordering::Acquire)
     }
 
+    /// Says whether the thread is to be interrupted when the server stops, again and again: it is in a wait, or about to be.
+    pub(crate) fn set_hears_stop(&self, hears: bool) {
+        self.hears_stop.store(hears, Ordering::Release);
+    }
+
+    /// Whether the thread is to look up when the server stops.
+    pub(crate) fn hears_stop(&self) -> bool {
+        self.state() == State::Accepting || self.hears_stop.load(Ordering::Acquire)
+    }
+
     /// Takes a connection in.
     pub(crate) fn open(&self, socket: Socket) {
         self.timed_out.store(false, Ordering::Relaxed);
+        self.hears_stop.store(false, Ordering::Relaxed);
         *self.socket.write().unwrap_or_else(PoisonError::into_inner) = Some(socket);
     }
 
@@ -133,7 +151,7 @@ impl Slot {
     /// thread is inside a write, the end of the process cuts the record.
     pub(crate) fn break_off(&self) {
         self.with_socket(|socket| {
-            if self.state() == State::Busy(Deadline::NEVER) {
+            if matches!(self.state(), State::Busy(_)) {
                 // A peer that takes nothing more is told by the end of the connection.
                 let _ = socket.send_with_flags(&BREAK, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
                 let _ = socket.shutdown(Shutdown::Both);
@@ -151,12 +169,17 @@ impl Slot {
     }
 }
 
-/// A state as a number. Deadlines begin at 2 ticks: the first two numbers are free for the other states.
+/// The bit by which the two states with a deadline differ.
+const WRITING: u32 = 1 << 31;
+
+/// A state as a number. Deadlines begin at 2 ticks: smaller numbers are free for the other states.
 fn encode(state: State) -> u32 {
     match state {
         State::Accepting => 0,
         State::Idle => 1,
+        State::Detached => WRITING,
         State::Busy(Deadline(tick)) => tick,
+        State::Writing(Deadline(tick)) => WRITING | tick,
     }
 }
 
@@ -164,7 +187,9 @@ fn decode(number: u32) -> State {
     match number {
         0 => State::Accepting,
         1 => State::Idle,
-        tick => State::Busy(Deadline(tick)),
+        WRITING => State::Detached,
+        tick if tick & WRITING == 0 => State::Busy(Deadline(tick)),
+        tick => State::Writing(Deadline(tick ^ WRITING)),
     }
 }
 
@@ -175,7 +200,9 @@ mod tests {
     #[test]
     fn states_survive() {
         let slot = Slot::new();
-        for state in [State::Accepting, State::Idle, State::Busy(Deadline(2)), State::Busy(Deadline::NEVER)] {
+        let deadlines = [2, 3, 1 << 30, Deadline::NEVER.0].map(Deadline);
+        let with_deadline = deadlines.into_iter().flat_map(|by| [State::Busy(by), State::Writing(by)]);
+        for state in [State::Accepting, State::Idle, State::Detached].into_iter().chain(with_deadline) {
             slot.set(state);
             assert_eq!(slot.state(), state);
         }

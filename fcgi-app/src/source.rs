@@ -353,6 +353,7 @@ impl Source for Complete<'_> {
 fn publish(wire: &Wire<'_>, session: &Session, input: &Input<'_, '_>, id: u16) {
     let is_next = input.unread().is_empty() && session.end_of_input().is_ok();
     wire.set_next_record(is_next.then_some(id));
+    wire.set_kept(is_next && session.is_kept() && session.input_complete(id));
 }
 
 fn no_data() -> io::Error {

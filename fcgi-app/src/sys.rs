@@ -64,6 +64,42 @@ pub(crate) fn poll_socket(fd: BorrowedFd<'_>, for_room: bool, timeout: Duration)
     }
 }
 
+/// What a wait for a peer has found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// There is something to be read.
+    pub(crate) input: bool,
+    /// The peer sends nothing more; whether it still reads is not known.
+    pub(crate) end_of_input: bool,
+    /// The connection is over in both directions.
+    pub(crate) hang_up: bool,
+}
+
+/// Waits for what its peer does to a connection, for input and its end only if these are wanted. Without a connection it
+/// sleeps. A signal may end the wait early.
+pub(crate) fn wait_for_peer(
+    fd: Option<BorrowedFd<'_>>,
+    for_input: bool,
+    for_end: bool,
+    timeout: Option<Duration>,
+) -> io::Result<Found> {
+    let wanted = |is_wanted, event| if is_wanted { event } else { 0 };
+    let events = wanted(for_input, libc::POLLIN) | wanted(for_end, libc::POLLRDHUP);
+    // Of an entry with a negative descriptor poll takes no notice.
+    let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: `polled` is one valid entry, and its descriptor is borrowed, so open, or none.
+    match unsafe { libc::poll(&mut polled, 1, timeout.map_or(-1, milliseconds)) } {
+        -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
+        -1 => Ok(Found::default()),
+        _ => Ok(Found {
+            input: polled.revents & libc::POLLIN != 0,
+            end_of_input: polled.revents & libc::POLLRDHUP != 0,
+            hang_up: polled.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0,
+        }),
+    }
+}
+
 /// Checks that there are addresses for a thread with a stack of so many bytes, and for what std allocates when it runs: that
 /// ends the process where it fails.
 pub(crate) fn check_room_for_thread(stack: usize) -> io::Result<()> {

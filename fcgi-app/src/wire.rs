@@ -5,12 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi_proto::{Config, Event, Header, RecordType, Reply, Session};
-use socket2::Socket;
+use socket2::{Domain, SockRef, Socket};
 
+use crate::Waited;
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::slot::{Slot, State};
-use crate::sys;
+use crate::sys::{self, Found};
 
 /// What a connection comes over: bytes in both directions, as a socket has them.
 pub(crate) trait Stream {
@@ -19,6 +20,10 @@ pub(crate) trait Stream {
 
     /// What can be polled; `None` when a read never waits.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Gives the connection away, since the handler works on behind the end of its response: to be served by another thread
+    /// if it is kept and nothing of it was read that belongs to another request, else to be closed.
+    fn give_away(&self, _is_kept: bool) {}
 }
 
 impl Stream for Socket {
@@ -40,19 +45,30 @@ pub(crate) trait Output {
     /// Whether any of it may be sent yet: a Filter's may not before the end of its STDIN.
     fn may_answer(&self) -> bool;
 
-    /// Whether it is still wanted.
-    fn is_wanted(&self) -> bool;
+    /// Whether anything but its end may still be sent: not after an abort, nor when the connection is lost.
+    fn may_send(&self) -> bool;
+
+    /// Whether the client is known to have gone: the connection ended on the side of the web server. A web server that only
+    /// ended its sending still gets what is sent.
+    fn is_gone(&self) -> bool;
+
+    /// Whether the server is stopping.
+    fn is_stopping(&self) -> bool;
 
     /// Whether other answers go out between two calls of [`send`](Self::send), which then should be one a record.
     fn is_shared(&self) -> bool;
 
-    /// Waits for so long, or until an abort, if somebody reads meanwhile.
-    fn wait(&self, time: Duration) {
-        thread::sleep(time);
-    }
+    /// Waits for so long, or until the response is not wanted any more, or the server stops.
+    fn wait(&self, time: Duration) -> Waited;
+
+    /// Looks whether the response is still wanted.
+    fn look(&self);
 
     /// Sends whole records, gathered from `slices`; `is_end` if `FCGI_END_REQUEST` is the last of them.
     fn send(&self, slices: &mut [IoSlice<'_>], is_end: bool) -> io::Result<()>;
+
+    /// Gives the connection away behind the end of the response: its handler works on.
+    fn detach(&self);
 
     /// Sends the last records of a response that failed, and [`BREAK`] behind them. Where other requests are under way on
     /// the connection it sends `end` instead, `FCGI_END_REQUEST`.
@@ -70,6 +86,8 @@ pub(crate) enum Ended {
     Orderly,
     /// Broken off: the connection is to end.
     BrokenOff,
+    /// By its handler, which has worked on since: the connection is another thread's.
+    Before,
 }
 
 /// What a peer took too long for.
@@ -103,6 +121,14 @@ pub(crate) struct Wire<'c> {
     may_answer: Cell<bool>,
     aborted: Cell<bool>,
     broken: Cell<bool>,
+    /// Whether the peer has ended its side of the connection, by which TCP says that it has closed it.
+    gone: Cell<bool>,
+    /// Whether it has ended its side and is known to read on.
+    half_closed: Cell<bool>,
+    /// Whether another thread may serve it behind the response under way: all of the request was read, and no more.
+    is_kept: Cell<bool>,
+    /// Whether it was given away.
+    detached: Cell<bool>,
     /// What it is lost by, if that was a time limit.
     overdue: Cell<Option<Overdue>>,
     /// The request under way, when what comes next is a record.
@@ -120,6 +146,10 @@ impl<'c> Wire<'c> {
             may_answer: Cell::new(true),
             aborted: Cell::new(false),
             broken: Cell::new(false),
+            gone: Cell::new(false),
+            half_closed: Cell::new(false),
+            is_kept: Cell::new(false),
+            detached: Cell::new(false),
             overdue: Cell::new(None),
             next_record: Cell::new(None),
             skipped: Cell::new(false),
@@ -146,6 +176,16 @@ impl<'c> Wire<'c> {
         self.next_record.set(request);
     }
 
+    /// Says whether the connection may be given away: it is kept, and all of the request was read, and no more.
+    pub(crate) fn set_kept(&self, is_kept: bool) {
+        self.is_kept.set(is_kept);
+    }
+
+    /// Whether the connection was given away.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached.get()
+    }
+
     /// Reads what is there of a body, with the limit of silence; 0 is the end of the input.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_until(self.app.clock.deadline(self.app.limits.silence), Overdue::Body, buffer)
@@ -169,6 +209,12 @@ impl<'c> Wire<'c> {
     }
 
     fn receive(&self, what: Overdue, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.detached.get() {
+            return Err(io::Error::new(
+                ErrorKind::NotConnected,
+                "the response has ended, and the connection is given away",
+            ));
+        }
         loop {
             let read = self.stream.read(buffer);
             match read {
@@ -189,7 +235,7 @@ impl<'c> Wire<'c> {
 
     /// What can be polled, if there is such a thing.
     pub(crate) fn connection(&self) -> Option<BorrowedFd<'c>> {
-        self.stream.descriptor()
+        self.stream.descriptor().filter(|_| !self.detached.get())
     }
 
     /// Sends whole records.
@@ -222,29 +268,63 @@ impl<'c> Wire<'c> {
 
     /// Sends as much as the socket takes at once of slices that are not all empty.
     fn write_some(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.broken.get() {
+        if self.broken.get() || self.detached.get() {
             let lost = || aborted("the connection is lost");
             return Err(self.overdue.get().map_or_else(lost, io::Error::from));
         }
         self.slot.set_used(self.app.clock.order());
+        let deadline = self.app.clock.deadline(self.app.limits.write_time);
         loop {
-            self.slot.set(State::Busy(self.app.clock.deadline(self.app.limits.write_time)));
+            self.slot.set(State::Writing(deadline));
             let written = self.stream.write_vectored(slices);
             self.slot.set(State::Busy(Deadline::NEVER));
-            match written {
+            let error = match written {
                 Ok(1..) => return written,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) => {
-                    self.set_broken();
-                    return Err(ErrorKind::WriteZero.into());
+                Ok(0) => ErrorKind::WriteZero.into(),
+                // The housekeeper interrupts a write at its deadline. What was taken by then is returned above, and more has
+                // time of its own.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    if !self.app.clock.is_past(deadline) {
+                        continue;
+                    }
+                    self.overdue.set(Some(Overdue::Answer));
+                    Overdue::Answer.into()
                 }
-                Err(error) => {
-                    self.set_broken();
-                    self.check_time(Overdue::Answer)?;
-                    return Err(error);
-                }
-            }
+                Err(error) => error,
+            };
+            self.set_broken();
+            return Err(error);
         }
+    }
+
+    /// Waits for what the peer does, at most for so long: `false` if it did nothing.
+    fn watch(&self, time: Duration, may_read: &mut bool) -> bool {
+        let (socket, next) = (self.connection(), self.next_record.get().filter(|_| *may_read));
+        // Once it is known, it is of no interest: it would end every wait at once.
+        let for_end = !self.half_closed.get();
+        let Ok(found) = sys::wait_for_peer(socket, next.is_some(), for_end, Some(time)) else {
+            // No memory for it, or no descriptor allowed: what cannot be watched is waited for all the same.
+            thread::sleep(time.min(Duration::from_millis(100)));
+            return false;
+        };
+        if found.hang_up {
+            self.set_gone();
+            self.set_broken();
+            return true;
+        }
+        if let (true, Some(id), Some(socket)) = (found.input, next, socket) {
+            *may_read = self.look_ahead(id, socket);
+        }
+        if found.end_of_input {
+            // A unix socket that was closed is hung up; TCP says no more than that nothing comes.
+            let reads_on = self.app.half_close || is_unix(socket);
+            if reads_on { self.half_closed.set(true) } else { self.set_gone() }
+        }
+        found != Found::default()
+    }
+
+    fn set_gone(&self) {
+        self.gone.set(true);
     }
 
     /// Looks at what comes next while request `id` waits: finds an abort, and answers a management record. All else is not
@@ -292,27 +372,55 @@ impl Output for Wire<'_> {
         self.may_answer.get()
     }
 
-    fn is_wanted(&self) -> bool {
+    fn may_send(&self) -> bool {
         !self.aborted.get() && !self.broken.get()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.app.is_stopping()
     }
 
     fn is_shared(&self) -> bool {
         false
     }
 
-    fn wait(&self, time: Duration) {
+    fn wait(&self, time: Duration) -> Waited {
         let begun = Instant::now();
-        let left = || time.saturating_sub(begun.elapsed());
-        if let (Some(id), Some(socket)) = (self.next_record.get(), self.connection()) {
-            while self.is_wanted()
-                && !left().is_zero()
-                && sys::poll_socket(socket, false, left()).unwrap_or(false)
-                && self.look_ahead(id, socket)
-            {}
+        let mut may_read = true;
+        self.slot.set_hears_stop(true);
+        let waited = loop {
+            let left = time.saturating_sub(begun.elapsed());
+            self.watch(left, &mut may_read);
+            if !self.may_send() || self.gone.get() || left.is_zero() {
+                break Waited::Elapsed;
+            }
+            if self.app.is_stopping() {
+                break Waited::Stopping;
+            }
+        };
+        self.slot.set_hears_stop(false);
+        waited
+    }
+
+    fn look(&self) {
+        /// A peer may have sent as many management records, or go on sending them.
+        const MOST: usize = 16;
+        let mut may_read = true;
+        let mut looks = 0..MOST;
+        while self.may_send() && !self.gone.get() && looks.next().is_some() && self.watch(Duration::ZERO, &mut may_read)
+        {
         }
-        if self.is_wanted() {
-            thread::sleep(left());
-        }
+    }
+
+    fn detach(&self) {
+        let is_kept = self.is_kept.get() && !self.app.is_stopping();
+        self.detached.set(true);
+        self.slot.set(State::Detached);
+        self.stream.give_away(is_kept);
     }
 
     fn send(&self, slices: &mut [IoSlice<'_>], _is_end: bool) -> io::Result<()> {
@@ -326,6 +434,10 @@ impl Output for Wire<'_> {
         records.extend(BREAK);
         self.write(&records).map(|()| Ended::BrokenOff)
     }
+}
+
+fn is_unix(socket: Option<BorrowedFd<'_>>) -> bool {
+    socket.is_some_and(|socket| SockRef::from(&socket).domain().is_ok_and(|domain| domain == Domain::UNIX))
 }
 
 /// Whether records abort a request that is under way.

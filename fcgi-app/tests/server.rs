@@ -9,7 +9,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fcgi_app::{Body, HandlerError, Limits, Request, Response, Roles, Server};
+use fcgi_app::{Body, HandlerError, Limits, Request, Response, Roles, Server, Waited};
 
 use common::{CLOSE, END_PARAMS, END_STDIN, KEEP, Running, answer, begin, begin_role, get, params, record};
 
@@ -205,7 +205,7 @@ fn a_wait_answers_management_records_and_ends_by_an_abort() {
             Some(_) => {}
         }
         told.send(()).expect("the test listens");
-        out.wait(LONG)
+        out.wait(LONG).map(drop)
     });
     let begun = Instant::now();
     let mut client = server.connect();
@@ -241,7 +241,7 @@ fn a_wait_looks_at_records_only() {
             body.consume(len);
         }
         tell.send("waits").expect("the test listens");
-        out.wait(Duration::from_millis(100))?;
+        assert_eq!(out.wait(Duration::from_millis(100))?, Waited::Elapsed);
         body.read_to_end(&mut all)?;
         out.write_all(&all)
     });

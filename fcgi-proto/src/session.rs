@@ -136,6 +136,11 @@ impl<const REQUESTS: usize> Session<REQUESTS> {
         self.connection.closing && self.requests.iter().all(Option::is_none)
     }
 
+    /// Whether the connection is to stay open behind all requests so far: each came with `FCGI_KEEP_CONN`.
+    pub const fn is_kept(&self) -> bool {
+        !self.connection.closing
+    }
+
     /// Whether request `id` is active: begun and not ended.
     pub fn is_active(&self, id: u16) -> bool {
         is_active(&self.requests, id)

@@ -33,9 +33,10 @@
 use std::env;
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::process;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use fcgi_app::{Body, HandlerError, Request, Response, Roles, Server, Start};
+use fcgi_app::{Body, HandlerError, Request, Response, Roles, Server, Start, Waited};
 use tempfile::{SpooledTempFile, spooled_tempfile};
 
 /// How much of a body is kept in memory, in bytes.
@@ -108,7 +109,11 @@ fn answer(
 /// Does what the params ask for before the answer.
 fn obey(request: &Request, out: &mut Response) -> Result<(), HandlerError> {
     if let Some(time) = request.param_str("ECHO_SLEEP_MS") {
-        out.wait(Duration::from_millis(time.parse()?))?;
+        let (begun, time) = (Instant::now(), Duration::from_millis(time.parse()?));
+        if out.wait(time)? == Waited::Stopping {
+            // A stop does not hurry it.
+            thread::sleep(time.saturating_sub(begun.elapsed()));
+        }
     }
     if let Some(text) = request.param("ECHO_STDERR") {
         out.error_log().write_all(text)?;

@@ -1,13 +1,14 @@
 //! One of several requests of a connection: what its handler and the reader share, and what its answer goes out over.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use fcgi_proto::Role;
 
 use super::Connection;
+use crate::Waited;
 use crate::queue::Queue;
 use crate::roles::Handler;
 use crate::wire::{Ended, Output, aborted};
@@ -25,6 +26,8 @@ pub(super) struct Exchange<'c> {
     pub(super) aborted: AtomicBool,
     /// Whether its connection ended.
     pub(super) lost: AtomicBool,
+    /// Whether nothing comes of it any more, by which TCP says that it was closed.
+    pub(super) gone: AtomicBool,
     /// When its handler is overdue.
     pub(super) overdue: AtomicU32,
 }
@@ -49,7 +52,7 @@ pub(super) struct Channel<'m, 'c> {
     pub(super) connection: &'m Connection<'c>,
     pub(super) id: u16,
     /// None for one that is refused.
-    pub(super) exchange: Option<&'m Exchange<'c>>,
+    pub(super) exchange: Option<&'m Arc<Exchange<'c>>>,
 }
 
 impl Output for Channel<'_, '_> {
@@ -57,19 +60,38 @@ impl Output for Channel<'_, '_> {
         self.exchange.is_none_or(|exchange| exchange.may_answer.load(Ordering::Acquire))
     }
 
-    fn is_wanted(&self) -> bool {
+    fn may_send(&self) -> bool {
         let broken = self.connection.broken.load(Ordering::Acquire);
         !broken && self.exchange.is_none_or(|exchange| !exchange.is_aborted() && !exchange.is_lost())
+    }
+
+    fn is_gone(&self) -> bool {
+        self.exchange.is_some_and(|exchange| exchange.gone.load(Ordering::Acquire))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.connection.app.is_stopping()
     }
 
     fn is_shared(&self) -> bool {
         true
     }
 
-    fn wait(&self, time: Duration) {
-        match self.exchange {
-            Some(exchange) => exchange.queue.wait_for_abort(time),
-            None => thread::sleep(time),
+    fn wait(&self, time: Duration) -> Waited {
+        let app = self.connection.app;
+        let found = app.news.wait(time, || match () {
+            () if !self.may_send() || self.is_gone() => Some(Waited::Elapsed),
+            () => app.is_stopping().then_some(Waited::Stopping),
+        });
+        found.unwrap_or(Waited::Elapsed)
+    }
+
+    /// What the reader found is known already.
+    fn look(&self) {}
+
+    fn detach(&self) {
+        if let Some(exchange) = self.exchange {
+            self.connection.detach(exchange);
         }
     }
 

@@ -53,7 +53,7 @@ impl Response<'_> {
         let section = match self.head {
             Head::Open => &self.buffer[FRONT..],
             Head::Complete => &self.buffer[FRONT..self.body_at - 2],
-            Head::Sent => &[],
+            Head::Sent | Head::Over => &[],
         };
         lines(section).filter_map(|line| value_of(line, name)).last()
     }

@@ -70,7 +70,7 @@ fn act(request: &Request, body: &mut Body, out: &mut Response, gates: &Gates, te
     }
     let result = match request.param_str("DO") {
         Some("early") => out.write_all(name.as_bytes()),
-        Some("wait") => out.wait(WAIT),
+        Some("wait") => out.wait(WAIT).map(drop),
         Some("big") => out.write_all(&vec![b'x'; 16 << 20]),
         Some("endless") => {
             let part = vec![b'x'; 1 << 20];
