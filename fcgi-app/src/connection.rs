@@ -10,7 +10,7 @@ use fcgi_proto::{EndRequest, Event, Params, ProtocolError, ProtocolStatus, Reply
 use crate::app::App;
 use crate::budget::Exhausted;
 use crate::clock::Deadline;
-use crate::exchange::{Failure, Refusal, end_response, run_handler};
+use crate::exchange::{Answered, Refusal, run_handler};
 use crate::input::Input;
 use crate::request::Framing;
 use crate::roles::Handler;
@@ -91,12 +91,12 @@ struct Connection<'c> {
 /// Has a request handled whose body is still to come, or some of it.
 #[inline(never)] // What that takes of a stack stays resident, and most requests have no body.
 fn handle_with_body(
-    handle: &mut dyn FnMut(Params<'_>, &mut dyn Source) -> Option<Failure>,
+    handle: &mut dyn FnMut(Params<'_>, &mut dyn Source) -> Option<Answered>,
     wire: &Wire<'_>,
     session: &mut Session,
     input: &mut Input<'_, '_>,
     id: u16,
-) -> (Option<Failure>, Finished) {
+) -> (Option<Answered>, Finished) {
     let (params, rest) = input.part();
     let mut source = Direct::new(wire, session, rest, id);
     let failure = handle(params, &mut source);
@@ -287,7 +287,10 @@ impl<'c> Connection<'c> {
             handle_with_body(&mut handle, &self.wire, &mut self.session, &mut self.input, id)
         };
         self.input_complete = input.complete && !input.refused;
-        let sent = end_response(app, &mut response, failure.as_ref());
+        let sent = response.end();
+        if let Some(failure) = failure {
+            failure.log(app);
+        }
         match input.broken {
             Some(error) => Err(error.into()),
             None => Ok(sent?),

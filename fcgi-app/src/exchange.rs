@@ -14,58 +14,64 @@ use crate::app::App;
 use crate::error_log::escaped;
 use crate::roles::Handler;
 use crate::source::Source;
-use crate::wire::{Ended, Output};
+use crate::wire::Output;
 use crate::{Body, FormError, HttpError, Request, Response};
 
 /// That a handler failed, and how that is answered.
-pub(crate) struct Failure {
+struct Failure {
     app_status: u32,
     status: u16,
     line: String,
 }
 
-/// Runs the handler of a request; the response then lacks no more than its end.
+/// A failure that was answered.
+pub(crate) struct Answered {
+    failure: Failure,
+    /// Whether the web server has its line for the error log.
+    is_told: bool,
+    /// Whether its client had gone.
+    is_gone: bool,
+}
+
+/// Runs the handler of a request, and answers its failure; the response then lacks no more than its end.
 pub(crate) fn run_handler(
     app: &App,
     handler: Handler<'_>,
     request: &Request<'_>,
     source: &mut dyn Source,
     response: &mut Response<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), Answered> {
     let mut body = Body::new(source, *request, app.limits.body_len);
-    // Whatever is the application's is called in here, the message of its error, too.
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = catch(|| {
         let failed = handler.run(request, &mut body, response).err();
         failed.map(|error| (status_of(&*error), chain(&*error)))
-    }));
-    let (status, why) = match outcome {
+    });
+    let (app_status, status, why) = match outcome {
         Ok(None) => match response.fault() {
             None => return Ok(()),
-            Some(fault) => (None, fault),
+            Some(fault) => (1, None, fault),
         },
-        Ok(Some(failed)) => failed,
-        Err(payload) => {
-            let why = format!("the handler panicked: {}", panic_message(&*payload));
-            // To drop it may panic, too, and so may the payload of that panic.
-            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                mem::forget(another);
-            }
-            return Err(Failure::new(request, 101, 500, &why));
-        }
+        Ok(Some((status, why))) => (1, status, why),
+        Err(panic) => (101, Some(500), format!("the handler {panic}")),
     };
     let status = status.unwrap_or(if body.is_too_large() { 413 } else { 500 });
-    Err(Failure::new(request, 1, status, &why))
+    if !response.may_leave() {
+        // A page for the client of a Filter may be too long to be collected.
+        let _ = io::copy(&mut body, &mut io::sink());
+    }
+    Err(Failure::new(request, app_status, status, &why).answer(app, request, response))
 }
 
-/// Ends the response of a handler that has returned, and says why if it failed.
-pub(crate) fn end_response(app: &App, response: &mut Response<'_>, failure: Option<&Failure>) -> io::Result<Ended> {
-    let Some(failure) = failure else { return response.end() };
-    let is_gone = response.is_gone();
-    let is_told = !is_gone && !response.is_over();
-    failure.answer(response, is_told);
-    let ended = response.end();
-    failure.log(app, is_told, is_gone);
-    ended
+/// Calls what is the application's, the message of its error, too. A panic ends it, and is what this fails with.
+fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        let why = format!("panicked: {}", panic_message(&*payload));
+        // To drop it may panic, too, and so may the payload of that panic.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            mem::forget(another);
+        }
+        why
+    })
 }
 
 /// How many sources of an error are looked at: one may be its own.
@@ -113,30 +119,48 @@ impl Failure {
     /// Makes the response say it, as far as it was not sent.
     #[cold]
     #[inline(never)]
-    fn answer(&self, response: &mut Response<'_>, is_told: bool) {
+    fn answer(self, app: &App, request: &Request<'_>, response: &mut Response<'_>) -> Answered {
+        let is_gone = response.is_gone();
+        let is_told = !is_gone && !response.is_over();
         if is_told {
             let cut = if response.is_sent() { "; the response is broken off" } else { "" };
             // Fails only when neither the web server nor stderr takes it.
             let _ = writeln!(response.error_log(), "{}{cut}", self.line);
         }
         response.fail(self.app_status, self.status);
+        if let (Some(page), true, false) = (app.roles.page(), is_told, response.is_sent()) {
+            response.begin_page(self.status);
+            let outcome = catch(|| page(request, self.status, response).err().map(|error| chain(&*error)));
+            let fault = match outcome {
+                Ok(None) => response.fault(),
+                Ok(Some(why)) | Err(why) => Some(why),
+            };
+            if let Some(fault) = fault {
+                let line = escaped(&format!("the page for status {} failed: {fault}", self.status));
+                log::error!("{line}");
+                response.fail(self.app_status, self.status);
+            }
+        }
+        Answered { failure: self, is_told, is_gone }
     }
+}
 
+impl Answered {
     /// Logs it: when the request is over, since the web server has the line already.
     #[cold]
     #[inline(never)]
-    fn log(&self, app: &App, is_told: bool, is_gone: bool) {
-        if app.stderr_is_error_log && is_told {
+    pub(crate) fn log(&self, app: &App) {
+        if app.stderr_is_error_log && self.is_told {
             return;
         }
-        let level = match self.status {
+        let level = match self.failure.status {
             // That a peer went away is no fault of the handler.
-            _ if is_gone => Level::Debug,
+            _ if self.is_gone => Level::Debug,
             // It is the client's.
             400..=499 => Level::Info,
             _ => Level::Error,
         };
-        log::log!(level, "{}", self.line);
+        log::log!(level, "{}", self.failure.line);
     }
 }
 

@@ -147,7 +147,7 @@ impl Housekeeper {
     }
 
     /// Stops the server: `true` if all requests under way ended in time.
-    pub(crate) fn stop(&mut self, grace: Duration) -> bool {
+    pub(crate) fn stop(&mut self, timeout: Duration) -> bool {
         /// An acceptor may be anywhere between looking at the stop flag and blocking: it is interrupted again and again.
         const RETRY: Duration = Duration::from_millis(2);
         /// Some web servers say it twice in a row; who says it again later means at once.
@@ -164,10 +164,10 @@ impl Housekeeper {
                 idle = IdleSlots::look(&self.shared.pool);
             }
             self.drain();
-            if all_ended && self.lingering.is_empty() || begun.elapsed() >= grace {
+            if all_ended && self.lingering.is_empty() || begun.elapsed() >= timeout {
                 return all_ended;
             }
-            if begun.elapsed() >= grace / 2 {
+            if begun.elapsed() >= timeout / 2 {
                 self.shared.app.begin_no_more();
             }
             if self.hear_stop() && begun.elapsed() > TWICE {

@@ -41,6 +41,7 @@ pub mod client;
 mod clock;
 mod connection;
 mod cookie;
+mod environment;
 mod error_log;
 mod exchange;
 mod file;

@@ -41,8 +41,9 @@ pub struct Limits {
     /// input of multiplexed requests, and 256 KiB for each other body while it flows, as long as half is left. A request
     /// that finds none left is answered 503; a body goes on through the small buffer. Default 16 MiB.
     pub budget: usize,
-    /// How long a stop waits for requests under way. Default 5 s; 1.5 s suits mod_fastcgi, which waits 2 s.
-    pub grace: Duration,
+    /// How long a stop waits for requests under way, unless the environment variable `FCGI_STOP_TIMEOUT` says otherwise.
+    /// Default 5 s.
+    pub stop_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -60,7 +61,7 @@ impl Default for Limits {
             handler_time: None,
             requests: None,
             budget: 16 << 20,
-            grace: Duration::from_secs(5),
+            stop_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::budget::Bytes;
 use crate::clock::Deadline;
 use crate::connection::{Buffers, Close, Fault};
-use crate::exchange::{Refusal, end_response, run_handler};
+use crate::exchange::{Refusal, run_handler};
 use crate::queue::{Queue, Queued};
 use crate::request::Framing;
 use crate::roles::Handler;
@@ -475,7 +475,10 @@ impl<'c> Connection<'c> {
         drop(params);
         exchange.queue.discard();
         // An error concerns the connection, which knows of it.
-        let _ = end_response(self.app, &mut response, failure.as_ref());
+        let _ = response.end();
+        if let Some(failure) = failure {
+            failure.log(self.app);
+        }
     }
 
     /// Says that a handler has returned, and its response was sent.

@@ -247,7 +247,7 @@ impl<'c> Response<'c> {
         if self.is_gone() { Err(aborted("the web server gave the request up")) } else { Ok(waited) }
     }
 
-    /// Whether the server is stopping: it waits for this handler no longer than [`Limits::grace`](crate::Limits::grace).
+    /// Whether the server is stopping: it waits for this handler no longer than [`Limits::stop_timeout`](crate::Limits::stop_timeout).
     pub fn is_stopping(&self) -> bool {
         self.output.is_stopping()
     }
@@ -353,6 +353,17 @@ impl<'c> Response<'c> {
         self.reset().status(status).content_type("text/plain");
         // The text fits the empty buffer, so nothing is sent and nothing can fail.
         let _ = writeln!(self, "{status} {}", reason(status));
+    }
+
+    /// Whether it may be sent yet.
+    pub(crate) fn may_leave(&self) -> bool {
+        self.output.may_answer()
+    }
+
+    /// Begins the application's page for a status in the place of what was not sent.
+    pub(crate) fn begin_page(&mut self, status: u16) {
+        self.is_aborted = false;
+        self.reset().status(status);
     }
 
     /// Why the response is not what it should be, though its handler succeeded.

@@ -26,7 +26,11 @@ pub struct Roles {
     responder: Option<Box<dyn Responder>>,
     authorizer: Option<Box<dyn Authorizer>>,
     filter: Option<Box<dyn Filter>>,
+    error_page: Option<Box<ErrorPage>>,
 }
+
+/// Writes the response that a client gets in place of one that failed.
+type ErrorPage = dyn Fn(&Request<'_>, u16, &mut Response<'_>) -> Result<(), HandlerError> + Send + Sync;
 
 /// The handler of a role.
 #[derive(Clone, Copy)]
@@ -78,6 +82,43 @@ impl Roles {
         self
     }
 
+    /// Sets what writes the response when a handler has failed and nothing was sent; a line of plain text otherwise. It is
+    /// given the status, which is set already. What it fails with, a panic too, is logged, and the plain text sent.
+    ///
+    /// What is refused before a handler begins, with 431 or 503, is refused in plain text.
+    ///
+    /// ```
+    /// use fcgi_app::{Body, Request, Response, Roles};
+    ///
+    /// let roles = Roles::new()
+    ///     .responder(|_: &Request, _: &mut Body, _: &mut Response| Err::<(), _>("the database is away"))
+    ///     .error_page(|request: &Request, status: u16, out: &mut Response| {
+    ///         match request.header("Accept") {
+    ///             Some(types) if types.starts_with(b"application/json") => {
+    ///                 out.content_type("application/json").text(format!("{{\"error\": {status}}}"))
+    ///             }
+    ///             _ => out.html("<h1>We are sorry</h1>"),
+    ///         }
+    ///     });
+    /// let failed = fcgi_app::test::Application::new(roles).call(fcgi_app::test::Request::new("GET", "/"))?;
+    /// assert_eq!((failed.status(), failed.text()), (500, "<h1>We are sorry</h1>".into()));
+    /// # Ok::<(), fcgi_app::test::Error>(())
+    /// ```
+    #[must_use]
+    pub fn error_page<F, E>(mut self, page: F) -> Self
+    where
+        F: Fn(&Request<'_>, u16, &mut Response<'_>) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<HandlerError>,
+    {
+        self.error_page = Some(Box::new(move |request, status, out| page(request, status, out).map_err(Into::into)));
+        self
+    }
+
+    /// What writes the response when a handler has failed.
+    pub(crate) fn page(&self) -> Option<&ErrorPage> {
+        self.error_page.as_deref()
+    }
+
     /// The handler of a role, if there is one.
     pub(crate) fn handler(&self, role: Role) -> Option<Handler<'_>> {
         match role {
@@ -94,13 +135,14 @@ impl<R: Responder + 'static> From<R> for Roles {
     }
 }
 
-/// Says which roles have a handler.
+/// Says which of them there are.
 impl fmt::Debug for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Roles")
             .field("responder", &self.responder.is_some())
             .field("authorizer", &self.authorizer.is_some())
             .field("filter", &self.filter.is_some())
+            .field("error_page", &self.error_page.is_some())
             .finish()
     }
 }

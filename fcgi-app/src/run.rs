@@ -1,9 +1,8 @@
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::{env, fmt, fs, io, process};
+use std::{env, fmt, io, process};
 
-use crate::{Address, Cgi, InvalidAddress, Listener, Roles, Server};
+use crate::{Address, Cgi, InvalidAddress, Listener, Roles, Server, environment};
 
 /// What `main` returns: an error prints itself as one line and ends the program with status 1.
 pub type Result<T = ()> = std::result::Result<T, Error>;
@@ -117,39 +116,13 @@ impl Start {
         };
         let bind = variable.map(|text| Address::parse(&text).map_err(|error| Error::InvalidBind(text, error)));
         if let Some(address) = bind.transpose()?.as_ref().or(address) {
-            let (mode, group) = (bind_mode()?, bind_group()?);
+            let (mode, group) = (environment::bind_mode()?, environment::bind_group()?);
             let bound = Listener::bind_with(address, mode, group);
             let listener = bound.map_err(|error| Error::Bind(address.clone(), error))?;
             return Ok(Self::Listening(listener));
         }
         Cgi::from_environment().map(Self::Cgi).ok_or(Error::NotStarted)
     }
-}
-
-/// The mode that a unix socket is to have.
-fn bind_mode() -> Result<u32> {
-    const NAME: &str = "FCGI_BIND_MODE";
-    let Some(text) = env::var_os(NAME) else { return Ok(Listener::MODE) };
-    let mode = text.to_str().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let mode = mode.and_then(|digits| u32::from_str_radix(digits, 8).ok()).filter(|&mode| mode <= 0o777);
-    mode.ok_or(Error::InvalidVariable(NAME, text, "a mode is three octal digits, such as 660"))
-}
-
-/// The number of the group that a unix socket is to have.
-fn bind_group() -> Result<Option<u32>> {
-    const NAME: &str = "FCGI_BIND_GROUP";
-    let Some(text) = env::var_os(NAME) else { return Ok(None) };
-    let number = text.to_str().and_then(|name| name.parse().ok());
-    let number = number.or_else(|| group_number(&fs::read("/etc/group").unwrap_or_default(), text.as_bytes()));
-    number.map(Some).ok_or(Error::InvalidVariable(NAME, text, "no group in /etc/group has this name"))
-}
-
-/// The number of a group in the text of group(5).
-fn group_number(groups: &[u8], name: &[u8]) -> Option<u32> {
-    groups.split(|&byte| byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|&byte| byte == b':');
-        (fields.next()? == name).then(|| std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok())?
-    })
 }
 
 /// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), in whatever way the
@@ -178,17 +151,4 @@ pub fn run(roles: impl Into<Roles>) -> Result {
 /// nothing changes when the program has installed a logger already.
 pub fn log_to_stderr() {
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).try_init();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups() {
-        let groups = b"root:x:0:\nwww-data:x:33:ann,bob\nbad:x\nbad:x:y:\n";
-        for (name, number) in [("root", Some(0)), ("www-data", Some(33)), ("www", None), ("bad", None), ("", None)] {
-            assert_eq!(group_number(groups, name.as_bytes()), number, "{name}");
-        }
-    }
 }

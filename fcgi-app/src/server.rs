@@ -13,7 +13,7 @@ use crate::housekeeper::{End, Housekeeper, Waker};
 use crate::peer::AllowedPeers;
 use crate::pool::Pool;
 use crate::ready::Ready;
-use crate::{Limits, Listener, Roles, sys};
+use crate::{Limits, Listener, Roles, environment, sys};
 
 /// A FastCGI application: a listener, handlers, and limits.
 ///
@@ -150,10 +150,14 @@ impl Server {
     /// Serves requests with the handlers of `roles`, often just a [`Responder`](crate::Responder), until the server is
     /// stopped.
     ///
-    /// A stop lets requests under way end, for up to [`Limits::grace`], and closes kept connections after their
+    /// A stop lets requests under way end, for up to [`Limits::stop_timeout`], and closes kept connections after their
     /// answer or, when nothing is on its way to them, after a quarter of a second. A connection on which requests run
-    /// side by side may have one under way all the time: in the second half of the grace time new ones are answered
+    /// side by side may have one under way all the time: in the second half of that time new ones are answered
     /// 503. A second stop more than three seconds after the first waits for nothing.
+    ///
+    /// The administrator's word counts more than the program's: with `FCGI_STOP_TIMEOUT` in the environment, a whole number
+    /// with a unit (`1500ms`, `10s`, `1m`; seconds without one, at most a day), a stop takes no longer than that.
+    /// mod_fastcgi kills what has not ended within 2 s.
     ///
     /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does,
     /// gets a byte when connections are accepted.
@@ -167,7 +171,7 @@ impl Server {
     /// section 3.2); others are closed unread.
     ///
     /// # Errors
-    /// When signals cannot be set up or the first thread cannot be started, when the listener fails for good, and when
+    /// When `FCGI_STOP_TIMEOUT` is no time, when signals cannot be set up or the first thread cannot be started, when the listener fails for good, and when
     /// a handler takes longer than [`Limits::handler_time`] and no supervisor listens for a heartbeat. Nothing a peer
     /// does ends the server, and no shortage of descriptors, memory or threads.
     pub fn serve(self, roles: impl Into<Roles>) -> io::Result<()> {
@@ -177,7 +181,8 @@ impl Server {
             self.waker.stop_on(SIGUSR1)?;
         }
         let (ready, heartbeat) = (Ready::take(), Heartbeat::take());
-        let limits = self.limits;
+        let mut limits = self.limits;
+        limits.stop_timeout = environment::stop_timeout()?.unwrap_or(limits.stop_timeout);
         let allowed = env::var_os("FCGI_WEB_SERVER_ADDRS").map(|list| list.to_string_lossy().into_owned());
         let mut app = App::new(roles.into(), limits);
         app.half_close = self.half_close;
@@ -203,7 +208,7 @@ impl Server {
             shared.listener.remove_file();
             return Err(io::Error::new(io::ErrorKind::TimedOut, "a handler took longer than Limits::handler_time"));
         }
-        let all_ended = housekeeper.stop(limits.grace);
+        let all_ended = housekeeper.stop(limits.stop_timeout);
         // Threads that have not ended still hold the listener.
         shared.listener.remove_file();
         if !all_ended {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use fcgi_app::{Body, HandlerError, HttpError, Limits, Request, Response};
+use fcgi_app::{Body, HandlerError, HttpError, Limits, Request, Response, Roles};
 
 use common::{CLOSE, Client, END_PARAMS, END_STDIN, KEEP, Running, begin, get, params, record};
 
@@ -298,5 +298,52 @@ fn an_error_whose_message_panics() {
         client.send(&get(KEEP, &[]));
         let (stdout, end) = client.receive_answer();
         assert!(stdout.starts_with(b"Status: 500 ") && end[3] == 101);
+    }
+}
+
+/// The application's own page is in the place of what failed, as far as it can be written.
+#[test]
+fn an_error_page_of_the_application() {
+    for multiplexed in [false, true] {
+        let roles = Roles::new()
+            .responder(|_: &Request, body: &mut Body, out: &mut Response| -> Result<(), HandlerError> {
+                io::copy(body, &mut io::sink())?;
+                out.set("X-Secret", "1").write_all(b"half")?;
+                Err(HttpError::new(404, "no such page").into())
+            })
+            .error_page(|request: &Request, status: u16, out: &mut Response| -> Result<(), HandlerError> {
+                out.content_type("text/html");
+                match request.param_str("PAGE") {
+                    Some("large") => out.write_all(&[b'x'; 20_000])?,
+                    Some("error") => Err(format!("no page for {status}"))?,
+                    Some("panic") => panic!("no page for {status}"),
+                    Some("misused") => {
+                        out.set("A B", "c").write_all(b"page")?;
+                    }
+                    Some("sent") => {
+                        out.write_all(&[b'x'; 20_000])?;
+                        Err("half a page")?;
+                    }
+                    _ => write!(out, "page for {status}")?,
+                }
+                Ok(())
+            });
+        let server = Running::start_as(|server| server.multiplex(multiplexed), roles);
+        let mut client = server.connect();
+        let plain = "Status: 404 Not Found\r\nContent-Length: 14\r\nContent-Type: text/plain\r\n\r\n404 Not Found\n";
+        let page = "Status: 404 Not Found\r\nContent-Length: 12\r\nContent-Type: text/html\r\n\r\npage for 404";
+        for (what, want) in [("", page), ("error", plain), ("panic", plain), ("misused", plain), ("", page)] {
+            let body = [record(5, b"body"), END_STDIN.to_vec()].concat();
+            client.send(&[&begin(KEEP)[..], &params(&[("PAGE", what)]), END_PARAMS, &body].concat());
+            let records = client.receive_records();
+            assert_eq!(String::from_utf8_lossy(&records[0].1), want, "{what}");
+            assert_eq!(records[1], (7, b"GET /: no such page\n".to_vec()), "{what}");
+        }
+        client.send(&get(KEEP, &[("PAGE", "large")]));
+        let (stdout, end) = client.receive_answer();
+        let head = b"Status: 404 Not Found\r\nContent-Type: text/html\r\n\r\n";
+        assert_eq!((stdout, end[3]), ([&head[..], &[b'x'; 20_000]].concat(), 1));
+        client.send(&get(KEEP, &[("PAGE", "sent")]));
+        assert!(client.receive_all().ends_with(BREAK));
     }
 }

@@ -569,7 +569,7 @@ fn check_unfinished(limits: Limits, multiplexed: bool, is_stopped: bool) {
 #[test]
 fn a_stop_breaks_off_what_does_not_end() {
     for multiplexed in [false, true] {
-        check_unfinished(Limits { grace: Duration::from_secs(1), ..Limits::default() }, multiplexed, true);
+        check_unfinished(Limits { stop_timeout: Duration::from_secs(1), ..Limits::default() }, multiplexed, true);
     }
 }
 
@@ -634,7 +634,7 @@ fn a_connection_is_idle_again_after_an_abort() {
     let stopped = Instant::now();
     server.stop.stop();
     assert_eq!(client.receive_all(), b"");
-    assert!(stopped.elapsed() < Limits::default().grace, "closed as an idle one");
+    assert!(stopped.elapsed() < Limits::default().stop_timeout, "closed as an idle one");
 }
 
 #[test]

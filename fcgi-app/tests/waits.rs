@@ -206,7 +206,7 @@ fn over_tcp_the_end_of_sending_is_the_end_unless_it_is_allowed() {
 #[test]
 fn a_stop_ends_a_wait_and_an_event_stream() {
     for multiplexed in [false, true] {
-        let limits = Limits { grace: LONG, ..Limits::default() };
+        let limits = Limits { stop_timeout: LONG, ..Limits::default() };
         let (server, heard) = serve_with(|server| server.multiplex(multiplexed).limits(limits));
         let mut waits = server.connect();
         ask(&mut waits, "wait");

@@ -1,11 +1,12 @@
 //! The ways an application is started, and what it finds then.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fcgi_tests::{Address, Process, Program, TempDir, free_port, proc, skip, temp_dir};
+use fcgi_tests::{Address, Process, Program, Signal, TempDir, free_port, is_root, proc, skip, temp_dir, wire};
 
 use crate::app::{App, expect_hello, fails_with_one_line, wait_until_it_listens};
 
@@ -165,5 +166,55 @@ fn the_variables_of_systemd_are_taken_out_of_the_environment() {
         let environment = process.stdout().to_end();
         assert!(environment.contains("REQUEST_METHOD=GET\n"), "{environment}");
         assert_eq!(environment.matches("LISTEN_").count(), if kept { 3 } else { 0 }, "{environment}");
+    }
+}
+
+/// More than the 5 s of a program that says nothing; and what is no time is one line.
+#[test]
+fn a_stop_waits_as_long_as_the_administrator_says() {
+    let (address, _dir) = socket();
+    let mut command = shell_for("echo", "exec \"$0\"");
+    command.env("FCGI_BIND", address.to_string()).env("FCGI_STOP_TIMEOUT", "1m");
+    let mut app = App { process: Process::start(&mut command), address };
+    wait_until_it_listens(&app.address);
+    let mut connection = app.connect();
+    connection.send(&wire::get(1, 1, "/"));
+    assert_eq!(connection.response(1).status(), 200);
+    connection.send(&wire::request(1, 0, "/", &[("ECHO_SLEEP_MS", "6000")], b""));
+    app.process.signal(Signal::TERM);
+    assert_eq!(connection.response(1).status(), 200);
+    assert_eq!(app.process.wait_exit().code(), Some(0));
+
+    for text in ["", "1.5s", "-1", "1d", "25h"] {
+        let (address, _dir) = socket();
+        let mut command = shell("exec \"$0\"");
+        command.env("FCGI_BIND", address.to_string()).env("FCGI_STOP_TIMEOUT", text);
+        let (status, line) = fails_with_one_line(&mut command);
+        assert!(status == 1 && line.contains(&format!("FCGI_STOP_TIMEOUT='{text}': a time is")), "{status} {line}");
+    }
+}
+
+#[test]
+fn the_mode_and_the_group_of_its_socket() {
+    for (mode, umask, want) in [(None, "077", 0o660), (Some("666"), "022", 0o666), (Some("600"), "000", 0o600)] {
+        let (address, dir) = socket();
+        let mut command = shell(&format!("umask {umask}; exec \"$0\""));
+        command.env("FCGI_BIND", address.to_string());
+        command.envs(mode.map(|mode| ("FCGI_BIND_MODE", mode)));
+        if is_root() {
+            command.env("FCGI_BIND_GROUP", "daemon");
+        }
+        let app = App { process: Process::start(&mut command), address };
+        wait_until_it_listens(&app.address);
+        let info = fs::metadata(dir.path().join("app.sock")).expect("a socket");
+        assert_eq!(info.mode() & 0o777, want, "{mode:?}");
+        assert!(info.gid() == 1 || !is_root(), "{}", info.gid());
+    }
+    for (name, value) in [("FCGI_BIND_MODE", "rw"), ("FCGI_BIND_MODE", "1777"), ("FCGI_BIND_GROUP", "no such group")] {
+        let (address, _dir) = socket();
+        let mut command = shell("exec \"$0\"");
+        command.env("FCGI_BIND", address.to_string()).env(name, value);
+        let (status, line) = fails_with_one_line(&mut command);
+        assert!(status == 1 && line.contains(&format!("{name}='{value}': ")), "{status} {line}");
     }
 }

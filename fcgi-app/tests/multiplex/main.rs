@@ -584,7 +584,7 @@ fn a_stopped_connection_ends_without_a_reset_after_its_last_answer() {
 /// Else a connection that always has a request under way would end in the middle of some.
 #[test]
 fn late_in_a_stop_no_request_begins() {
-    let stage = Stage::with(Limits { grace: Duration::from_secs(2), ..Limits::default() });
+    let stage = Stage::with(Limits { stop_timeout: Duration::from_secs(2), ..Limits::default() });
     let mut client = stage.connect();
     client.send(&get(1, KEEP, &[("NAME", "computes"), ("GATE", "1")]));
     stage.hear();

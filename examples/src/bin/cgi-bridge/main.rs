@@ -92,7 +92,7 @@ fn serve(options: Options) -> fcgi_app::Result {
     let limits = Limits {
         connections: options.programs,
         write_time: options.time_limit,
-        grace: options.grace,
+        stop_timeout: options.grace,
         ..Limits::default()
     };
     let (end, end_of_all) = UnixStream::pair()?;
