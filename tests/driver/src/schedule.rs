@@ -22,8 +22,8 @@ pub(crate) fn run(
     jobs: usize,
     mut report: impl FnMut(&Done, usize),
 ) -> Vec<Done> {
-    // One more than processors: most steps wait now and then.
-    let capacity = context.processors + 1;
+    // Twice what there is: builds wait for their last crates and links, and tests for what they started.
+    let capacity = 2 * context.processors;
     let mut waiting = orders;
     let mut running: Vec<&'static Step> = Vec::new();
     let mut done: Vec<Done> = Vec::new();
