@@ -7,8 +7,8 @@
 //! is to be closed ends that read.
 
 mod channel;
+mod state;
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -22,6 +22,7 @@ use fcgi_proto::{EndRequest, Event, Header, Params, ProtocolError, ProtocolStatu
 use socket2::{Domain, Socket};
 
 use self::channel::{Channel, Exchange};
+use self::state::{Opening, State};
 use crate::app::App;
 use crate::budget::Bytes;
 use crate::clock::Deadline;
@@ -29,7 +30,6 @@ use crate::connection::{Buffers, Close, Fault};
 use crate::exchange::{Refusal, run_handler};
 use crate::queue::{Queue, Queued};
 use crate::request::Framing;
-use crate::roles::Handler;
 use crate::slot::{Slot, State as SlotState};
 use crate::sys;
 use crate::turns::{Turn, Turns};
@@ -58,50 +58,6 @@ struct Connection<'c> {
     broken: AtomicBool,
 }
 
-/// What the reader and the handlers of a connection share.
-struct State<'c> {
-    session: Session<REQUESTS>,
-    /// Requests whose params are not complete.
-    opening: Vec<Opening<'c>>,
-    /// Requests that have a handler and no end.
-    running: Vec<Arc<Exchange<'c>>>,
-    /// How many others are on the point of sending their end.
-    ending: usize,
-    /// Requests whose handlers work on behind their end.
-    detached: Vec<Arc<Exchange<'c>>>,
-    /// What of those running waits for a thread.
-    ready: VecDeque<Job<'c>>,
-    /// Handler threads that wait for a request.
-    spare: usize,
-    /// Whether the reader is in its read, or about to be.
-    reading: bool,
-    /// Whether a request ended since the reader's last read.
-    answered: bool,
-    /// Whether all input so far belonged to requests that were read to their end.
-    input_complete: bool,
-    /// Whether the peer sends nothing more.
-    ended: bool,
-    /// Whether the last answer has gone, so that what still comes is discarded.
-    closing: bool,
-    /// Whether the reader has gone.
-    closed: bool,
-    /// Why the connection ends before its time.
-    fault: Option<Fault>,
-}
-
-/// A request whose params are coming.
-struct Opening<'c> {
-    id: u16,
-    role: Role,
-    handler: Handler<'c>,
-    params: Bytes<'c>,
-    /// When they have to be complete.
-    by: Deadline,
-}
-
-/// A request for a handler thread, with the params, which belong to that alone.
-type Job<'c> = (Arc<Exchange<'c>>, Bytes<'c>);
-
 /// Serves a connection until it ends.
 #[inline(never)] // The session of so many requests is to be on no other stack.
 pub(crate) fn serve(app: &App, slot: &Slot, socket: &Socket, buffers: &mut Buffers) -> Result<Close, Fault> {
@@ -111,22 +67,7 @@ pub(crate) fn serve(app: &App, slot: &Slot, socket: &Socket, buffers: &mut Buffe
         app,
         slot,
         socket,
-        state: Mutex::new(State {
-            session: Session::new(app.config),
-            opening: Vec::new(),
-            running: Vec::new(),
-            ending: 0,
-            detached: Vec::new(),
-            ready: VecDeque::new(),
-            spare: 0,
-            reading: false,
-            answered: false,
-            input_complete: true,
-            ended: false,
-            closing: false,
-            closed: false,
-            fault: None,
-        }),
+        state: Mutex::new(State::new(Session::new(app.config))),
         ready: Condvar::new(),
         turns: Turns::new(),
         broken: AtomicBool::new(false),
@@ -626,34 +567,5 @@ impl<'c> Connection<'c> {
     /// An end or error that the housekeeper brought about is a time limit that was over.
     fn timed_out(&self) -> Option<io::Error> {
         self.slot.is_timed_out().then(|| Overdue::Params.into())
-    }
-}
-
-impl<'c> State<'c> {
-    /// Whether no request is under way.
-    fn is_empty(&self) -> bool {
-        self.opening.is_empty() && self.running.is_empty() && self.ending == 0
-    }
-
-    /// Whether the peer has nothing more to send that we know of.
-    fn is_all_read(&self) -> bool {
-        self.input_complete && self.session.end_of_input().is_ok()
-    }
-
-    /// How many bytes the params of all requests under way have.
-    fn params_len(&self) -> usize {
-        let opening: usize = self.opening.iter().map(|opening| opening.params.as_slice().len()).sum();
-        opening + self.running.iter().map(|exchange| exchange.params_len).sum::<usize>()
-    }
-
-    fn take_opening(&mut self, id: u16) -> Option<Opening<'c>> {
-        let index = self.opening.iter().position(|opening| opening.id == id)?;
-        Some(self.opening.swap_remove(index))
-    }
-
-    /// Frees an id.
-    fn end(&mut self, id: u16) {
-        self.input_complete &= self.session.input_complete(id);
-        self.session.end(id);
     }
 }
