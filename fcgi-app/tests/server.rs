@@ -545,22 +545,28 @@ fn a_handler_over_its_time_ends_the_server_with_an_error() {
 /// What was sent of a response cannot pass for whole when its handler is not waited for any longer.
 #[track_caller]
 fn check_unfinished(limits: Limits, multiplexed: bool, is_stopped: bool) {
-    fn hang(_: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
+    /// Reads its body, which never ends, or computes.
+    fn hang(_: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
         out.write_all(b"begun")?;
         out.flush()?;
+        io::copy(body, &mut io::sink())?;
         loop {
             thread::park();
         }
     }
     let mut server = Running::start_as(|server| server.limits(limits).multiplex(multiplexed), hang);
-    let mut client = server.connect();
-    client.send(&get(KEEP, &[]));
+    let (mut computes, mut reads) = (server.connect(), server.connect());
+    computes.send(&get(KEEP, &[]));
+    reads.send(&[&begin(KEEP)[..], END_PARAMS].concat());
     let begun = record(6, b"Status: 200 OK\r\n\r\nbegun");
-    assert_eq!(client.receive(begun.len()), begun);
+    for client in [&mut computes, &mut reads] {
+        assert_eq!(client.receive(begun.len()), begun);
+    }
     if is_stopped {
         server.stop.stop();
     }
-    assert_eq!(client.receive_all(), [0; 8]);
+    assert_eq!(computes.receive_all(), [0; 8]);
+    assert_eq!(reads.receive_all(), [0; 8]);
     let ended = server.thread.take().expect("once").join().expect("no panic");
     assert_eq!(ended.is_ok(), is_stopped);
     std::mem::forget(server);
