@@ -8,7 +8,8 @@ use std::mem;
 
 use fcgi_proto::{RecordType, records};
 
-/// The largest content of a record: mod_fcgid logs no more of one than fits its buffer.
+/// The largest content of a record: mod_fcgid logs no more of one than fits its buffer, and HAProxy 2.6.12 dies of one of
+/// 16,400 bytes.
 const MAX_CONTENT: u16 = 8184;
 
 /// Text kept for a request until it is sent, in bytes.

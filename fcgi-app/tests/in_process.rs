@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use fcgi_app::test::{Application, Error, Request, Role};
-use fcgi_app::{Body, Limits, Response, Roles};
+use fcgi_app::{Body, Limits, Response, Roles, Waited};
 
 fn echo(request: &fcgi_app::Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
     let mut bytes = Vec::new();
@@ -128,5 +129,26 @@ impl Read for Broken {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         assert!(!self.0.replace(true), "once is enough");
         Err(ErrorKind::PermissionDenied.into())
+    }
+}
+
+/// A response that its handler ends is whole, and the handler works on: without a socket there is no peer to be gone.
+#[test]
+fn waits_and_an_early_end() {
+    static DONE: Mutex<Option<String>> = Mutex::new(None);
+    let application = Application::new(|_: &fcgi_app::Request, _: &mut Body, out: &mut Response| {
+        assert!(out.is_wanted() && !out.is_stopping());
+        assert_eq!(out.wait(Duration::from_millis(1))?, Waited::Elapsed);
+        out.write_all(b"hello")?;
+        out.finish()?;
+        assert_eq!(out.wait(Duration::from_millis(1))?, Waited::Elapsed);
+        let late = out.write(b"more").map_err(|error| error.kind());
+        *DONE.lock().expect("no panic") = Some(format!("{late:?}"));
+        Err::<(), _>(io::Error::other("too late to fail"))
+    });
+    for body in [&b""[..], b"a body that is not read"] {
+        let answer = application.call(Request::new("POST", "/").body(body)).expect("an answer");
+        assert_eq!((answer.status(), answer.text()), (200, "hello".into()));
+        assert_eq!(DONE.lock().expect("no panic").take(), Some("Err(InvalidInput)".to_owned()));
     }
 }
