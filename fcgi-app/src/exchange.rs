@@ -63,7 +63,7 @@ pub(crate) fn run_handler(
 }
 
 /// Calls what is the application's, the message of its error, too. A panic ends it, and is what this fails with.
-fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
         let why = format!("panicked: {}", panic_message(&*payload));
         // To drop it may panic, too, and so may the payload of that panic.
@@ -137,7 +137,8 @@ impl Failure {
             };
             if let Some(fault) = fault {
                 let line = escaped(&format!("the page for status {} failed: {fault}", self.status));
-                log::error!("{line}");
+                // A logger is the application's, too.
+                let _ = catch(|| log::error!("{line}"));
                 response.fail(self.app_status, self.status);
             }
         }
@@ -160,7 +161,7 @@ impl Answered {
             400..=499 => Level::Info,
             _ => Level::Error,
         };
-        log::log!(level, "{}", self.failure.line);
+        let _ = catch(|| log::log!(level, "{}", self.failure.line));
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::sys;
 
 /// How long a tick of the clock is.
 const TICK: Duration = Duration::from_secs(1);
+/// An acceptor may be anywhere between looking at what it is to do and blocking: it is interrupted again and again.
+const RETRY: Duration = Duration::from_millis(2);
 /// How long an idle connection is left alone while others wait for its slot, or while the server stops.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -114,7 +117,7 @@ impl Housekeeper {
     pub(crate) fn run(&mut self) -> io::Result<End> {
         self.woken.set_nonblocking(true)?;
         loop {
-            let timeout = self.timeout();
+            let timeout = if self.shared.pool.offer() { Some(RETRY) } else { self.timeout() };
             if let (None, Some(heartbeat)) = (timeout, &mut self.heartbeat) {
                 heartbeat.rest();
             }
@@ -148,11 +151,12 @@ impl Housekeeper {
 
     /// Stops the server: `true` if all requests under way ended in time.
     pub(crate) fn stop(&mut self, timeout: Duration) -> bool {
-        /// An acceptor may be anywhere between looking at the stop flag and blocking: it is interrupted again and again.
-        const RETRY: Duration = Duration::from_millis(2);
         /// Some web servers say it twice in a row; who says it again later means at once.
         const TWICE: Duration = Duration::from_secs(3);
         let begun = Instant::now();
+        for (socket, _) in self.shared.pool.given().drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
         // It has an end of its own.
         self.heartbeat.iter_mut().for_each(Heartbeat::rest);
         let mut idle = IdleSlots::look(&self.shared.pool);
@@ -284,6 +288,15 @@ impl Lingering {
 
     /// Discards what is there; `false` when the connection can be closed.
     fn drain(&mut self) -> bool {
+        let goes_on = self.discard();
+        if !goes_on {
+            // A handler that works on behind its response has a descriptor of it, too.
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
+        goes_on
+    }
+
+    fn discard(&mut self) -> bool {
         let mut buffer = [0; 16384];
         while self.bytes_left > 0 && Instant::now() < self.until {
             match sys::read(self.socket.as_fd(), &mut buffer) {

@@ -82,6 +82,7 @@ pub(crate) fn serve(app: &App, slot: &Slot, socket: &Socket, buffers: &mut Buffe
             // Their handlers keep it open.
             let _ = socket.shutdown(Shutdown::Write);
         }
+        connection.publish(&state);
         drop(state);
         connection.ready.notify_all();
     });
@@ -108,7 +109,7 @@ impl<'c> Connection<'c> {
             let read = Stream::read(self.socket, input);
             let closing = self.end_read();
             let mut rest = match read {
-                Ok(1..) if closing => continue,
+                Ok(_) if closing => continue,
                 // On TCP a request may have arrived just before the stop ended our input: one more look finds it.
                 Ok(0) if self.app.is_stopping() && !stopped => {
                     stopped = true;
@@ -193,16 +194,17 @@ impl<'c> Connection<'c> {
     /// The peer sends nothing more: requests that lack some of their input are lost, others are still answered.
     fn end_input(&self) -> Result<(), Fault> {
         let mut state = self.lock();
+        // Its last response may still be on its way: the end of that ends the watch.
+        state.ended = true;
         if state.session.is_over() {
             return Ok(());
         }
         if let Some(error) = self.timed_out() {
             return Err(error.into());
         }
-        state.ended = true;
         state.opening.clear();
-        // A unix socket that was closed is hung up, which is found next; TCP says no more than that nothing comes.
-        let is_gone = !self.app.half_close && !self.socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
+        // A unix socket that was closed is hung up, which is found next.
+        let is_gone = !self.may_read_on();
         for exchange in &state.running {
             if !state.session.input_complete(exchange.id) {
                 exchange.lose();
@@ -214,6 +216,25 @@ impl<'c> Connection<'c> {
             state.fault.get_or_insert(error.into());
         }
         Ok(())
+    }
+
+    /// Whether a peer that sends nothing more may still read: TCP says no more than that nothing comes.
+    fn may_read_on(&self) -> bool {
+        self.app.half_close
+            || self.slot.is_input_ended()
+            || self.socket.domain().is_ok_and(|domain| domain == Domain::UNIX)
+    }
+
+    /// Looks for a handler whether its peer is there, while the reader does not: it may be waiting for room in a queue.
+    fn look(&self, exchange: &Exchange<'c>) {
+        if self.lock().reading {
+            return;
+        }
+        match sys::wait_for_peer(Some(self.socket.as_fd()), false, true, Some(Duration::ZERO)) {
+            Ok(found) if found.hang_up => self.lose(io::Error::from(ErrorKind::ConnectionAborted).into()),
+            Ok(found) if found.end_of_input && !self.may_read_on() => exchange.gone.store(true, Ordering::Release),
+            Ok(_) | Err(_) => {}
+        }
     }
 
     /// Waits until the peer, which sends nothing more, is known to be gone, or has all responses.
@@ -280,6 +301,7 @@ impl<'c> Connection<'c> {
             aborted: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
             overdue: AtomicU32::new(overdue.0),
         });
         state.running.push(Arc::clone(&exchange));
@@ -443,6 +465,10 @@ impl<'c> Connection<'c> {
         self.app.reenter_handler();
         let mut state = self.lock();
         state.detached.push(Arc::clone(exchange));
+        if state.closed {
+            // The reader did not know.
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
         self.publish_overdue(&state);
         self.end_exchange(&mut state, exchange);
     }
@@ -490,7 +516,11 @@ impl<'c> Connection<'c> {
         }
         // Of what has begun meanwhile nothing is sent any more.
         self.broken.store(true, Ordering::Release);
-        self.end_output(&mut self.lock());
+        let mut state = self.lock();
+        self.end_output(&mut state);
+        state.running.iter().for_each(|exchange| exchange.lose());
+        drop(state);
+        self.app.news.tell();
         Ok(Ended::BrokenOff)
     }
 
@@ -546,7 +576,11 @@ impl<'c> Connection<'c> {
 
     /// Says in the slot what the connection waits for.
     fn publish(&self, state: &State<'c>) {
-        if state.is_empty() {
+        if state.closed && state.is_empty() {
+            self.slot.set(SlotState::Detached);
+        } else if state.closing {
+            // It has its time already.
+        } else if state.is_empty() {
             self.slot.set_idle(self.app.idle_until());
         } else {
             // Only while the reader reads can a peer be late.

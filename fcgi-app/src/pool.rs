@@ -3,6 +3,7 @@
 //! Each thread blocks in accept, serves what it got, and accepts again: nothing is handed over between threads. The
 //! last one to leave accept starts another, up to the limit; at the limit nobody accepts and the backlog waits.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +16,7 @@ use socket2::Socket;
 
 use crate::clock::Deadline;
 use crate::connection::{self, Buffers, Close};
+use crate::exchange::catch;
 use crate::multiplex;
 use crate::peer::Peer;
 use crate::server::Shared;
@@ -32,7 +34,9 @@ pub(crate) struct Pool {
     /// How many of them are waiting for a connection, or are about to be.
     accepting: AtomicUsize,
     max_threads: usize,
-    /// Whether somebody lacked something to accept a connection with since the housekeeper last asked.
+    /// Connections whose handlers work on behind the ends of their responses, for threads that accept.
+    given: Mutex<VecDeque<(Socket, Peer)>>,
+    /// Whether a thread lacked something to accept a connection with since the housekeeper last asked.
     lacks: AtomicBool,
     /// Until when that is nothing new.
     lack_is_known_until: AtomicU32,
@@ -46,6 +50,7 @@ impl Pool {
             // The first thread's place.
             accepting: AtomicUsize::new(1),
             max_threads: max_threads.max(1),
+            given: Mutex::new(VecDeque::new()),
             lacks: AtomicBool::new(false),
             lack_is_known_until: AtomicU32::new(0),
         }
@@ -58,30 +63,40 @@ impl Pool {
         if threads.len() == pool.max_threads {
             return Ok(false);
         }
-        pool.start(&mut threads, shared, None)?;
-        Ok(true)
-    }
-
-    /// Starts a thread that serves a connection first; `false` if all are started.
-    fn adopt(shared: &Arc<Shared>, connection: (Socket, Peer)) -> io::Result<bool> {
-        let pool = &shared.pool;
-        let mut threads = pool.lock();
-        if threads.len() == pool.max_threads {
-            return Ok(false);
-        }
-        pool.start(&mut threads, shared, Some(connection))?;
-        Ok(true)
-    }
-
-    fn start(&self, threads: &mut Vec<Thread>, shared: &Arc<Shared>, first: Option<(Socket, Peer)>) -> io::Result<()> {
         let slot = Arc::new(Slot::new());
         let (its_slot, its_shared) = (Arc::clone(&slot), Arc::clone(shared));
         let stack = shared.app.limits.stack;
         sys::check_room_for_thread(stack)?;
-        let thread = thread::Builder::new().stack_size(stack).spawn(move || run(&its_shared, &its_slot, first))?;
+        let thread = thread::Builder::new().stack_size(stack).spawn(move || run(&its_shared, &its_slot))?;
         threads.push((slot, thread));
-        self.started.store(threads.len(), Ordering::SeqCst);
-        Ok(())
+        pool.started.store(threads.len(), Ordering::SeqCst);
+        Ok(true)
+    }
+
+    /// Gives a connection to a thread that accepts; `false` if there is none.
+    fn give(&self, connection: (Socket, Peer)) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        self.given().push_back(connection);
+        self.offer();
+        true
+    }
+
+    /// Has threads look up from accept while there is a connection that was given away; `true` if there is one.
+    pub(crate) fn offer(&self) -> bool {
+        let is_there = !self.given().is_empty();
+        if is_there {
+            let threads = self.lock();
+            let accepting = threads.iter().filter(|(slot, _)| slot.state() == State::Accepting);
+            accepting.for_each(|(_, thread)| sys::interrupt(thread));
+        }
+        is_there
+    }
+
+    /// The connections that were given away and that no thread has.
+    pub(crate) fn given(&self) -> MutexGuard<'_, VecDeque<(Socket, Peer)>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a connection.
@@ -89,7 +104,13 @@ impl Pool {
         self.started.load(Ordering::SeqCst) > self.accepting.load(Ordering::SeqCst)
     }
 
-    /// Whether nobody accepts: every thread there may be has a connection, or there can be no more threads.
+    /// Whether a request is under way, or its handler.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let is_at_work = |slot: &Slot| !matches!(slot.state(), State::Accepting | State::Idle);
+        self.lock().iter().any(|(slot, _)| is_at_work(slot))
+    }
+
+    /// Whether no thread accepts: every thread there may be has a connection, or there can be no more threads.
     fn is_full(&self) -> bool {
         self.accepting.load(Ordering::SeqCst) == 0
     }
@@ -138,21 +159,14 @@ impl Pool {
     }
 }
 
-/// The life of a serving thread, which may have a connection when it begins.
-fn run(shared: &Arc<Shared>, slot: &Slot, first: Option<(Socket, Peer)>) {
+/// The life of a serving thread.
+fn run(shared: &Arc<Shared>, slot: &Slot) {
     sys::unblock_interrupt();
     let mut buffers = Buffers::new();
-    if let Some((socket, peer)) = first {
-        slot.set_used(shared.app.clock.order());
-        slot.set_idle(shared.app.idle_until());
-        let socket = serve(shared, slot, socket, &peer, &mut buffers);
-        // The thread it came from has a descriptor of it, too.
-        let _ = socket.map(|socket| socket.shutdown(Shutdown::Both));
-        slot.set(State::Accepting);
-        shared.pool.enter_accept();
-    }
     while !shared.app.is_stopping() {
-        let Some((socket, peer)) = accept(shared) else { continue };
+        let given = shared.pool.given().pop_front();
+        let is_given = given.is_some();
+        let Some((socket, peer)) = given.or_else(|| accept(shared)) else { continue };
         slot.set_used(shared.app.clock.order());
         slot.set_idle(shared.app.idle_until());
         shared.pool.leave_accept(|| {
@@ -165,7 +179,12 @@ fn run(shared: &Arc<Shared>, slot: &Slot, first: Option<(Socket, Peer)>) {
             shared.waker.look();
         }
         shared.rouse_housekeeper();
-        drop(serve(shared, slot, socket, &peer, &mut buffers));
+        let socket = serve(shared, slot, socket, &peer, &mut buffers);
+        if let (Some(socket), true) = (&socket, is_given) {
+            // The thread that gave it away has a descriptor of it, too.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        drop(socket);
         slot.set(State::Accepting);
         shared.pool.enter_accept();
     }
@@ -174,10 +193,15 @@ fn run(shared: &Arc<Shared>, slot: &Slot, first: Option<(Socket, Peer)>) {
 /// Serves a connection, and gives it back to be closed, unless another has it.
 fn serve(shared: &Arc<Shared>, slot: &Slot, socket: Socket, peer: &Peer, buffers: &mut Buffers) -> Option<Socket> {
     slot.open(socket);
-    let served = slot.with_socket(|socket| match shared.app.multiplex {
-        true => multiplex::serve(&shared.app, slot, socket, buffers),
-        false => connection::serve(&shared.app, slot, &Served { socket, shared, peer }, buffers),
+    // A logger may panic, too. That ends the connection, and no more.
+    let served = slot.with_socket(|socket| {
+        catch(|| match shared.app.multiplex {
+            true => multiplex::serve(&shared.app, slot, socket, buffers),
+            false => connection::serve(&shared.app, slot, &Served { socket, shared, peer }, buffers),
+        })
     });
+    let served = served.and_then(Result::ok);
+    slot.set_handler(Deadline::NEVER);
     let socket = slot.close();
     if shared.app.is_stopping() {
         shared.waker.look();
@@ -190,7 +214,7 @@ fn serve(shared: &Arc<Shared>, slot: &Slot, socket: Socket, peer: &Peer, buffers
         // Another has it, by a descriptor of its own.
         (Some(Ok(Close::GivenAway)), _) => None,
         (Some(Err(fault)), socket) => {
-            shared.app.log_fault(peer, &fault);
+            let _ = catch(|| shared.app.log_fault(peer, &fault));
             socket
         }
         (_, socket) => socket,
@@ -220,12 +244,11 @@ impl Stream for Served<'_> {
     #[cold]
     fn give_away(&self, is_kept: bool) {
         let copy = || self.socket.try_clone();
-        let is_adopted = is_kept
-            && copy().and_then(|copy| Pool::adopt(self.shared, (copy, self.peer.clone()))).unwrap_or_else(|error| {
-                lack(self.shared, "cannot start another thread", &error);
-                false
-            });
-        if !is_adopted && self.socket.shutdown(Shutdown::Write).is_ok() {
+        let is_given = is_kept && copy().is_ok_and(|copy| self.shared.pool.give((copy, self.peer.clone())));
+        if is_given {
+            // Until a thread has it.
+            self.shared.waker.look();
+        } else if self.socket.shutdown(Shutdown::Write).is_ok() {
             // Without a descriptor for the housekeeper it is closed when the handler returns.
             let _ = copy().map(|copy| self.shared.linger(copy));
         }

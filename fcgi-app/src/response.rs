@@ -2,6 +2,7 @@ mod headers;
 mod records;
 mod status;
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Response<'c> {
     body_len: u64,
     /// Whether the handler wants no part of it to pass for a response.
     is_aborted: bool,
+    /// Whether a wait has told its handler that the server stops.
+    has_heard_stop: Cell<bool>,
     log: Scope,
     /// The first misuse, which the next write reports.
     misuse: Option<Box<str>>,
@@ -124,6 +127,7 @@ impl<'c> Response<'c> {
             is_head,
             body_len: 0,
             is_aborted: false,
+            has_heard_stop: Cell::new(false),
             log: Scope::enter(),
             misuse: None,
         }
@@ -219,8 +223,13 @@ impl<'c> Response<'c> {
     /// Sleeps for `time`; less if the response [is not wanted](Self::is_wanted) any more, or the server is to stop. For
     /// event streams and long polls.
     ///
+    /// A stop ends one wait early, by a signal that may interrupt a system call of the handler's, too. A handler that goes
+    /// on sleeps in full, and is told at the end of each wait.
+    ///
     /// Without [`Server::multiplex`](crate::Server::multiplex) an abort is seen, and a management record answered, if it is
-    /// the next to come and what came of the body was read, or is little; the end of the connection always.
+    /// the next to come and what came of the body was read, or is little. The end of the connection is seen within a second
+    /// or two; over TCP not while the peer has more to send than the system holds for us. Behind the [end](Self::finish) of
+    /// the response it is a sleep that a stop ends.
     ///
     /// ```
     /// # use fcgi_app::{Body, Request, Response, Waited};
@@ -242,8 +251,14 @@ impl<'c> Response<'c> {
     /// # Errors
     /// `ConnectionAborted` when it is not wanted any more.
     pub fn wait(&self, time: Duration) -> io::Result<Waited> {
-        let waited = self.output.wait(time);
-        if self.is_gone() { Err(aborted("the web server gave the request up")) } else { Ok(waited) }
+        self.output.wait(time, !self.has_heard_stop.get());
+        let is_stopping = self.is_stopping();
+        self.has_heard_stop.set(is_stopping);
+        match is_stopping {
+            _ if self.is_gone() => Err(aborted("the web server gave the request up")),
+            true => Ok(Waited::Stopping),
+            false => Ok(Waited::Elapsed),
+        }
     }
 
     /// Whether the server is stopping: it waits for this handler no longer than [`Limits::stop_timeout`](crate::Limits::stop_timeout).
@@ -252,8 +267,8 @@ impl<'c> Response<'c> {
     }
 
     /// Ends the response while the handler works on: the web server has all of it, and its connection is given away, to be
-    /// served by another thread, or closed if it was not kept, the body of the request was not read to its end, or no
-    /// thread is left. From then on writes fail, and there is no more of the body.
+    /// served by another thread, or closed if it was not kept, if the body of the request was not read to its end or another
+    /// request was read behind it, or if no thread is left. From then on writes fail, and no more of the body is read.
     ///
     /// The handler counts as at work until it returns, for [`Limits::connections`](crate::Limits::connections) and
     /// [`Limits::handler_time`](crate::Limits::handler_time), and a stop waits for it. What it fails with is logged. A CGI
@@ -283,9 +298,10 @@ impl<'c> Response<'c> {
         self.head == Head::Over
     }
 
-    /// Whether it is known that the web server or its client is not there for the response any more.
+    /// Whether it is known that the web server or its client is not there for the response any more; one that has ended
+    /// was there for it.
     pub(crate) fn is_gone(&self) -> bool {
-        !self.output.may_send() || self.output.is_gone()
+        !self.is_over() && (!self.output.may_send() || self.output.is_gone())
     }
 
     /// Whether some of the answer was sent, so that its status and headers can no longer change.

@@ -211,7 +211,7 @@ impl Server {
         let all_ended = housekeeper.stop(limits.stop_timeout);
         // Threads that have not ended still hold the listener.
         shared.listener.remove_file();
-        if !all_ended {
+        if !all_ended && shared.pool.is_at_work() {
             shared.pool.for_each(|slot| slot.break_off());
             log::warn!("requests were still under way at the end of the stop, left unfinished");
         }

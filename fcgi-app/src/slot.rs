@@ -39,6 +39,8 @@ pub(crate) struct Slot {
     timed_out: AtomicBool,
     /// Whether its thread is to be interrupted when the server stops.
     hears_stop: AtomicBool,
+    /// Whether it was us who ended what comes.
+    input_ended: AtomicBool,
     /// The connection; whoever holds the lock can be sure that it is this one and open.
     socket: RwLock<Option<Socket>>,
 }
@@ -53,6 +55,7 @@ impl Slot {
             used: AtomicU32::new(0),
             timed_out: AtomicBool::new(false),
             hears_stop: AtomicBool::new(false),
+            input_ended: AtomicBool::new(false),
             socket: RwLock::new(None),
         }
     }
@@ -119,10 +122,16 @@ impl Slot {
         self.state() == State::Accepting || self.hears_stop.load(Ordering::Acquire)
     }
 
+    /// Whether the end of what comes is our doing, and says nothing of the peer.
+    pub(crate) fn is_input_ended(&self) -> bool {
+        self.input_ended.load(Ordering::Acquire)
+    }
+
     /// Takes a connection in.
     pub(crate) fn open(&self, socket: Socket) {
         self.timed_out.store(false, Ordering::Relaxed);
         self.hears_stop.store(false, Ordering::Relaxed);
+        self.input_ended.store(false, Ordering::Relaxed);
         *self.socket.write().unwrap_or_else(PoisonError::into_inner) = Some(socket);
     }
 
@@ -163,6 +172,7 @@ impl Slot {
     pub(crate) fn end_input(&self) {
         self.with_socket(|socket| {
             if self.state() == State::Idle {
+                self.input_ended.store(true, Ordering::Release);
                 let _ = socket.shutdown(Shutdown::Read);
             }
         });

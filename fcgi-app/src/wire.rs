@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use fcgi_proto::{Config, Event, Header, RecordType, Reply, Session};
 use socket2::{Domain, SockRef, Socket};
 
-use crate::Waited;
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::slot::{Slot, State};
@@ -58,8 +57,8 @@ pub(crate) trait Output {
     /// Whether other answers go out between two calls of [`send`](Self::send), which then should be one a record.
     fn is_shared(&self) -> bool;
 
-    /// Waits for so long, or until the response is not wanted any more, or the server stops.
-    fn wait(&self, time: Duration) -> Waited;
+    /// Waits for so long, or until the response is not wanted any more, or the server stops if that is to be heard.
+    fn wait(&self, time: Duration, hears_stop: bool);
 
     /// Looks whether the response is still wanted.
     fn look(&self);
@@ -317,7 +316,7 @@ impl<'c> Wire<'c> {
         }
         if found.end_of_input {
             // A unix socket that was closed is hung up; TCP says no more than that nothing comes.
-            let reads_on = self.app.half_close || is_unix(socket);
+            let reads_on = self.app.half_close || self.slot.is_input_ended() || is_unix(socket);
             if reads_on { self.half_closed.set(true) } else { self.set_gone() }
         }
         found != Found::default()
@@ -388,22 +387,19 @@ impl Output for Wire<'_> {
         false
     }
 
-    fn wait(&self, time: Duration) -> Waited {
+    fn wait(&self, time: Duration, hears_stop: bool) {
         let begun = Instant::now();
         let mut may_read = true;
-        self.slot.set_hears_stop(true);
-        let waited = loop {
+        self.slot.set_hears_stop(hears_stop);
+        loop {
             let left = time.saturating_sub(begun.elapsed());
             self.watch(left, &mut may_read);
-            if !self.may_send() || self.gone.get() || left.is_zero() {
-                break Waited::Elapsed;
+            let is_over = !self.may_send() || self.gone.get() || left.is_zero();
+            if is_over || (hears_stop && self.app.is_stopping()) {
+                break;
             }
-            if self.app.is_stopping() {
-                break Waited::Stopping;
-            }
-        };
+        }
         self.slot.set_hears_stop(false);
-        waited
     }
 
     fn look(&self) {

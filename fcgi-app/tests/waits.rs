@@ -1,5 +1,5 @@
 //! What handlers that wait are told: that their client has gone, and that the server stops. And how long a response may
-//! take: as long as its reader reads, and its handler as long as it likes behind the end of the response.
+//! take: as long as its reader reads.
 
 mod common;
 
@@ -42,7 +42,7 @@ impl Heard {
 fn serve(start: impl FnOnce(fcgi_app::Roles) -> Running) -> (Running, Heard) {
     let ((tell, said), (go, may_go)) = (mpsc::channel(), mpsc::channel());
     let may_go = Arc::new(Mutex::new(may_go));
-    let handler = move |request: &Request, body: &mut Body, out: &mut Response| -> io::Result<()> {
+    let handler = move |request: &Request, _: &mut Body, out: &mut Response| -> io::Result<()> {
         let say = |what: String| tell.send(what).expect("the test listens");
         let pause = || may_go.lock().expect("no panic").recv_timeout(PATIENCE).expect("the test goes on");
         match request.param_str("DO") {
@@ -73,20 +73,18 @@ fn serve(start: impl FnOnce(fcgi_app::Roles) -> Running) -> (Running, Heard) {
                 assert!(out.is_stopping());
                 out.write_all(b"bye")
             }
-            Some("finish") => {
-                out.write_all(b"done")?;
-                out.finish()?;
-                out.finish()?;
-                say(format!("{:?}", out.write(b"more").map_err(|error| error.kind())));
-                say(format!("{:?}", body.read(&mut [0]).map_err(|error| error.kind())));
-                say(format!("{:?}", out.wait(Duration::from_millis(1)).map_err(|error| error.kind())));
-                pause();
-                say("returns".into());
-                Err(io::Error::other("it is too late to fail"))
-            }
-            Some("finish badly") => {
-                out.set("Content-Length", "9").write_all(b"short")?;
-                say(format!("{:?}", out.finish().map_err(|error| error.kind())));
+            Some("paced") => {
+                let mut events = 0;
+                while events < 1000 {
+                    events += 1;
+                    out.write_all(b"data\n")?;
+                    out.flush()?;
+                    if events == 1 {
+                        say("waits".into());
+                    }
+                    // It does not look whether the server stops.
+                    let _ = out.wait(Duration::from_millis(300))?;
+                }
                 Ok(())
             }
             Some("large") => {
@@ -150,6 +148,22 @@ fn a_wait_ends_behind_a_body_that_was_not_read() {
         let params = common::params(&[("DO", "wait")]);
         client.send(&[&begin(KEEP)[..], &params, END_PARAMS, &record(5, &[b'x'; 9000])[..8000]].concat());
         heard.expect("waits");
+        drop(client);
+        heard.expect("Err(ConnectionAborted)");
+    }
+}
+
+/// Nor does one for which there is no room, so that the thread that reads the connection waits, too.
+#[test]
+fn a_wait_ends_behind_a_body_for_which_there_is_no_room() {
+    for multiplexed in [false, true] {
+        let (server, heard) = serve_with(|server| server.multiplex(multiplexed));
+        let mut client = server.connect();
+        client.send(&[&begin(KEEP)[..], &common::params(&[("DO", "wait")]), END_PARAMS].concat());
+        heard.expect("waits");
+        client.send(&record(5, &[b'x'; 60_000]));
+        client.send(&record(5, &[b'x'; 60_000]));
+        assert_eq!(heard.said.recv_timeout(Duration::from_millis(200)), Err(mpsc::RecvTimeoutError::Timeout));
         drop(client);
         heard.expect("Err(ConnectionAborted)");
     }
@@ -231,80 +245,118 @@ fn a_stop_ends_a_wait_and_an_event_stream() {
     }
 }
 
+/// A stop that a handler does not look for makes it no faster.
 #[test]
-fn a_handler_works_on_behind_its_response() {
+fn a_handler_that_goes_on_in_a_stop_goes_on_at_its_pace() {
+    let limits = Limits { stop_timeout: Duration::from_secs(2), ..Limits::default() };
     for multiplexed in [false, true] {
-        let (server, heard) = serve_with(|server| server.multiplex(multiplexed));
+        let (server, heard) = serve_with(|server| server.multiplex(multiplexed).limits(limits));
         let mut client = server.connect();
-        let done = answer(b"Status: 200 OK\r\nContent-Length: 4\r\n\r\ndone", 0);
-        let hello = answer(b"Status: 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0);
-        for _ in 0..2 {
-            ask(&mut client, "finish");
-            assert_eq!(client.receive(done.len()), done);
-            heard.expect("Err(InvalidInput)");
-            heard.expect("Ok(0)");
-            heard.expect("Ok(Elapsed)");
-            // The connection is served meanwhile.
-            ask(&mut client, "hello");
-            assert_eq!(client.receive(hello.len()), hello);
-        }
-        for _ in 0..2 {
-            heard.go.send(()).expect("the handler waits");
-            heard.expect("returns");
-        }
-        ask(&mut client, "hello");
-        assert_eq!(client.receive(hello.len()), hello);
-    }
-}
-
-/// It is closed if it was not kept, and if its body was not read; and a stop waits for the handler.
-#[test]
-fn a_connection_that_cannot_be_given_to_another_is_closed_behind_its_response() {
-    let done = answer(b"Status: 200 OK\r\nContent-Length: 4\r\n\r\ndone", 0);
-    for multiplexed in [false, true] {
-        let (server, heard) = serve_with(|server| server.multiplex(multiplexed));
-        let mut client = server.connect();
-        client.send(&get(CLOSE, &[("DO", "finish")]));
-        assert_eq!(client.receive_all(), done);
-        heard.next();
-        heard.next();
-        heard.next();
+        ask(&mut client, "paced");
+        heard.expect("waits");
         server.stop.stop();
-        assert_eq!(heard.said.recv_timeout(Duration::from_millis(300)), Err(mpsc::RecvTimeoutError::Timeout));
-        assert!(server.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "a stop waits");
-        heard.go.send(()).expect("the handler waits");
-        heard.expect("returns");
+        // Eight in the two seconds, and as few more as there are waits cut short.
+        let events = client.receive_all().windows(5).filter(|bytes| bytes == b"data\n").count();
+        assert!(events < 20, "multiplexed {multiplexed}: {events} events");
     }
-    let (server, heard) = serve_with(|server| server);
-    let mut client = server.connect();
-    client.send(&[&begin(KEEP)[..], &common::params(&[("DO", "finish")]), END_PARAMS, &record(5, b"some")].concat());
-    assert_eq!(client.receive_all(), done);
-    heard.expect("Err(InvalidInput)");
-    heard.expect("Ok(1)");
-    heard.next();
-    heard.go.send(()).expect("the handler waits");
-    heard.expect("returns");
-
-    // With one thread there is none for the connection; with the next request there is.
-    let (server, heard) = serve_with(|server| server.limits(Limits { connections: 1, ..Limits::default() }));
-    let mut client = server.connect();
-    ask(&mut client, "finish");
-    assert_eq!(client.receive_all(), done);
-    heard.go.send(()).expect("the handler waits");
-    let mut client = server.connect();
-    ask(&mut client, "hello");
-    client.receive_answer();
 }
 
+/// The end of a response and that of its connection may cross.
 #[test]
-fn what_is_not_whole_is_not_finished() {
+fn a_client_that_closes_behind_the_end_of_its_response_leaves_nothing() {
+    let (server, _heard, mut client) = serve_tcp(|server| server.multiplex(true));
+    let address = client.peer_addr().expect("an address");
+    let hello = answer(b"Status: 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0);
+    let ask = |client: &mut TcpStream| {
+        client.write_all(&get(CLOSE, &[])).expect("sent");
+        let mut got = vec![0; hello.len()];
+        client.read_exact(&mut got).expect("a response");
+        assert_eq!(got, hello);
+    };
+    ask(&mut client);
+    drop(client);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| ask(&mut TcpStream::connect(address).expect("it listens"))));
+        }
+    });
+    // Each connection that stayed would hold up the stop for all of its time.
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Limits::default().stop_timeout, "{:?}", begun.elapsed());
+}
+
+/// A peer that does not close behind what broke a response off is closed.
+#[test]
+fn a_peer_that_ignores_the_end_of_its_connection_is_closed() {
     for multiplexed in [false, true] {
-        let (server, heard) = serve_with(|server| server.multiplex(multiplexed));
+        let fails = |_: &Request, _: &mut Body, out: &mut Response| -> io::Result<()> {
+            out.write_all(b"some")?;
+            out.flush()?;
+            Err(io::Error::other("fails"))
+        };
+        let server = Running::start_as(|server| server.multiplex(multiplexed), fails);
         let mut client = server.connect();
-        ask(&mut client, "finish badly");
-        heard.expect("Err(InvalidInput)");
-        assert!(client.receive_answer().0.starts_with(b"Status: 500 "));
+        ask(&mut client, "fail");
+        assert!(client.receive_all().ends_with(&[0; 8]));
+        // After 2 s, which are kept to about two more.
+        let begun = Instant::now();
+        while client.0.write(&[0]).is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "multiplexed {multiplexed}: it is open");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
+}
+
+/// What began while a response was broken off is told that its connection is over.
+#[test]
+fn a_request_that_begins_while_another_is_broken_off_is_told() {
+    let ((tell, said), (go, may_go)) = (mpsc::channel::<String>(), mpsc::channel::<bool>());
+    let may_go = Mutex::new(may_go);
+    let handler = move |request: &Request, _: &mut Body, out: &mut Response| -> io::Result<()> {
+        if request.param_str("DO") == Some("wait") {
+            let _ = tell.send("waits".into());
+            let _ = tell.send(format!("{:?}", out.wait(LONG).map_err(|error| error.kind())));
+            return Ok(());
+        }
+        loop {
+            out.write_all(&[b'x'; 8000])?;
+            out.flush()?;
+            let _ = tell.send("wrote".into());
+            if !may_go.lock().expect("no panic").recv().unwrap_or(false) {
+                return Err(io::Error::other("fails"));
+            }
+        }
+    };
+    let server = Running::start_as(|server| server.multiplex(true), handler);
+    let soon = Duration::from_millis(500);
+    // How many writes the socket takes of which nothing is read.
+    let mut most = 0;
+    let mut client = server.connect();
+    ask(&mut client, "write");
+    while said.recv_timeout(soon).is_ok() {
+        most += 1;
+        go.send(true).expect("the handler waits");
+    }
+    drop(client);
+    let mut client = server.connect();
+    ask(&mut client, "write");
+    for written in 1..=most {
+        assert_eq!(said.recv_timeout(PATIENCE).as_deref(), Ok("wrote"));
+        // It fails, and is blocked in what breaks it off.
+        go.send(written < most).expect("the handler waits");
+    }
+    let mut second = get(KEEP, &[("DO", "wait")]);
+    let mut at = 0;
+    while at < second.len() {
+        second[at + 3] = 2; // the id
+        at += 8 + usize::from(second[at + 5]);
+    }
+    client.send(&second);
+    assert_eq!(said.recv_timeout(PATIENCE).as_deref(), Ok("waits"));
+    assert!(client.receive_all().ends_with(&[0; 8]), "it is broken off");
+    drop(client);
+    assert_eq!(said.recv_timeout(PATIENCE).as_deref(), Ok("Err(ConnectionAborted)"));
 }
 
 /// 10 MiB at a few hundred KB/s take longer than a write may, of which there are few.

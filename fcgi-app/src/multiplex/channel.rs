@@ -3,12 +3,11 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fcgi_proto::Role;
 
 use super::Connection;
-use crate::Waited;
 use crate::queue::Queue;
 use crate::roles::Handler;
 use crate::wire::{Ended, Output, aborted};
@@ -28,6 +27,8 @@ pub(super) struct Exchange<'c> {
     pub(super) lost: AtomicBool,
     /// Whether nothing comes of it any more, by which TCP says that it was closed.
     pub(super) gone: AtomicBool,
+    /// Whether its response has ended before its handler.
+    pub(super) detached: AtomicBool,
     /// When its handler is overdue.
     pub(super) overdue: AtomicU32,
 }
@@ -55,6 +56,12 @@ pub(super) struct Channel<'m, 'c> {
     pub(super) exchange: Option<&'m Arc<Exchange<'c>>>,
 }
 
+impl Channel<'_, '_> {
+    fn is_detached(&self) -> bool {
+        self.exchange.is_some_and(|exchange| exchange.detached.load(Ordering::Acquire))
+    }
+}
+
 impl Output for Channel<'_, '_> {
     fn may_answer(&self) -> bool {
         self.exchange.is_none_or(|exchange| exchange.may_answer.load(Ordering::Acquire))
@@ -77,20 +84,33 @@ impl Output for Channel<'_, '_> {
         true
     }
 
-    fn wait(&self, time: Duration) -> Waited {
-        let app = self.connection.app;
-        let found = app.news.wait(time, || match () {
-            () if !self.may_send() || self.is_gone() => Some(Waited::Elapsed),
-            () => app.is_stopping().then_some(Waited::Stopping),
-        });
-        found.unwrap_or(Waited::Elapsed)
+    fn wait(&self, time: Duration, hears_stop: bool) {
+        /// How often the handler looks for itself, since the reader may be waiting for room in a queue.
+        const LOOK: Duration = Duration::from_secs(1);
+        let begun = Instant::now();
+        let is_over = || {
+            let is_gone = !self.is_detached() && (!self.may_send() || self.is_gone());
+            is_gone || (hears_stop && self.is_stopping())
+        };
+        loop {
+            let left = time.saturating_sub(begun.elapsed());
+            self.connection.app.news.wait(left.min(LOOK), || is_over().then_some(()));
+            if is_over() || left <= LOOK {
+                break;
+            }
+            self.look();
+        }
     }
 
-    /// What the reader found is known already.
-    fn look(&self) {}
+    fn look(&self) {
+        if let Some(exchange) = self.exchange.filter(|_| !self.is_detached()) {
+            self.connection.look(exchange);
+        }
+    }
 
     fn detach(&self) {
         if let Some(exchange) = self.exchange {
+            exchange.detached.store(true, Ordering::Release);
             self.connection.detach(exchange);
         }
     }
