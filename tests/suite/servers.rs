@@ -5,12 +5,14 @@
 mod matrix;
 mod scenario;
 mod site;
+mod table;
 
 mod apache;
 mod applications;
 mod busybox;
 mod caddy;
 mod cgi_bridge;
+mod gateway;
 mod h2o;
 mod haproxy;
 mod hosts;

@@ -4,7 +4,8 @@
 //! A test that wants to know how a request ended here, when its client is gone, names a file in `journal=`: it gets a
 //! line for each thing that happened. The file has to be there already.
 //!
-//! With `FCGI_MULTIPLEX` in its environment it takes many requests at once on a connection.
+//! With `FCGI_MULTIPLEX` in its environment it takes many requests at once on a connection; `FCGI_WRITE_TIME` is how many
+//! seconds a write may be blocked.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
-use fcgi_app::{Body, Request, Response, Roles, Server, Start};
+use fcgi_app::{Body, Limits, Request, Response, Roles, Server, Start, Waited};
 use sha2::{Digest, Sha256};
 
 /// What the process was given at its start, before it made anything of it.
@@ -28,11 +29,18 @@ fn main() -> fcgi_app::Result {
     match Start::find(None)? {
         Start::Listening(listener) => {
             let multiplex = env::var_os("FCGI_MULTIPLEX").is_some();
-            Server::new(listener)?.multiplex(multiplex).stop_on_signals(true).serve(roles)?;
+            let server = Server::new(listener)?.multiplex(multiplex).limits(limits());
+            server.stop_on_signals(true).serve(roles)?;
         }
         Start::Cgi(request) => process::exit(request.serve(roles)?.into()),
     }
     Ok(())
+}
+
+fn limits() -> Limits {
+    let seconds = env::var("FCGI_WRITE_TIME").ok().and_then(|text| text.parse().ok());
+    let write_time = seconds.map_or(Limits::default().write_time, Duration::from_secs);
+    Limits { write_time, ..Limits::default() }
 }
 
 fn play(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
@@ -43,6 +51,10 @@ fn play(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()
         "echo" => echo(body, out),
         "digest" => digest(request, body, out),
         "bytes" => bytes(request, "count", out),
+        "block" => block(request, out),
+        "wait" => wait(request, out),
+        "buffered-events" => events(request, out),
+        "events" => events(request, out.set("X-Accel-Buffering", "no")),
         "endless" => endless(request, out),
         "early" => out.status(403).write_all(b"not wanted"),
         "redirect" => redirect(request, out),
@@ -50,6 +62,7 @@ fn play(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()
         "error" => error(request, out),
         "fail" => fail(request, out),
         "bodiless" => bodiless(request, out),
+        "guard" => guard(request, body, out),
         "log" => log(request, out),
         "hold" => hold(request, out),
         "process" => out.write_all(START.as_bytes()),
@@ -66,6 +79,14 @@ fn judge(request: &Request, out: &mut Response) -> io::Result<()> {
         Some("panic") => panic!("asked to panic"),
         _ => out.status(403).text("not you"),
     }
+}
+
+/// The same as a page, which reads its body, and takes the client's query from `REQUEST_URI`.
+fn guard(request: &Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
+    io::copy(body, &mut io::sink())?;
+    let uri = request.param_str("REQUEST_URI").unwrap_or_default();
+    out.status(if uri.ends_with("?who=ann") { 204 } else { 403 });
+    Ok(())
 }
 
 /// The value of `name` in the query string.
@@ -142,6 +163,44 @@ fn bytes(request: &Request, name: &str, out: &mut Response) -> io::Result<()> {
     Ok(())
 }
 
+/// The same in one piece.
+fn block(request: &Request, out: &mut Response) -> io::Result<()> {
+    let block: Vec<u8> = (0..number(request, "count")).map(|index| (index % 251) as u8).collect();
+    out.write_all(&block)
+}
+
+/// Waits for something else, for as many `seconds`, unless the client goes.
+fn wait(request: &Request, out: &mut Response) -> io::Result<()> {
+    note(request, "wait: began")?;
+    match out.wait(Duration::from_secs(number(request, "seconds"))) {
+        Ok(_) => note(request, "wait: over")?,
+        Err(error) => {
+            note(request, &format!("wait: {:?}", error.kind()))?;
+            return Err(error);
+        }
+    }
+    out.write_all(b"waited")
+}
+
+/// An event each 100 ms, until the application is told to stop or the client goes.
+fn events(request: &Request, out: &mut Response) -> io::Result<()> {
+    out.content_type("text/event-stream");
+    for event in 1.. {
+        write!(out, "data: {event}\n\n")?;
+        let waited = out.flush().and_then(|()| out.wait(Duration::from_millis(100)));
+        note(request, &format!("events: {event}"))?;
+        match waited {
+            Ok(Waited::Elapsed) => {}
+            Ok(Waited::Stopping) => break,
+            Err(error) => {
+                note(request, "events: given up")?;
+                return Err(error);
+            }
+        }
+    }
+    out.write_all(b"data: over\n\n")
+}
+
 /// Answers until nobody wants it any more, or up to so many MiB.
 fn endless(request: &Request, out: &mut Response) -> io::Result<()> {
     let block = [b'.'; 32 << 10];
@@ -169,7 +228,7 @@ fn error(request: &Request, out: &mut Response) -> io::Result<()> {
     write!(out.status(status), "the application's own page for {status}")
 }
 
-/// Announces `length` bytes if it is there, writes `after`, and fails as `how` says.
+/// Announces `length` bytes if it is there, writes `after`, and fails as `how` says: `long` by writing `more`.
 fn fail(request: &Request, out: &mut Response) -> io::Result<()> {
     if let Some(length) = value(request, "length") {
         out.set("Content-Length", length.as_bytes());
@@ -178,6 +237,7 @@ fn fail(request: &Request, out: &mut Response) -> io::Result<()> {
     match value(request, "how").as_deref() {
         Some("panic") => panic!("asked to panic"),
         Some("short") => Ok(()),
+        Some("long") => out.write_all(&vec![b'+'; number(request, "more") as usize]),
         Some("abort") => {
             out.abort();
             Ok(())

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fcgi_tests::{Program, Signal};
 
-use super::site::{Restart, Server, USUAL};
+use super::site::{Configuration, Restart, Seen, Server, USUAL};
 
 fn start(apache: &Program, _: &Path, configuration: &Path) -> Command {
     let mut command = apache.command();
@@ -15,7 +15,8 @@ fn start(apache: &Program, _: &Path, configuration: &Path) -> Command {
 
 const PROXY_FCGI: Server = Server {
     program: "apache2",
-    configuration: "apache-proxy-fcgi.conf",
+    clients_see: Seen::Column("mod_proxy_fcgi"),
+    configuration: Configuration::File("apache-proxy-fcgi.conf"),
     command: start,
     restart: Restart::Workers(Signal::USR1),
     user: Some("www-data"),
@@ -24,20 +25,23 @@ const PROXY_FCGI: Server = Server {
     ..USUAL
 };
 
+const STREAMED: Server = Server { clients_see: Seen::AllRight, ..PROXY_FCGI };
+
 column!(super::PROXY_FCGI, unix);
 column!(super::PROXY_FCGI, tcp);
 column!(super::PROXY_FCGI, kept_unix);
 column!(super::PROXY_FCGI, kept_tcp);
+column!(super::STREAMED, streamed_unix: get events_and_stop gone_during_events client_gone);
 column!(super::PROXY_FCGI, guarded_tcp: authorizer_grants authorizer_denies authorizer_that_panics_denies);
 
 /// Its process manager starts processes while it ends, and ends those before they can handle SIGTERM.
 const FCGID: Server = Server {
     restarts_cleanly: false,
-    configuration: "apache-fcgid.conf",
+    clients_see: Seen::Column("mod_fcgid"),
+    configuration: Configuration::File("apache-fcgid.conf"),
     prefix: "/app",
     starts_application: true,
     streams_uploads: false,
-    adds_a_page: true,
     worker_environment: &["PATH"],
     worker_descriptors: &["socket", "error.log", "error.log", "pipe", "pipe"],
     ..PROXY_FCGI

@@ -7,7 +7,9 @@ use std::thread;
 
 use fcgi_tests::{Address, Process, Program, Signal, copy_program, eventually, proc, repository, write_executable};
 
-use super::site::{Restart, Server, USUAL, place};
+use super::scenario::WHOLE;
+use super::site::{Configuration, Restart, Seen, Server, USUAL, place};
+use super::table::Case;
 
 fn start(_: &Program, _: &Path, script: &Path) -> Command {
     let mut command = Program::installed("sh").expect("there is a shell").command();
@@ -35,7 +37,8 @@ fn put_application(root: &Path, _: &Address) {
 
 const BUSYBOX: Server = Server {
     program: "busybox",
-    configuration: "busybox-httpd.sh",
+    clients_see: Seen::RightBut(&[(Case::Fails, &[WHOLE]), (Case::Panics, &[WHOLE])]),
+    configuration: Configuration::File("busybox-httpd.sh"),
     command: start,
     prepare: put_cgi_fcgi,
     restart: Restart::None,
@@ -44,7 +47,6 @@ const BUSYBOX: Server = Server {
     loses_chunks: true,
     clients: 8,
     reports_gone_clients: false,
-    tells_of_failures: Some(false),
     ..USUAL
 };
 

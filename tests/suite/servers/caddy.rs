@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fcgi_tests::{Process, Program, WebServer};
 
-use super::site::{Restart, Server, USUAL};
+use super::site::{Configuration, Restart, Seen, Server, USUAL};
 
 fn start(caddy: &Program, dir: &Path, configuration: &Path) -> Command {
     let mut command = caddy.command();
@@ -25,14 +25,14 @@ fn reload(web: &WebServer) {
 
 const CADDY: Server = Server {
     program: "caddy",
-    configuration: "caddy.conf",
+    clients_see: Seen::Column("Caddy"),
+    configuration: Configuration::File("caddy.conf"),
     command: start,
     restart: Restart::Command(reload),
     // The new listener has a queue of its own; who waits in the old one's is reset.
     restarts_cleanly: false,
     largest_header: 60_000,
     logs_stderr: false,
-    tells_of_failures: Some(false),
     ..USUAL
 };
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fcgi_tests::{Program, Signal};
 
-use super::site::{Restart, Server, USUAL};
+use super::site::{Configuration, Restart, Seen, Server, USUAL};
 
 fn start(h2o: &Program, _: &Path, configuration: &Path) -> Command {
     let mut command = h2o.command();
@@ -15,13 +15,13 @@ fn start(h2o: &Program, _: &Path, configuration: &Path) -> Command {
 
 const H2O: Server = Server {
     program: "h2o",
-    configuration: "h2o.conf",
+    clients_see: Seen::Column("h2o"),
+    configuration: Configuration::File("h2o.conf"),
     command: start,
     restart: Restart::Workers(Signal::HUP),
     user: Some("nobody"),
     largest_header: 60_000,
     streams_uploads: false,
-    tells_of_failures: Some(false),
     ..USUAL
 };
 

@@ -9,7 +9,7 @@ use fcgi_tests::{
     Address, HttpClient, Program, Relay, Signal, TempDir, WebServer, free_port, proc, repository, skip, temp_dir,
 };
 
-use super::site::{Restart, Server, USUAL};
+use super::site::{Configuration, Restart, Seen, Server, USUAL};
 use crate::app::App;
 
 pub(super) fn start(haproxy: &Program, _: &Path, configuration: &Path) -> Command {
@@ -29,32 +29,36 @@ fn master_waits(haproxy: &WebServer) -> bool {
 
 const HAPROXY: Server = Server {
     program: "haproxy",
-    configuration: "haproxy.cfg",
+    clients_see: Seen::Column("HAProxy"),
+    configuration: Configuration::File("haproxy.cfg"),
     command: start,
     ready: master_waits,
     restart: Restart::Workers(Signal::USR2),
     // The old worker aborts what it has just sent to the application, tries again, aborts that, and says 502.
     restarts_cleanly: false,
     largest_header: 12_000,
-    largest_chunked: Some(10_000),
+    largest_chunked: Some(14 << 10),
     redirect: Some(302),
     ..USUAL
 };
 
+const KEPT: Server = Server { clients_see: Seen::Column("HAProxy, kept"), ..HAPROXY };
+
 column!(super::HAPROXY, unix);
 column!(super::HAPROXY, tcp);
-column!(super::HAPROXY, kept_unix);
-column!(super::HAPROXY, kept_tcp);
+column!(super::KEPT, kept_unix);
+column!(super::KEPT, kept_tcp);
 
 /// Not among them: many uploads at once, of which HAProxy 2.6.12 answers some with a 500 of its own, or ends in
 /// `FATAL: bug condition "c_empty(ic)"`; and a restart, in which it leaves some requests without an answer.
 macro_rules! multiplexed_column {
     ($transport:ident) => {
-        column! { super::HAPROXY, $transport:
+        column! { super::KEPT, $transport:
             get head query_and_40_headers large_header
             post_nothing post_25_bytes post_64_kib post_1_mib post_50_mib
             chunked_upload slow_upload cut_upload client_gone answer_of_10_mib early_answer
             redirects cookies errors_with_bodies failed_responses responses_without_a_body stderr_in_the_error_log
+            gone_while_waiting gone_during_events events_and_stop slow_reader
             connections restart_of_the_workers killed_workers
         }
     };

@@ -29,6 +29,7 @@ macro_rules! column {
                 post_nothing post_25_bytes post_64_kib post_1_mib post_50_mib
                 chunked_upload slow_upload cut_upload client_gone answer_of_10_mib early_answer
                 redirects cookies errors_with_bodies failed_responses responses_without_a_body stderr_in_the_error_log
+                gone_while_waiting gone_during_events events_and_stop slow_reader
                 parallel_clients restart_of_the_server $($scenario)*
             }
         }

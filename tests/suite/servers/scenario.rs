@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fcgi_tests::{Answer, PATIENCE, Process, Program, Signal, Stray, eventually, proc, skip};
 
-use super::site::{Place, Site};
+use super::site::{Place, Seen, Site};
+use super::table::{Case, RIGHT};
 
 pub(crate) fn get(place: &Place) {
     let site = place.site();
@@ -126,6 +127,14 @@ pub(crate) fn chunked_upload(place: &Place) {
             }
             None => assert_eq!(answer.status(), 411),
         }
+    }
+    if matches!(place.server.clients_see, Seen::Column(_)) {
+        let body = pattern(64 << 10);
+        let answer = site.client().post_from(&site.path("/digest"), &mut &body[..], None);
+        let is_right = answer.is_ok_and(|answer| answer.status() == 200 && answer.text() == digest(body.len()));
+        let limit = place.server.largest_chunked.unwrap_or(0) >> 10;
+        let seen = if is_right { RIGHT.to_owned() } else { format!("right up to {limit} KiB") };
+        place.expect(Case::ChunkedUpload, &seen);
     }
 }
 
@@ -260,38 +269,228 @@ pub(crate) fn errors_with_bodies(place: &Place) {
     site.expect_hello();
 }
 
-/// A response whose handler fails when part of it was sent does not pass for a whole one at the end of curl, as far as the
-/// server can tell its clients; and no bytes of another response are ever in it.
+/// What a client sees of responses that are not whole, by what their handler does: whether it is told that something is
+/// missing, and when. A response of which it is not told is one with all bytes of its `Content-Length`.
 pub(crate) fn failed_responses(place: &Place) {
+    const FAILURES: [(Case, &str, Option<usize>); 14] = [
+        (Case::Fails, "after=20000&how=error", None),
+        (Case::Fails, "after=200000&how=error", None),
+        (Case::Fails, "after=20000&how=abort", None),
+        (Case::Panics, "after=20000&how=panic", None),
+        (Case::Panics, "after=200000&how=panic", None),
+        (Case::FailsWithLength, "after=20000&length=20300&how=error", Some(20_300)),
+        (Case::FailsWithLength, "after=200000&length=200300&how=error", Some(200_300)),
+        (Case::PanicsWithLength, "after=20000&length=20300&how=panic", Some(20_300)),
+        (Case::PanicsWithLength, "after=5000000&length=5000300&how=panic", Some(5_000_300)),
+        (Case::Short, "after=20000&length=20300&how=short", Some(20_300)),
+        (Case::Short, "after=200000&length=200300&how=short", Some(200_300)),
+        (Case::Long, "after=20000&length=20000&how=long&more=300", Some(20_000)),
+        (Case::Long, "after=10000&length=20000&how=long&more=15000", Some(20_000)),
+        (Case::Long, "after=200000&length=400000&how=long&more=300000", Some(400_000)),
+    ];
     let Some(curl) = Program::installed("curl") else { skip!("curl is not installed") };
     let site = place.site();
-    let file = site.signpost();
-    for (query, has_length) in [
-        ("after=20000&how=error", false),
-        ("after=20000&how=panic", false),
-        ("after=20000&how=abort", false),
-        ("after=20000&length=20300&how=error", true),
-        ("after=20000&length=20300&how=short", true),
-        ("after=5000000&length=5000300&how=panic", true),
-    ] {
-        let mut command = curl.command();
-        command.args(["-s", "--max-time", "60", "-H", "Connection: close", "-H", &format!("Host: {}", site.host())]);
-        command.args(["-w", "%{http_code}", "-o"]).arg(&file);
-        command.arg(format!("http://{}{}", site.web.address(), site.path(&format!("/fail?{query}"))));
-        let mut ran = Process::start(&mut command);
-        let told = !ran.wait_exit_within(2 * PATIENCE).success();
-        let status = ran.stdout().to_end();
-        let body = fs::read(&file).unwrap_or_default();
-        match if has_length { Some(true) } else { place.server.tells_of_failures } {
-            Some(true) => assert!(told || status == "500" || status == "502", "{query}: {status}, taken for whole"),
-            Some(false) => assert!(!told && status == "200", "{query}: {status}, and the client is told: {told}"),
-            None => {}
+    let see = |query: &str, length: Option<usize>| {
+        let download = Download::start(&curl, &site, &format!("/fail?{query}"), &[]);
+        download.end().of_a_failure(length)
+    };
+    let seen: Vec<String> = if place.transport.starts_with("multiplexed") {
+        // One response cannot be broken off while others are under way on its connection.
+        FAILURES.iter().map(|&(_, query, length)| see(query, length)).collect()
+    } else {
+        thread::scope(|scope| {
+            let threads = FAILURES.map(|(_, query, length)| scope.spawn(move || see(query, length)));
+            threads.into_iter().map(|thread| thread.join().expect("curl has ended")).collect()
+        })
+    };
+    let mut by_case: Vec<(Case, Vec<&str>)> = Vec::new();
+    for ((case, ..), words) in FAILURES.iter().zip(&seen) {
+        match by_case.last_mut() {
+            Some((last, all)) if last == case => all.push(words),
+            _ => by_case.push((*case, vec![words])),
         }
-        let sent = pattern(5_000_000);
-        let is_ours = status != "200" || sent.starts_with(&body) || place.server.adds_a_page;
-        assert!(is_ours, "{query}: other bytes in {} of it", body.len());
-        let _ = fs::remove_file(&file);
     }
+    for (case, mut words) in by_case {
+        words.retain(|&words| words != RIGHT);
+        words.dedup();
+        let seen = if words.is_empty() { RIGHT.to_owned() } else { words.join("; ") };
+        place.expect(case, &seen);
+    }
+    site.expect_hello();
+}
+
+/// What is seen of a failed response when the client cannot tell.
+pub(crate) const WHOLE: &str = "passes for whole";
+
+/// From when on a client is told late: Apache needs 5 s, and busy machines some time.
+const LATE: Duration = Duration::from_secs(4);
+
+/// A client that keeps its connection: curl.
+struct Download {
+    curl: Process,
+    file: PathBuf,
+}
+
+/// What curl has when it has ended.
+struct Downloaded {
+    /// Whether it is satisfied with the response.
+    succeeded: bool,
+    status: u16,
+    body: Vec<u8>,
+    /// From the first byte of the response to its end.
+    rest: Duration,
+}
+
+impl Download {
+    fn start(curl: &Program, site: &Site, page: &str, more: &[&str]) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let file = site.signpost().with_extension(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
+        let mut command = curl.command();
+        command.args(["-s", "-N", "--max-time", "60", "-H", &format!("Host: {}", site.host())]).args(more);
+        command.args(["-w", "%{http_code} %{time_starttransfer} %{time_total}", "-o"]).arg(&file);
+        command.arg(format!("http://{}{}", site.web.address(), site.path(page)));
+        Download { curl: Process::start(&mut command), file }
+    }
+
+    /// What has come of the body.
+    fn so_far(&self) -> Vec<u8> {
+        fs::read(&self.file).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn end(mut self) -> Downloaded {
+        let succeeded = self.curl.wait_exit_within(2 * PATIENCE).success();
+        let report = self.curl.stdout().to_end();
+        let numbers: Vec<f64> = report.split(' ').filter_map(|number| number.parse().ok()).collect();
+        let &[status, first, total] = &numbers[..] else { panic!("curl reports {report}") };
+        let body = self.so_far();
+        let _ = fs::remove_file(&self.file);
+        Downloaded { succeeded, status: status as u16, body, rest: Duration::from_secs_f64((total - first).max(0.0)) }
+    }
+}
+
+impl Downloaded {
+    /// The words for the response of a handler that failed, or wrote more than its `Content-Length`.
+    fn of_a_failure(&self, length: Option<usize>) -> String {
+        if [500, 502].contains(&self.status) {
+            return RIGHT.to_owned();
+        }
+        let is_ours = pattern(self.body.len()) == self.body;
+        let is_whole = length == Some(self.body.len()) && is_ours;
+        let has_page = self.body.windows(9).any(|bytes| bytes == b"<!DOCTYPE");
+        match self.succeeded {
+            _ if has_page => "error page in it".to_owned(),
+            _ if !is_ours => "other bytes in it".to_owned(),
+            true if is_whole => RIGHT.to_owned(),
+            true => WHOLE.to_owned(),
+            false if self.rest < LATE => RIGHT.to_owned(),
+            false if self.rest < 2 * LATE => "told after 5 s".to_owned(),
+            false => format!("told after {} s", self.rest.as_secs()),
+        }
+    }
+}
+
+/// A stream of events reaches the client as they are written; when the application is told to stop, its handler hears of
+/// that, and the stream ends at once, as the handler wants it.
+pub(crate) fn events_and_stop(place: &Place) {
+    let Some(curl) = Program::installed("curl") else { skip!("curl is not installed") };
+    place.expect(Case::EventsAndStop, &see_events(place, &curl, "events"));
+}
+
+/// What a client sees of such a page.
+pub(crate) fn see_events(place: &Place, curl: &Program, page: &str) -> String {
+    let site = place.site();
+    let journal = site.journal();
+    let download = Download::start(curl, &site, &format!("/{page}?journal={}", journal.path()), &[]);
+    // What is kept back until 40 were written, one each 100 ms, comes late.
+    let comes = eventually("events", || {
+        let has_come = download.so_far().windows(8).any(|bytes| bytes == b"data: 3\n");
+        let is_written = || journal.lines().iter().any(|line| line == "events: 40");
+        if has_come { Some(true) } else { is_written().then_some(false) }
+    });
+    let begun = Instant::now();
+    let workers: Vec<Stray> = site.workers().into_iter().map(Stray::adopt).collect();
+    workers.iter().for_each(|worker| worker.signal(Signal::TERM));
+    let downloaded = download.end();
+    let stopped = begun.elapsed();
+    let text = String::from_utf8_lossy(&downloaded.body);
+    let events: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    let (last, events) = events.split_last().expect("events");
+    let in_order = events.iter().zip(1..).all(|(&event, number)| event == format!("data: {number}"));
+    assert!(in_order, "events are missing:\n{text}");
+    workers.iter().for_each(Stray::wait_gone);
+    match (downloaded.succeeded && *last == "data: over", comes) {
+        (true, _) if stopped > STOP => format!("ends {} s after SIGTERM", stopped.as_secs()),
+        (true, true) => RIGHT.to_owned(),
+        (true, false) => EVENTS_WAIT.to_owned(),
+        (false, _) => "cut".to_owned(),
+    }
+}
+
+/// What is seen of events that a server keeps back.
+pub(crate) const EVENTS_WAIT: &str = "events come at the end";
+
+/// When a stream has to be over after SIGTERM: well below the 5 s after which the application would break it off.
+const STOP: Duration = Duration::from_secs(3);
+
+/// The client goes while the handler waits for something else: the handler is told.
+pub(crate) fn gone_while_waiting(place: &Place) {
+    let site = place.site();
+    let journal = site.journal();
+    let mut client = site.connect();
+    client.send(site.head_of("GET", &format!("/wait?seconds=8&journal={}", journal.path()), "").as_bytes());
+    journal.wait_for("wait: began");
+    drop(client);
+    let gone = Instant::now();
+    let end = eventually("the end of the wait", || journal.lines().into_iter().nth(1));
+    let seen = match &end[..] {
+        "wait: over" => NOT_TOLD.to_owned(),
+        "wait: ConnectionAborted" if gone.elapsed() < TOLD => RIGHT.to_owned(),
+        "wait: ConnectionAborted" => format!("told after {} s", gone.elapsed().as_secs()),
+        _ => panic!("{end}"),
+    };
+    place.expect(Case::GoneWhileWaiting, &seen);
+    site.expect_hello();
+}
+
+/// What is seen when the handler is not.
+pub(crate) const NOT_TOLD: &str = "not told";
+
+/// The client goes while the handler sends events: the handler is told, by its web server or by a write that fails.
+pub(crate) fn gone_during_events(place: &Place) {
+    let site = place.site();
+    let journal = site.journal();
+    let has_come = |line: &str| journal.lines().iter().any(|found| found == line);
+    let mut client = site.connect();
+    client.send(site.head_of("GET", &format!("/events?journal={}", journal.path()), "").as_bytes());
+    journal.wait_for("events: 3");
+    drop(client);
+    let gone = Instant::now();
+    let is_told = eventually("the end of the events", || {
+        if has_come("events: given up") { Some(true) } else { has_come("events: 80").then_some(false) }
+    });
+    let seen = match is_told {
+        false => NOT_TOLD.to_owned(),
+        true if gone.elapsed() < TOLD => RIGHT.to_owned(),
+        true => format!("told after {} s", gone.elapsed().as_secs()),
+    };
+    place.expect(Case::GoneDuringEvents, &seen);
+    site.expect_hello();
+}
+
+/// How soon a handler is told: about a second after the web server knows.
+const TOLD: Duration = Duration::from_secs(3);
+
+/// A client that reads slowly gets all, though it takes longer than a write may be blocked. Its 48 MiB are more than what
+/// the sockets on the way hold.
+pub(crate) fn slow_reader(place: &Place) {
+    const LENGTH: usize = 48 << 20;
+    let Some(curl) = Program::installed("curl") else { skip!("curl is not installed") };
+    let site = place.site_with(&[("FCGI_WRITE_TIME", "2")]);
+    let download = Download::start(&curl, &site, &format!("/block?count={LENGTH}"), &["--limit-rate", "6M"]);
+    let downloaded = download.end();
+    let is_whole = downloaded.succeeded && downloaded.body == pattern(LENGTH);
+    place.expect(Case::SlowReader, if is_whole { RIGHT } else { "cut" });
     site.expect_hello();
 }
 
@@ -306,6 +505,7 @@ pub(crate) fn responses_without_a_body(place: &Place) {
         assert_eq!((answer.status(), answer.body().len()), (status, 0));
         assert_eq!(get("/hello").expect("an answer").text(), "Hello, World!");
     }
+    place.expect(Case::Bodiless, RIGHT);
     // The length that the body of GET would have is not known.
     let mut head = site.connect();
     head.write_all(site.head_of("HEAD", "/bodiless", "").as_bytes()).expect("sent");
@@ -314,6 +514,7 @@ pub(crate) fn responses_without_a_body(place: &Place) {
     assert!(answer.starts_with("HTTP/1.") && answer.contains(" 200 "), "{answer}");
     let has_length = answer.to_ascii_lowercase().contains("content-length");
     assert!(!has_length || place.server.invents_lengths, "{answer}");
+    place.expect(Case::Head, RIGHT);
 }
 
 /// What the application writes to FCGI_STDERR, and why a handler failed, is in the server's error log.
@@ -575,6 +776,7 @@ pub(crate) fn digest(length: usize) -> String {
     let hex = match length {
         0 => "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         10_000 => "0cd0bf930677960951dda8588edcb6b293c0c3b26ef3ba72cddff4ddfc6822c7",
+        14_336 => "dfeaa0be9dffb4e8b9754c16d94483563bcdba0ffcd8aa19c7e2e8e3660947e3",
         20_480 => "efb584b659f4448b8ee6ca640cceaf89613a23fad69e379d3a8685c334e506b0",
         65_536 => "4b640d85ab3ba30fd02c9fc9db4a8928f416322ad27022ea58a65aaee68a4df2",
         1_048_576 => "631b84027d6b9e52b539c4e8373622d23032dfadc64d60af87339c9037e4f769",

@@ -8,17 +8,22 @@ use std::process::Command;
 
 use fcgi_tests::{
     Address, Answer, Connection, HttpClient, Process, Program, Relay, Signal, TempDir, WebServer, copy_program,
-    eventually, free_port, is_root, proc, temp_dir,
+    eventually, free_port, is_root, proc, repository, temp_dir,
 };
 
+use super::table::{self, Case};
 use crate::app::{App, wait_until_it_listens};
 
 /// A web server of the matrix: how it is started, and where it differs from the others.
 pub(crate) struct Server {
     /// What is executed.
     pub(crate) program: &'static str,
-    /// Its file in examples/servers.
-    pub(crate) configuration: &'static str,
+    /// Where it is, if it is there.
+    pub(crate) find: fn(&str) -> Option<Program>,
+    /// What its clients see.
+    pub(crate) clients_see: Seen,
+    /// Its configuration.
+    pub(crate) configuration: Configuration,
     /// The command line, from the private folder and the finished configuration.
     pub(crate) command: fn(&Program, &Path, &Path) -> Command,
     /// What is put into the document root first, for an application at that address.
@@ -51,11 +56,6 @@ pub(crate) struct Server {
     pub(crate) reports_gone_clients: bool,
     /// Whether it lives on when the application answers before it has read an upload.
     pub(crate) survives_early_answers: bool,
-    /// Whether its HTTP/1.1 clients are told that a response without a length is not whole; `None` if that depends on
-    /// who is faster.
-    pub(crate) tells_of_failures: Option<bool>,
-    /// Whether a page of its own follows what was sent of a response that failed.
-    pub(crate) adds_a_page: bool,
     /// Whether it adds a length to the response to a HEAD request.
     pub(crate) invents_lengths: bool,
     /// Whether what the application writes to FCGI_STDERR is in the error log.
@@ -66,6 +66,26 @@ pub(crate) struct Server {
     pub(crate) worker_environment: &'static [&'static str],
     /// The descriptors from 0 on that it gives to it.
     pub(crate) worker_descriptors: &'static [&'static str],
+}
+
+/// What the clients of a server see, case by case.
+pub(crate) enum Seen {
+    /// What is in this column of the table of examples/servers/README.md.
+    Column(&'static str),
+    /// What is right; there is no column.
+    AllRight,
+    /// The same, but for these cases, in which it is one of these.
+    RightBut(&'static [(Case, &'static [&'static str])]),
+}
+
+/// A configuration whose placeholders are to be filled in.
+pub(crate) enum Configuration {
+    /// A file in examples/servers.
+    File(&'static str),
+    /// Such a file, changed.
+    Changed(&'static str, fn(&str) -> String),
+    /// The text of one.
+    Text(&'static str),
 }
 
 /// How a server is restarted without refusing anybody, and how one sees that it was.
@@ -83,7 +103,9 @@ pub(crate) enum Restart {
 /// What most servers do.
 pub(crate) const USUAL: Server = Server {
     program: "",
-    configuration: "",
+    find: Program::installed,
+    clients_see: Seen::AllRight,
+    configuration: Configuration::Text(""),
     command: |_, _, _| unreachable!("each server has its command line"),
     prepare: |_, _| (),
     ready: |_| true,
@@ -100,8 +122,6 @@ pub(crate) const USUAL: Server = Server {
     streams_uploads: true,
     reports_gone_clients: true,
     survives_early_answers: true,
-    tells_of_failures: Some(true),
-    adds_a_page: false,
     invents_lengths: false,
     logs_stderr: true,
     denial: 403,
@@ -121,7 +141,7 @@ macro_rules! place {
     ($server:expr, $transport:expr) => {{
         fcgi_tests::once_is_enough!();
         let server: &'static crate::servers::site::Server = &$server;
-        let Some(program) = fcgi_tests::Program::installed(server.program) else {
+        let Some(program) = (server.find)(server.program) else {
             fcgi_tests::skip!("{} is not installed", server.program)
         };
         crate::servers::site::Place { server, transport: $transport, program }
@@ -148,8 +168,14 @@ enum Behind {
 impl Place {
     /// The server in front of the application.
     pub(crate) fn site(&self) -> Site {
+        self.site_with(&[])
+    }
+
+    /// The same with these variables in the environment of the application, unless the server starts it.
+    pub(crate) fn site_with(&self, variables: &[(&str, &str)]) -> Site {
         let dir = self.dir();
-        let app = (!self.server.starts_application).then(|| Behind::App(self.app(&self.listening_address(&dir))));
+        let app = || Behind::App(self.app_with(&self.listening_address(&dir), variables));
+        let app = (!self.server.starts_application).then(app);
         let address = match &app {
             Some(Behind::App(app)) => app.address.clone(),
             _ => self.future_address(&dir),
@@ -203,6 +229,19 @@ impl Place {
         command
     }
 
+    /// Compares what a client saw with what it should see.
+    #[track_caller]
+    pub(crate) fn expect(&self, case: Case, seen: &str) {
+        let others = match self.server.clients_see {
+            Seen::Column(column) => return table::expect(column, case, seen),
+            Seen::AllRight => &[][..],
+            Seen::RightBut(others) => others,
+        };
+        let other = others.iter().find(|(other, _)| *other == case);
+        let expected = other.map_or(&[table::RIGHT][..], |(_, expected)| expected);
+        assert!(expected.contains(&seen), "{}: '{seen}', not one of {expected:?}", case.name());
+    }
+
     fn is_unix(&self) -> bool {
         self.transport.contains("unix")
     }
@@ -218,7 +257,13 @@ impl Place {
     }
 
     fn app(&self, address: &Address) -> App {
-        let app = App::on_descriptor_0_as(self.multiplexing(Program::ours("test-app").command()), address);
+        self.app_with(address, &[])
+    }
+
+    fn app_with(&self, address: &Address, variables: &[(&str, &str)]) -> App {
+        let mut command = self.multiplexing(Program::ours("test-app").command());
+        command.envs(variables.iter().copied());
+        let app = App::on_descriptor_0_as(command, address);
         if let Address::Unix(path) = address {
             open_to_all(path);
         }
@@ -236,12 +281,21 @@ impl Place {
         let (root, program) = (text(&root), text(&program));
         let fill = [("SOCKET", &socket[..]), ("APPPORT", &port), ("ROOT", &root), ("APP", &program)];
         let server = self.server;
-        let web = WebServer::start(server.configuration, &fill, |private, file| {
+        let command = |private: &Path, file: &Path| {
             if let Some(user) = server.user {
                 give_to(user, private);
             }
             (server.command)(&self.program, private, file)
-        });
+        };
+        let web = match server.configuration {
+            Configuration::File(name) => WebServer::start(name, &fill, command),
+            Configuration::Changed(name, change) => {
+                let text =
+                    fs::read_to_string(repository().join("examples/servers").join(name)).expect("a configuration");
+                WebServer::start_with_text(&change(&text), &fill, command)
+            }
+            Configuration::Text(text) => WebServer::start_with_text(text, &fill, command),
+        };
         eventually("a web server that is ready", || (server.ready)(&web).then_some(()));
         let host = format!("{}.test", self.transport.replace('_', "-"));
         Site { web, server, host, relay, _app: app, dir }
