@@ -63,8 +63,8 @@ pub(in crate::typed) mod servers {
     typed! {
         readme_as_root: "README.md" as Root needs README, after NGINX;
         readme_as_an_ordinary_user: "README.md" as Reader needs README, after NGINX;
-        servers_as_root: "examples/servers/README.md" as Root needs &["git"], after SEVERAL_MACHINES;
-        servers_as_an_ordinary_user: "examples/servers/README.md" as Reader needs &["git"], after SEVERAL_MACHINES;
+        servers_as_root: "examples/servers/README.md" as Root needs &["git", "curl"], after SEVERAL_MACHINES;
+        servers_as_an_ordinary_user: "examples/servers/README.md" as Reader needs &["git", "curl"], after SEVERAL_MACHINES;
     }
 }
 
