@@ -3,7 +3,7 @@
 //! | status | meaning |
 //! |---|---|
 //! | 0 | answered with a status below 400; the application's values with `--get-values` |
-//! | 1 | the answer was cut or no FastCGI, or the application refused the request |
+//! | 1 | the response was broken off or is no FastCGI, or the application refused the request |
 //! | 2 | the command line makes no sense, or the body cannot be read |
 //! | 7 | no connection |
 //! | 22 | answered with a status of 400 or more |
@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use fcgi_proto::{ResponseDecoder, ResponseEvent, Values};
+use fcgi_proto::{ProtocolError, ResponseDecoder, ResponseEvent, Values};
 use socket2::Socket;
 
 use crate::Error;
@@ -107,8 +107,12 @@ fn read_answer(connection: &Socket, sender: &mut Sender, include: bool) -> Resul
         ResponseEvent::End { id: ID, end } => Ok(Some(end)),
         ResponseEvent::Values(_) | ResponseEvent::UnknownType(_) => Ok(None),
         _ => Err(protocol("the application answers a request that it was not sent")),
-    })?;
-    answer.end(end)
+    });
+    match end {
+        Ok(end) => answer.end(end),
+        Err(Stopped::Cut(how)) => Err(protocol(format!("{how}: {}", answer.came()))),
+        Err(Stopped::Failed(error)) => Err(error),
+    }
 }
 
 /// Asks for the application's capacities and prints them.
@@ -117,6 +121,10 @@ fn get_values(connection: &Socket) -> Result<u8, Error> {
         ResponseEvent::Values(values) => Ok(Some(values)),
         ResponseEvent::UnknownType(_) => Err(protocol("the application does not know FCGI_GET_VALUES")),
         _ => Err(protocol("the application answers what was not asked")),
+    });
+    let values = values.map_err(|stopped| match stopped {
+        Stopped::Cut(how) => protocol(how),
+        Stopped::Failed(error) => error,
     })?;
     let mut text = String::new();
     for (name, value) in [
@@ -131,25 +139,53 @@ fn get_values(connection: &Socket) -> Result<u8, Error> {
     print(text.as_bytes())
 }
 
+/// Why no more of a response is read.
+enum Stopped {
+    /// The application ended it before its end; how, for the user.
+    Cut(String),
+    Failed(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Stopped::Failed(error)
+    }
+}
+
+/// What bytes that are no record mean. fcgi-app sends zeros, which no record begins with, to break a response off.
+impl From<ProtocolError> for Stopped {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::Version(0) => Stopped::Cut("the application broke the response off".into()),
+            error => Stopped::Failed(protocol(error.to_string())),
+        }
+    }
+}
+
 /// Sends, and reads until `on_event` has what it looks for.
 fn each_event<T>(
     mut connection: &Socket,
     sender: &mut Sender,
     mut on_event: impl FnMut(ResponseEvent<'_>) -> Result<Option<T>, Error>,
-) -> Result<T, Error> {
+) -> Result<T, Stopped> {
     let mut decoder = ResponseDecoder::new();
     let mut buffer = vec![0; BUFFER];
     loop {
         sender.until_readable(connection)?;
         let count = match connection.read(&mut buffer) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
-            count => count.map_err(|error| lost(&error))?,
+            Err(error) => {
+                let why = Reason(&error);
+                return Err(Stopped::Cut(format!("the connection was lost before the end of the response ({why})")));
+            }
+            Ok(count) => count,
         };
         if count == 0 {
-            return Err(protocol("the application closed the connection before the end of its answer"));
+            let how = "the application closed the connection before the end of the response";
+            return Err(Stopped::Cut(how.into()));
         }
         let mut input = &buffer[..count];
-        while let Some(event) = decoder.next(&mut input).map_err(|error| protocol(error.to_string()))? {
+        while let Some(event) = decoder.next(&mut input)? {
             if let Some(found) = on_event(event)? {
                 return Ok(found);
             }

@@ -214,6 +214,17 @@ fn lost_answers_are_told_apart() {
     }
 }
 
+/// Eight zero bytes stand in place of a record's header.
+#[test]
+fn a_response_that_is_broken_off_is_cut() {
+    let (address, _dir) = application(|connection| {
+        let id = request(connection);
+        connection.send(&[wire::record(STDOUT, id, b"Status: 200 OK\r\n\r\nHello"), vec![0; 8]].concat());
+    });
+    let want = json!({"ok": 0, "retries": 0, "first_failures": {"cut": "broken off within an answer"}});
+    check(&run(&address, &["-n", "3"]), &want, 1);
+}
+
 #[test]
 fn silence_and_nonsense_are_told_apart() {
     let (address, _dir) = application(|connection| {

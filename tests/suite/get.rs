@@ -412,15 +412,32 @@ fn refusals_are_named() {
 }
 
 #[test]
-fn cut_answers_are_failures() {
-    fails(Vec::new(), "", "before the end");
-    fails(wire::record(wire::STDOUT, 1, b"A: b\n\nhalf"), "half", "before the end");
-    fails(wire::record(wire::STDOUT, 1, b"A: b\n\nhalf")[..15].to_vec(), "h", "before the end");
-    fails(wire::stream(wire::STDOUT, 1, b"A: b\n\nbody", 100), "body", "before the end");
-    fails(b"\x01\x06\0".to_vec(), "", "before the end");
+fn responses_that_are_not_whole_are_failures_with_what_came() {
+    let end_of_input = |came| format!("the application closed the connection before the end of the response: {came}");
+    fails(Vec::new(), "", &end_of_input("nothing of it came"));
+    fails(wire::record(wire::STDOUT, 1, b"A: b\n\nhalf"), "half", &end_of_input("4 bytes of its body came"));
+    fails(wire::record(wire::STDOUT, 1, b"A: b\n\nhalf")[..15].to_vec(), "h", &end_of_input("1 byte of its body came"));
+    let ended = wire::stream(wire::STDOUT, 1, b"A: b\n\nbody", 100);
+    fails(ended, "body", &end_of_input("4 bytes of its body came"));
+    fails(b"\x01\x06\0".to_vec(), "", &end_of_input("nothing of it came"));
+    fails(wire::record(wire::STDOUT, 1, b"A: b\n"), "", &end_of_input("its header section is not whole"));
     fails(end(0), "", "nothing");
     fails(answer(b""), "", "nothing");
     fails(answer(b"A: b\n"), "", "header section");
+}
+
+/// Eight zero bytes stand in place of a record's header.
+#[test]
+fn responses_that_are_broken_off_are_failures_with_what_came() {
+    let broken_off = |content: &[u8]| [wire::record(wire::STDOUT, 1, content), vec![0; 8]].concat();
+    let broke = |came| format!("the application broke the response off: {came}");
+    fails(broken_off(b"A: b\n\nhalf"), "half", &broke("4 bytes of its body came"));
+    fails(broken_off(b"A: b\n\n"), "", &broke("0 bytes of its body came"));
+    fails(broken_off(b"A: b\n"), "", &broke("its header section is not whole"));
+    fails(vec![0; 8], "", &broke("nothing of it came"));
+    let reason = wire::stream(wire::STDERR, 1, b"disk full\n", 100);
+    let ended = answered([wire::record(wire::STDOUT, 1, b"A: b\n\nhalf"), reason, vec![0; 8]].concat());
+    ended.is(1, "half", &format!("disk full\nfcgi-get: {}\n", broke("4 bytes of its body came")));
 }
 
 #[test]

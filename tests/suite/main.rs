@@ -14,6 +14,7 @@ mod dist;
 mod dump;
 mod echo;
 mod form;
+mod gateway;
 mod get;
 mod health;
 mod hello;

@@ -18,12 +18,14 @@ pub(super) struct Answer<W> {
     head: Vec<u8>,
     /// Its status, when it was complete.
     status: Option<u16>,
+    /// Bytes of the body that came.
+    body: usize,
     ended: bool,
 }
 
 impl<W: Write> Answer<W> {
     pub(super) fn new(out: W, include: bool) -> Self {
-        Answer { out, include, head: Vec::new(), status: None, ended: false }
+        Answer { out, include, head: Vec::new(), status: None, body: 0, ended: false }
     }
 
     /// More of it.
@@ -32,6 +34,7 @@ impl<W: Write> Answer<W> {
             return Err(protocol("the application sent more after the end of its answer"));
         }
         if self.status.is_some() {
+            self.body += content.len();
             return self.print(content);
         }
         // An end of the section may begin in what came before.
@@ -46,12 +49,23 @@ impl<W: Write> Answer<W> {
         };
         let head = std::mem::take(&mut self.head);
         self.status = Some(status(&head[..end])?);
+        self.body = head.len() - end;
         self.print(if self.include { &head } else { &head[end..] })
     }
 
     /// There is no more of it.
     pub(super) fn stdout_end(&mut self) {
         self.ended = true;
+    }
+
+    /// How much of it came, for a message about one that is not whole.
+    pub(super) fn came(&self) -> String {
+        match (self.status, self.body) {
+            (None, _) if self.head.is_empty() => "nothing of it came".to_owned(),
+            (None, _) => "its header section is not whole".to_owned(),
+            (Some(_), 1) => "1 byte of its body came".to_owned(),
+            (Some(_), body) => format!("{body} bytes of its body came"),
+        }
     }
 
     /// The exit status.
@@ -155,6 +169,27 @@ mod tests {
         refuses(b"Status: fine\n\n", "not a header: Status: fine");
         refuses(b"Status: 0200\n\n", "not a header: Status: 0200");
         refuses(&[b'x'; MAX_HEAD + 1], "the header section is longer than 262144 bytes");
+    }
+
+    #[test]
+    fn what_came_is_counted_at_every_cut() {
+        let bytes = b"Status: 200\r\n\r\nbody";
+        for cut in 0..=bytes.len() {
+            for first in 0..=cut {
+                let mut answer = Answer::new(Vec::new(), true);
+                answer.stdout(&bytes[..first]).and_then(|()| answer.stdout(&bytes[first..cut])).expect("a response");
+                let want = match cut {
+                    0 => "nothing of it came",
+                    1..15 => "its header section is not whole",
+                    15 => "0 bytes of its body came",
+                    16 => "1 byte of its body came",
+                    17 => "2 bytes of its body came",
+                    18 => "3 bytes of its body came",
+                    _ => "4 bytes of its body came",
+                };
+                assert_eq!(answer.came(), want, "{first} and {cut}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fcgi_proto::{EndRequest, ResponseEvent};
+use fcgi_proto::{EndRequest, ProtocolError, ResponseEvent};
 
 use super::answer::Answer;
 use super::budget::Budget;
@@ -232,7 +232,7 @@ impl<'r> Client<'r> {
 
     fn take_bytes(&mut self, mut bytes: &[u8], connection: &mut Connection) -> Result<(), Loss> {
         let (now, plan) = (Instant::now(), self.plan);
-        while let Some(event) = connection.decoder.next(&mut bytes).map_err(|error| Loss::Fault(error.to_string()))? {
+        while let Some(event) = connection.decoder.next(&mut bytes)? {
             match event {
                 ResponseEvent::Stdout { id, content } => self.answer(id)?.take(content, &plan.want),
                 ResponseEvent::Stderr { id, content } => {
@@ -322,6 +322,16 @@ impl<'r> Client<'r> {
             });
         }
         self.interleave(0);
+    }
+}
+
+impl From<ProtocolError> for Loss {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            // fcgi-app sends zeros, which no record begins with, to break a response off.
+            ProtocolError::Version(0) => Self::Closed("broken off".into()),
+            error => Self::Fault(error.to_string()),
+        }
     }
 }
 

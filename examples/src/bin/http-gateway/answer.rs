@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use fcgi_proto::{EndRequest, ProtocolStatus, ResponseDecoder, ResponseEvent};
+use fcgi_proto::{EndRequest, ProtocolError, ProtocolStatus, ResponseDecoder, ResponseEvent};
 use http_net::ServerConn;
 
 use super::connection::now;
@@ -19,8 +19,8 @@ const MAX_LOG_LINE: usize = 8 * 1024;
 pub(super) struct Answer {
     records: ResponseDecoder,
     state: State,
-    /// Whether the application ended its output.
-    output_ended: bool,
+    /// Bytes of the body that came.
+    body: u64,
     log: Log,
 }
 
@@ -38,12 +38,7 @@ enum State {
 
 impl Answer {
     pub(super) fn new() -> Self {
-        Self {
-            records: ResponseDecoder::new(),
-            state: State::Header(Vec::new()),
-            output_ended: false,
-            log: Log(Vec::new()),
-        }
+        Self { records: ResponseDecoder::new(), state: State::Header(Vec::new()), body: 0, log: Log(Vec::new()) }
     }
 
     /// Whether the application ended the request.
@@ -58,28 +53,54 @@ impl Answer {
         http: &mut ServerConn,
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        while let Some(event) = self.records.next(&mut bytes)? {
+        while let Some(event) = self.records.next(&mut bytes).map_err(|error| self.fault(error))? {
             match event {
                 ResponseEvent::Stdout { content, .. } => self.output(content, http, out)?,
-                ResponseEvent::StdoutEnd { .. } => self.output_ended = true,
                 ResponseEvent::Stderr { content, .. } => self.log.write(content),
                 ResponseEvent::End { end, .. } => {
                     refused(end)?;
                     return self.end(http, out);
                 }
-                // A log that ends, and answers to questions we did not ask.
-                ResponseEvent::StderrEnd { .. } | ResponseEvent::Values(_) | ResponseEvent::UnknownType(_) => {}
+                // The end of the output is not that of the request. The others are the end of a log, and responses to
+                // questions that were not asked.
+                ResponseEvent::StdoutEnd { .. }
+                | ResponseEvent::StderrEnd { .. }
+                | ResponseEvent::Values(_)
+                | ResponseEvent::UnknownType(_) => {}
             }
         }
         Ok(())
     }
 
-    /// The application closed the connection. All servers take an answer for complete whose output was ended.
-    pub(super) fn end_of_input(&mut self, http: &mut ServerConn, out: &mut Vec<u8>) -> Result<(), Failure> {
-        if self.output_ended {
-            return self.end(http, out);
+    /// The application closed the connection without `FCGI_END_REQUEST`: what came is not known to be whole, even if the
+    /// output was ended.
+    pub(super) fn end_of_input(&self) -> Failure {
+        let came = self.came();
+        Failure::application(
+            502,
+            format!("the application closed the connection before the end of the response: {came}"),
+        )
+    }
+
+    /// What bytes that are no record mean. fcgi-app sends zeros, which no record begins with, to break a response off.
+    fn fault(&self, error: ProtocolError) -> Failure {
+        match error {
+            ProtocolError::Version(0) => {
+                Failure::application(502, format!("the application broke the response off: {}", self.came()))
+            }
+            error => error.into(),
         }
-        Err(Failure::application(502, "the application closed the connection before the end of its answer"))
+    }
+
+    /// How much of a response came that is not whole.
+    fn came(&self) -> String {
+        match &self.state {
+            State::Header(block) if block.is_empty() => "nothing of it came".to_owned(),
+            State::Header(_) => "its header section is not whole".to_owned(),
+            State::Body { .. } | State::NoBody | State::Ended => {
+                format!("{} byte{} of its body came", self.body, if self.body == 1 { "" } else { "s" })
+            }
+        }
     }
 
     fn output(&mut self, content: &[u8], http: &mut ServerConn, out: &mut Vec<u8>) -> Result<(), Failure> {
@@ -102,6 +123,7 @@ impl Answer {
                     content = content.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(content);
                     *left -= content.len() as u64; // which is `left` at most
                 }
+                self.body += content.len() as u64;
                 Ok(http.send_body(content, out)?)
             }
             State::NoBody | State::Ended => Ok(()),
@@ -223,21 +245,22 @@ mod tests {
 
     /// What leaves for the client, chunks joined, without the date; or the status to fail with.
     fn answer(request: &str, pieces: &[&[u8]]) -> Result<String, u16> {
+        match run(request, pieces) {
+            (Ok(()), out) => Ok(join_chunks(&out)),
+            (Err(Failure::Application(status, _)), _) => Err(status),
+            (Err(other), _) => panic!("{other:?}"),
+        }
+    }
+
+    /// How it ends, and what leaves for the client.
+    fn run(request: &str, pieces: &[&[u8]]) -> (Result<(), Failure>, String) {
         let mut http = ServerConn::new();
         assert_eq!(http.feed(request.as_bytes()), request.len());
         while !matches!(http.poll(), Ok(ServerEvent::RequestEnd)) {}
         let (mut answer, mut out) = (Answer::new(), Vec::new());
-        let mut run = || {
-            for piece in pieces {
-                answer.receive(piece, &mut http, &mut out)?;
-            }
-            if answer.is_complete() { Ok(()) } else { answer.end_of_input(&mut http, &mut out) }
-        };
-        match run() {
-            Ok(()) => Ok(join_chunks(&String::from_utf8_lossy(&out))),
-            Err(Failure::Application(status, _)) => Err(status),
-            Err(other) => panic!("{other:?}"),
-        }
+        let received = pieces.iter().try_for_each(|piece| answer.receive(piece, &mut http, &mut out));
+        let end = received.and_then(|()| if answer.is_complete() { Ok(()) } else { Err(answer.end_of_input()) });
+        (end, String::from_utf8_lossy(&out).into_owned())
     }
 
     fn join_chunks(answer: &str) -> String {
@@ -284,14 +307,47 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ends_with_its_end_record_or_the_end_of_the_output() {
+    fn an_answer_ends_with_its_end_record_and_nothing_else() {
         let head = "Content-Length: 1\n\na";
-        check(GET, &[stdout(head), stdout("")], Ok("HTTP/1.1 200 OK|content-length: 1|a"));
         check(GET, &[stdout(head), end()], Ok("HTTP/1.1 200 OK|content-length: 1|a"));
+        check(GET, &[stdout(head), stdout("")], Err(502));
         check(GET, &[stdout(head)], Err(502));
         check(GET, &[], Err(502));
         check(GET, &[end()], Err(502));
         check(GET, &[stdout("Content-Type: text/x\n"), stdout(""), end()], Err(502));
+    }
+
+    /// What is logged about a response that is cut into two pieces anywhere, and what left for the client.
+    #[track_caller]
+    fn check_failure(records: &[Vec<u8>], want: &str, body: &str) {
+        let wire = records.concat();
+        for cut in 0..=wire.len() {
+            let (answer, out) = run(GET, &[&wire[..cut], &wire[cut..]]);
+            assert_eq!(answer, Err(Failure::application(502, want)), "cut at {cut}");
+            assert!(body.is_empty() == out.is_empty(), "cut at {cut}: {out:?}");
+            assert!(
+                body.is_empty() || !out.ends_with("0\r\n\r\n") && join_chunks(&out).ends_with(body),
+                "cut at {cut}: {out:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_response_that_is_broken_off_is_named_with_what_came() {
+        let zeros = vec![0; 8];
+        let broke = |came| format!("the application broke the response off: {came}");
+        let none = "nothing of it came";
+        check_failure(std::slice::from_ref(&zeros), &broke(none), "");
+        let head = "Content-Type: text/x\n\n";
+        let partial = "its header section is not whole";
+        check_failure(&[stdout(head.trim_end()), zeros.clone()], &broke(partial), "");
+        check_failure(&[stdout(&format!("{head}a")), zeros.clone()], &broke("1 byte of its body came"), "a");
+        let records = [stdout(head), stdout("ab"), stdout("cd"), record(7, b""), zeros];
+        check_failure(&records, &broke("4 bytes of its body came"), "abcd");
+        let closed = |came| format!("the application closed the connection before the end of the response: {came}");
+        check_failure(&[], &closed(none), "");
+        check_failure(&[stdout(head), stdout("abc"), stdout("")], &closed("3 bytes of its body came"), "abc");
+        check_failure(&[vec![9; 8]], "the application does not speak FastCGI: FastCGI version 9 instead of 1", "");
     }
 
     #[test]

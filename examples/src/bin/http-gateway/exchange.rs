@@ -177,13 +177,11 @@ impl<'c> Exchange<'c> {
     fn receive_from_application(&mut self) -> Result<(), Failure> {
         let mut buffer = [0; READ];
         match self.application.read(&mut buffer) {
-            Ok(0) => self.answer.end_of_input(self.http, &mut self.out),
+            Ok(0) => Err(self.answer.end_of_input()),
             Ok(n) => self.answer.receive(&buffer[..n], self.http, &mut self.out),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             // It closed and left some of the upload unread.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                self.answer.end_of_input(self.http, &mut self.out)
-            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(self.answer.end_of_input()),
             Err(error) => Err(lost(error)),
         }
     }
