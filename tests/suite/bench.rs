@@ -83,6 +83,13 @@ fn kept_connections_serve_all_requests() {
 }
 
 #[test]
+fn an_abstract_socket_is_an_address() {
+    let app = App::on_descriptor_0("hello", &Address::abstract_socket("bench"));
+    let summary = run(&app.address, &[&["-n", "50"], &HELLO[..]].concat());
+    check(&summary, &json!({"ok": 50, "failed": 0}), 0);
+}
+
+#[test]
 fn a_connection_per_request() {
     let app = App::on_descriptor_0("hello", &Address::loopback(0));
     let summary = run(&app.address, &[&["-n", "50", "-c", "2", "--per-request"], &HELLO[..]].concat());

@@ -237,7 +237,9 @@ fn it_stands_between_server_and_application() {
     let over_unix = App::on_descriptor_0("hello", &Address::Unix(folder.path().join("app.sock")));
     let over_tcp = App::on_descriptor_0("hello", &Address::loopback(0));
     let front = Address::Unix(folder.path().join("front.sock"));
-    for (listen, app) in [(Address::loopback(0), &over_unix), (front, &over_tcp)] {
+    let front_without_file = Address::abstract_socket("dump-front");
+    let without_file = App::on_descriptor_0("hello", &Address::abstract_socket("dump-app"));
+    for (listen, app) in [(Address::loopback(0), &over_unix), (front, &over_tcp), (front_without_file, &without_file)] {
         let proxy = Proxy::start(&[], &listen, &app.address);
         expect_hello(&proxy.address);
         proxy.wait_for("#1 > id 1   BEGIN_REQUEST         8 bytes, 0 padding: Responder, flags 0");

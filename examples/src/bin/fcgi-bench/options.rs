@@ -12,8 +12,9 @@ use lexopt::{Arg, ValueExt};
 pub(super) const HELP: &str = "\
 Usage: fcgi-bench [options] ADDRESS
 
-Sends requests to the FastCGI application that listens at HOST:PORT, [V6]:PORT
-or unix:/path, checks the answers, and says how many came and how fast.
+Sends requests to the FastCGI application that listens at HOST:PORT, [V6]:PORT,
+unix:/path or unix:@name (an abstract socket), checks the answers, and says how
+many came and how fast.
 
 How many:
   -n REQUESTS          so many requests (10000, unless there is a -t)

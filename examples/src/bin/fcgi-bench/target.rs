@@ -1,7 +1,10 @@
 //! The application, by all the addresses its name stands for.
 
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::net::ToSocketAddrs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fcgi_app::Address;
@@ -20,7 +23,7 @@ impl Target {
     /// Looks an address up; an error is one line for the user.
     pub(super) fn find(address: &Address, patience: Duration) -> Result<Self, String> {
         let found = match address {
-            Address::Unix(path) => SockAddr::unix(path).map(|address| vec![address]),
+            Address::Unix(path) => unix(path).map(|address| vec![address]),
             Address::Tcp(host) => host.to_socket_addrs().map(|all| all.map(SockAddr::from).collect()),
         };
         match found {
@@ -56,5 +59,13 @@ impl Target {
             socket.set_tcp_nodelay(true)?;
         }
         Ok(socket)
+    }
+}
+
+/// The address of a unix socket: of a file, or of a name in the abstract namespace, which fcgi-app gives as `@name`.
+fn unix(path: &Path) -> io::Result<SockAddr> {
+    match path.as_os_str().as_bytes() {
+        [b'@', name @ ..] => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat())),
+        _ => SockAddr::unix(path),
     }
 }

@@ -21,7 +21,7 @@ input of an application, from FILE or standard input, or live, between the two.
   --connect ADDRESS    ... and pass them on to the application there, unchanged
   -h, --help           print this help and exit
 
-An ADDRESS is HOST:PORT, [V6]:PORT or unix:/path.
+An ADDRESS is HOST:PORT, [V6]:PORT, unix:/path or unix:@name (abstract socket).
 In the text > goes to the application and < to the web server.
 
 Exit status: 0, 1 when a recording is broken, 2 when something else went wrong.

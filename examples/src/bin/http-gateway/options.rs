@@ -11,7 +11,8 @@ Usage: http-gateway --connect ADDRESS [options]
 
 Serves HTTP and passes every request on to a FastCGI application.
 
-  --connect ADDRESS    where the application listens: unix:/path or HOST:PORT
+  --connect ADDRESS    where the application listens: HOST:PORT, unix:/path or
+                       unix:@name (an abstract socket)
   --listen HOST:PORT   where to serve HTTP (default: the listening socket on
                        file descriptor 0 if there is one, else 127.0.0.1:8080)
   --param NAME=VALUE   send this param with every request; may be repeated
