@@ -63,8 +63,12 @@ impl Application {
 
     /// Answers a request.
     ///
+    /// A handler that fails before any of its response was sent is answered `500`.
+    ///
     /// # Errors
-    /// What a web server would get instead of an answer: [`Error::Refused`] for a role without a handler, for instance.
+    /// What a web server would get instead of a whole response: [`Error::Refused`] for a role without a handler,
+    /// [`Error::Lost`] with the kind `UnexpectedEof` for a response that was broken off, since its handler failed when
+    /// part of it was sent ([`Response`](crate::Response#failure)).
     pub fn call(&self, request: Request<'_>) -> Result<Answer, Error> {
         self.answer(request.into_records(false, self.piece))
     }

@@ -90,6 +90,42 @@ fn what_fails_is_answered() {
     assert_eq!(application.call(Request::new("POST", "/").body("12345")).expect("an answer").status(), 200);
 }
 
+/// A response of which nothing is missing is whole, even if its handler fails afterwards.
+#[test]
+fn a_response_that_is_broken_off_is_lost() {
+    let fails = |request: &fcgi_app::Request, _: &mut Body, out: &mut Response| {
+        if let Some(length) = request.param_str("LENGTH") {
+            out.set("Content-Length", length);
+        }
+        out.write_all(b"begun")?;
+        if request.param_str("FLUSH").is_some() {
+            out.flush()?;
+        }
+        match request.param_str("WHAT") {
+            Some("panic") => panic!("on purpose"),
+            Some("abort") => out.abort(),
+            Some("short") => {}
+            _ => return Err(io::Error::other("on purpose")),
+        }
+        io::Result::Ok(())
+    };
+    let application = Application::new(fails);
+    for request in [
+        Request::new("GET", "/"),
+        Request::new("GET", "/").param("WHAT", "panic"),
+        Request::new("GET", "/").param("WHAT", "abort"),
+        Request::new("GET", "/").param("LENGTH", "6"),
+        Request::new("GET", "/").param("LENGTH", "6").param("WHAT", "short"),
+    ] {
+        let answer = application.call(request.param("FLUSH", "1"));
+        assert!(matches!(&answer, Err(Error::Lost(error)) if error.kind() == ErrorKind::UnexpectedEof), "{answer:?}");
+    }
+    assert_eq!(application.call(Request::new("GET", "/")).expect("a response").status(), 500);
+    let whole = application.call(Request::new("GET", "/").param("LENGTH", "5").param("FLUSH", "1"));
+    let whole = whole.expect("a response");
+    assert_eq!((whole.status(), whole.text(), whole.app_status()), (200, "begun".into(), 1));
+}
+
 /// What the handler's last read said, after how many bytes, and what came of the request.
 #[test]
 fn bodies_that_do_not_come_whole() {
