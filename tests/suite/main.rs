@@ -13,6 +13,7 @@ mod demo;
 mod dist;
 mod dump;
 mod echo;
+mod environment;
 mod form;
 mod gateway;
 mod get;
