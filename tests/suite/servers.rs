@@ -21,4 +21,5 @@ mod lighttpd;
 mod mod_fastcgi;
 mod nginx;
 mod page;
+mod programs;
 pub(crate) use nginx::start as start_nginx;

@@ -22,7 +22,7 @@ const fn needs(program: &'static str, package: &'static str, without: &'static s
 }
 
 /// A web server is one line here and a module `tests/suite/servers/NAME.rs`.
-const REQUIREMENTS: [Requirement; 29] = [
+const REQUIREMENTS: [Requirement; 30] = [
     needs("nginx", "nginx", "the tests behind nginx"),
     needs("lighttpd", "lighttpd", "the tests behind lighttpd"),
     needs("apache2", "apache2", "the tests behind Apache httpd"),
@@ -42,6 +42,7 @@ const REQUIREMENTS: [Requirement; 29] = [
     needs("/var/lib/dpkg/info/libfcgi-perl.list", "libfcgi-perl", "the tests with Perl's FCGI"),
     needs("/var/lib/dpkg/info/python3-venv.list", "python3-venv", "the tests with flup"),
     needs("/usr/lib/git-core/git-http-backend", "git", "the tests of cgi-bridge with git"),
+    needs("/usr/lib/cgit/cgit.cgi", "cgit", "the tests of cgi-bridge with cgit"),
     needs("/var/lib/dpkg/info/perl.list", "perl", "the tests of cgi-bridge with Perl"),
     needs("ip", "iproute2", "the tests with several machines, and the commands of our pages"),
     needs("debootstrap", "debootstrap", "the init systems and the Debian package"),

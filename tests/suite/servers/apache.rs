@@ -7,7 +7,7 @@ use fcgi_tests::{Program, Signal};
 
 use super::site::{Configuration, Restart, Seen, Server, USUAL};
 
-fn start(apache: &Program, _: &Path, configuration: &Path) -> Command {
+pub(super) fn start(apache: &Program, _: &Path, configuration: &Path) -> Command {
     let mut command = apache.command();
     command.arg("-DFOREGROUND").arg("-f").arg(configuration);
     command

@@ -90,7 +90,7 @@ impl Site {
 }
 
 /// Bytes that cannot be compressed.
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
         state ^= state << 13;

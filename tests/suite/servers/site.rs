@@ -470,7 +470,7 @@ fn open_to_all(path: &Path) {
 }
 
 /// Makes `folder` the user's if we are root, else leaves it ours, as the server will be.
-fn give_to(user: &str, folder: &Path) {
+pub(super) fn give_to(user: &str, folder: &Path) {
     if is_root() {
         let (uid, gid) = ids(user).unwrap_or_else(|error| panic!("{user}: {error}"));
         chown(folder, Some(uid), Some(gid)).expect("root may give a folder away");
