@@ -23,7 +23,7 @@ pub struct InvalidAddress;
 
 impl fmt::Display for InvalidAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected HOST:PORT, [V6]:PORT or unix:/path")
+        f.write_str("expected HOST:PORT, [V6]:PORT, unix:/path or unix:@name")
     }
 }
 
@@ -33,7 +33,7 @@ impl Address {
     /// Reads an address from an environment variable or an argument; a path need not be UTF-8.
     ///
     /// # Errors
-    /// [`InvalidAddress`] when it has none of the three forms. A host name is looked up later, on use.
+    /// [`InvalidAddress`] when it has none of the four forms. A host name is looked up later, on use.
     pub fn parse(text: &OsStr) -> Result<Self, InvalidAddress> {
         if let Some(path) = text.as_bytes().strip_prefix(b"unix:") {
             return match path {
@@ -92,11 +92,12 @@ mod tests {
     }
 
     #[test]
-    fn the_three_forms() {
+    fn the_four_forms() {
         check(b"127.0.0.1:9000", Ok(Address::Tcp("127.0.0.1:9000".into())));
         check(b"localhost:0", Ok(Address::Tcp("localhost:0".into())));
         check(b"[::1]:9000", Ok(Address::Tcp("[::1]:9000".into())));
         check(b"unix:/run/a b.sock", Ok(Address::Unix("/run/a b.sock".into())));
+        check(b"unix:@name", Ok(Address::Unix("@name".into())));
         check(b"unix:/run/\xff", Ok(Address::Unix(OsStr::from_bytes(b"/run/\xff").into())));
     }
 

@@ -70,7 +70,8 @@ pub enum Error {
     TimedOut,
     /// The connection was lost; `UnexpectedEof` if the application closed it.
     Lost(io::Error),
-    /// The application broke the protocol.
+    /// The application broke the protocol. With [`ProtocolError::Version`] 0 it broke its response off, since its handler
+    /// failed: what came of it is not whole.
     Protocol(ProtocolError),
     /// The application answers a request that is not there; this is its id.
     UnknownId(u16),
@@ -91,9 +92,10 @@ impl fmt::Display for Error {
             Self::Body(error) => write!(f, "cannot read the body of the request: {error}"),
             Self::TimedOut => f.write_str("the application did not answer in time"),
             Self::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                f.write_str("the application closed the connection before the end of its answer")
+                f.write_str("the application closed the connection before the end of its response")
             }
             Self::Lost(error) => write!(f, "lost the connection to the application: {error}"),
+            Self::Protocol(ProtocolError::Version(0)) => f.write_str("the application broke its response off"),
             Self::Protocol(error) => write!(f, "the application broke the protocol: {error}"),
             Self::UnknownId(id) => write!(f, "the application answers request {id}, which does not exist"),
             Self::Refused(status) => write!(f, "the application refused the request: {status:?}"),

@@ -33,7 +33,7 @@ impl fmt::Display for Error {
                 "this is a FastCGI application, and nothing to listen on was given. Start it\n  \
                  - from a web server or fcgi-spawn, with a listening socket on descriptor 0:\n      \
                  fcgi-spawn -n -s /tmp/app.sock -M 666 -- /path/to/this-program\n  \
-                 - by itself, with an address (HOST:PORT, [V6]:PORT or unix:/path) in FCGI_BIND:\n      \
+                 - by itself, with an address (HOST:PORT, [V6]:PORT, unix:/path or unix:@name) in FCGI_BIND:\n      \
                  FCGI_BIND=127.0.0.1:9000 /path/to/this-program\n  \
                  - as a CGI program, for one request:\n      \
                  REQUEST_METHOD=GET SCRIPT_NAME=/ /path/to/this-program",

@@ -155,9 +155,8 @@ impl Server {
     /// side by side may have one under way all the time: in the second half of that time new ones are answered
     /// 503. A second stop more than three seconds after the first waits for nothing.
     ///
-    /// The administrator's word counts more than the program's: with `FCGI_STOP_TIMEOUT` in the environment, a whole number
-    /// with a unit (`1500ms`, `10s`, `1m`; seconds without one, at most a day), a stop takes no longer than that.
-    /// mod_fastcgi kills what has not ended within 2 s.
+    /// The environment variable `FCGI_STOP_TIMEOUT` takes precedence over [`Limits::stop_timeout`]: a whole number with a
+    /// unit (`1500ms`, `10s`, `1m`; seconds without one), at most a day. mod_fastcgi kills what has not ended within 2 s.
     ///
     /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does,
     /// gets a byte when connections are accepted.
@@ -171,9 +170,9 @@ impl Server {
     /// section 3.2); others are closed unread.
     ///
     /// # Errors
-    /// When `FCGI_STOP_TIMEOUT` is no time, when signals cannot be set up or the first thread cannot be started, when the listener fails for good, and when
-    /// a handler takes longer than [`Limits::handler_time`] and no supervisor listens for a heartbeat. Nothing a peer
-    /// does ends the server, and no shortage of descriptors, memory or threads.
+    /// When `FCGI_STOP_TIMEOUT` is no time, when signals cannot be set up or the first thread cannot be started, when the
+    /// listener fails for good, and when a handler takes longer than [`Limits::handler_time`] and no supervisor listens for
+    /// a heartbeat. Nothing a peer does ends the server, and no shortage of descriptors, memory or threads.
     pub fn serve(self, roles: impl Into<Roles>) -> io::Result<()> {
         sys::install_interrupt()?;
         if self.stop_on_signals {

@@ -151,7 +151,7 @@ fn what_cannot_be_done_is_one_line_and_status_2() {
         (&["a", "b"], "unexpected argument \"b\" (see --help)"),
         (&["--bogus"], "invalid option '--bogus' (see --help)"),
         (&["--listen", "127.0.0.1:1"], "which application? --listen goes with --connect"),
-        (&["--connect", "/a"], "--connect '/a': expected HOST:PORT, [V6]:PORT or unix:/path"),
+        (&["--connect", "/a"], "--connect '/a': expected HOST:PORT, [V6]:PORT, unix:/path or unix:@name"),
     ] {
         assert_eq!(fails_with_one_line(&mut dump(arguments)), (2, format!("fcgi-dump: {want}\n")), "{arguments:?}");
     }

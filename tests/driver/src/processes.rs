@@ -79,11 +79,19 @@ mod tests {
             Command::new("sleep").arg("1000").current_dir(directory.path()).spawn().expect("sleep exists"),
             Command::new("sleep").arg("1000").env("X", directory.path()).spawn().expect("sleep exists"),
         ];
-        let mut found: Vec<u32> = that_know(directory.path()).iter().map(|left| left.pid.unsigned_abs()).collect();
-        found.sort_unstable();
         let mut started: Vec<u32> = children.iter().map(std::process::Child::id).collect();
         started.sort_unstable();
-        assert_eq!(found, started);
+        let begun = Instant::now();
+        loop {
+            let mut found: Vec<u32> = that_know(directory.path()).iter().map(|left| left.pid.unsigned_abs()).collect();
+            found.sort_unstable();
+            if found == started {
+                break;
+            }
+            // A program that has just begun has no environment yet.
+            assert!(begun.elapsed() < Duration::from_secs(20), "{found:?} found, {started:?} started");
+            thread::sleep(Duration::from_millis(5));
+        }
         assert_eq!(end_all(directory.path()).len(), 2);
         for child in &mut children {
             assert!(!child.wait().expect("a child").success());

@@ -295,7 +295,7 @@ mod tests {
     fn errors_are_one_line_that_names_the_option() {
         for (line, want) in [
             ("", "which application? give its address: unix:/path or HOST:PORT (see --help)"),
-            ("/run/app.sock", "'/run/app.sock': expected HOST:PORT, [V6]:PORT or unix:/path"),
+            ("/run/app.sock", "'/run/app.sock': expected HOST:PORT, [V6]:PORT, unix:/path or unix:@name"),
             ("unix:/a unix:/b", "unexpected argument \"unix:/b\" (see --help)"),
             ("--bogus", "invalid option '--bogus' (see --help)"),
             ("-n 0", "-n '0' is not a number from 1 to 18446744073709551615"),

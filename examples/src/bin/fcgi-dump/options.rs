@@ -109,7 +109,7 @@ mod tests {
             ("--bogus", "invalid option '--bogus' (see --help)"),
             ("a b", "unexpected argument \"b\" (see --help)"),
             ("--listen", "missing argument for option '--listen' (see --help)"),
-            ("--listen 9000", "--listen '9000': expected HOST:PORT, [V6]:PORT or unix:/path"),
+            ("--listen 9000", "--listen '9000': expected HOST:PORT, [V6]:PORT, unix:/path or unix:@name"),
             ("--listen h:1", "which application? --listen goes with --connect"),
             ("--connect h:1", "for which web server? --connect goes with --listen"),
             ("x --listen h:1", "a FILE is a recording: it goes with neither --listen nor --connect"),
