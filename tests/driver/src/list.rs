@@ -46,8 +46,21 @@ const FILTERS: [&str; 2] = ["static_files::a_supervisor_and_its_workers_ask_for_
 /// What needs programs that a booted kernel is not given.
 const NOT_BOOTED: [&str; 3] = ["servers::", "php", "other_shells"];
 
-/// All steps.
+/// All steps. What many others need comes first, then tests that wait much, with builds beside them.
 pub(crate) const STEPS: &[Step] = &[
+    Step {
+        name: "build",
+        about: "all programs and tests, in the development profile",
+        kind: Kind::Quick,
+        needs: &[],
+        weight: 4,
+        lock: Some("target"),
+        run: cargo::build_tests,
+    },
+    script("proto-alone", "fcgi-proto depends on nothing", Kind::Quick, &[], 0, None),
+    script("no-c", "the runtime crates need no C", Kind::Quick, &[], 0, None),
+    script("build-static-refuses", "dist/build-static reports what is missing", Kind::Static, &[], 0, None),
+    script("build-static-fetches", "dist/build-static goes on with what rustup fetches", Kind::Static, &[], 0, None),
     Step {
         name: "format",
         about: "the code is formatted",
@@ -56,24 +69,6 @@ pub(crate) const STEPS: &[Step] = &[
         weight: 1,
         lock: None,
         run: |context, order| context.check(order, &mut context.cargo(order, &["fmt", "--all", "--check"])),
-    },
-    Step {
-        name: "build",
-        about: "all programs and tests, in the development profile",
-        kind: Kind::Quick,
-        needs: &[],
-        weight: 2,
-        lock: Some("target"),
-        run: cargo::build_tests,
-    },
-    Step {
-        name: "unit",
-        about: "unit tests, and each crate's own tests",
-        kind: Kind::Quick,
-        needs: &["build"],
-        weight: 1,
-        lock: None,
-        run: unit,
     },
     Step {
         name: "black-box",
@@ -88,6 +83,15 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "unit",
+        about: "unit tests, and each crate's own tests",
+        kind: Kind::Quick,
+        needs: &["build"],
+        weight: 1,
+        lock: None,
+        run: unit,
+    },
+    Step {
         name: "contract-on-the-original",
         about: "the launcher's contract holds for Debian's spawn-fcgi: the tests test it",
         kind: Kind::Quick,
@@ -96,6 +100,105 @@ pub(crate) const STEPS: &[Step] = &[
         lock: None,
         run: contract_on_the_original,
     },
+    Step {
+        name: "as-nobody",
+        about: "what depends on privileges, without any",
+        kind: Kind::Full,
+        needs: &["build"],
+        weight: 0,
+        lock: None,
+        run: |context, order| {
+            Suite::new(context, if order.filter.is_empty() { &PRIVILEGES } else { &[] }).run_as_nobody(context, order)
+        },
+    },
+    Step {
+        name: "release",
+        about: "the programs, in the release profile, as README builds them",
+        kind: Kind::Full,
+        needs: &[],
+        weight: 2,
+        lock: Some("release"),
+        run: |context, order| {
+            // First as README has it, so that there is nothing left to be built when a test types it.
+            let built = context.check(order, &mut context.cargo(order, &["build", "--release"]));
+            if built.passed == 0 {
+                return built;
+            }
+            context.check(order, &mut context.cargo(order, &["build", "--release", "-p", "fcgi-test-app"]))
+        },
+    },
+    Step {
+        name: "servers",
+        about: "behind eight web servers, under init systems, as packages; every command of our pages, typed",
+        kind: Kind::Full,
+        needs: &["build", "release"],
+        weight: 1,
+        lock: None,
+        run: servers,
+    },
+    Step {
+        name: "load",
+        about: "reloads, kills and replacement under load: nothing is lost",
+        kind: Kind::Full,
+        needs: &["build", "release"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            let arguments: &[&str] =
+                if order.filter.is_empty() { &[LOAD, "--show-output"] } else { &["--show-output"] };
+            let programs = context.target.join("release");
+            Suite { threads: 1, programs, ..Suite::new(context, arguments) }.run(context, order)
+        },
+    },
+    script("old-kernel", "the stand-in for Linux 3.2 answers as Linux 3.2 does", Kind::Static, &["build"], 0, None),
+    script(
+        "static-x86_64",
+        "static programs for x86_64 need nothing but a kernel",
+        Kind::Static,
+        &[],
+        2,
+        Some("static"),
+    ),
+    script("static-i686", "static programs for i686 need nothing but a kernel", Kind::Static, &[], 2, Some("static")),
+    script(
+        "same-bytes",
+        "static programs are the same bytes in another directory",
+        Kind::Static,
+        &["static-x86_64"],
+        2,
+        None,
+    ),
+    Step {
+        name: "on-old-kernel-x86_64",
+        about: "static programs, as if on Linux 3.2",
+        kind: Kind::Static,
+        needs: &["build", "static-x86_64"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            on_old_kernel(context, order, &context.repository.join("dist/out/x86_64-unknown-linux-musl"))
+        },
+    },
+    Step {
+        name: "on-old-kernel-i686",
+        about: "static programs for i686, as if on Linux 3.2",
+        kind: Kind::Static,
+        needs: &["build", "static-i686"],
+        weight: 1,
+        lock: None,
+        run: |context, order| {
+            on_old_kernel(context, order, &context.repository.join("dist/out/i686-unknown-linux-musl"))
+        },
+    },
+    script(
+        "msrv",
+        "everything compiles with Rust 1.85, and fcgi-proto cannot panic there",
+        Kind::Full,
+        &[],
+        1,
+        Some("msrv"),
+    ),
+    script("fuzz", "fuzz targets, for a number of executions", Kind::Full, &[], 2, Some("fuzz")),
     Step {
         name: "clippy",
         about: "clippy has no remark",
@@ -129,104 +232,11 @@ pub(crate) const STEPS: &[Step] = &[
             context.check(order, command.env("RUSTDOCFLAGS", "-D warnings"))
         },
     },
-    script("proto-alone", "fcgi-proto depends on nothing", Kind::Quick, &[], 0, None),
-    script("no-c", "the runtime crates need no C", Kind::Quick, &[], 0, None),
-    Step {
-        name: "release",
-        about: "the programs, in the release profile, as README builds them",
-        kind: Kind::Full,
-        needs: &[],
-        weight: 2,
-        lock: Some("target"),
-        run: |context, order| {
-            // First as README has it, so that there is nothing left to be built when a test types it.
-            let built = context.check(order, &mut context.cargo(order, &["build", "--release"]));
-            if built.passed == 0 {
-                return built;
-            }
-            context.check(order, &mut context.cargo(order, &["build", "--release", "-p", "fcgi-test-app"]))
-        },
-    },
-    Step {
-        name: "servers",
-        about: "behind eight web servers, under init systems, as packages; every command of our pages, typed",
-        kind: Kind::Full,
-        needs: &["build", "release"],
-        weight: 1,
-        lock: None,
-        run: servers,
-    },
-    Step {
-        name: "load",
-        about: "reloads, kills and replacement under load: nothing is lost",
-        kind: Kind::Full,
-        needs: &["build", "release"],
-        weight: 1,
-        lock: None,
-        run: |context, order| {
-            let arguments: &[&str] =
-                if order.filter.is_empty() { &[LOAD, "--show-output"] } else { &["--show-output"] };
-            let programs = context.target.join("release");
-            Suite { threads: 1, programs, ..Suite::new(context, arguments) }.run(context, order)
-        },
-    },
-    Step {
-        name: "as-nobody",
-        about: "what depends on privileges, without any",
-        kind: Kind::Full,
-        needs: &["build"],
-        weight: 0,
-        lock: None,
-        run: |context, order| {
-            Suite::new(context, if order.filter.is_empty() { &PRIVILEGES } else { &[] }).run_as_nobody(context, order)
-        },
-    },
     script("no-panic", "fcgi-proto cannot panic", Kind::Quick, &[], 1, Some("no-panic")),
     script("i686", "fcgi-proto on 32 bits", Kind::Full, &[], 1, Some("target")),
-    script(
-        "msrv",
-        "everything compiles with Rust 1.85, and fcgi-proto cannot panic there",
-        Kind::Full,
-        &[],
-        1,
-        Some("msrv"),
-    ),
-    script("fuzz", "fuzz targets, for a number of executions", Kind::Full, &[], 2, Some("fuzz")),
     script("bench-script", "examples/bench/run prints its tables", Kind::Full, &["build"], 1, None),
-    script("old-kernel", "the stand-in for Linux 3.2 answers as Linux 3.2 does", Kind::Static, &["build"], 0, None),
-    script("build-static-refuses", "dist/build-static reports what is missing", Kind::Static, &[], 0, None),
-    script("build-static-fetches", "dist/build-static goes on with what rustup fetches", Kind::Static, &[], 0, None),
-    script(
-        "static-x86_64",
-        "static programs for x86_64 need nothing but a kernel",
-        Kind::Static,
-        &[],
-        2,
-        Some("target"),
-    ),
-    script("static-i686", "static programs for i686 need nothing but a kernel", Kind::Static, &[], 2, Some("target")),
-    Step {
-        name: "on-old-kernel-x86_64",
-        about: "static programs, as if on Linux 3.2",
-        kind: Kind::Static,
-        needs: &["build", "static-x86_64"],
-        weight: 1,
-        lock: None,
-        run: |context, order| {
-            on_old_kernel(context, order, &context.repository.join("dist/out/x86_64-unknown-linux-musl"))
-        },
-    },
-    Step {
-        name: "on-old-kernel-i686",
-        about: "static programs for i686, as if on Linux 3.2",
-        kind: Kind::Static,
-        needs: &["build", "static-i686"],
-        weight: 1,
-        lock: None,
-        run: |context, order| {
-            on_old_kernel(context, order, &context.repository.join("dist/out/i686-unknown-linux-musl"))
-        },
-    },
+    script("footprint", "what static programs take of a machine", Kind::Static, &["static-x86_64"], 0, None),
+    script("no-randomness", "the launcher and hello need no random numbers", Kind::Static, &["static-x86_64"], 0, None),
     Step {
         name: "boot-x86_64",
         about: "static programs on a kernel that is booted: OLD_KERNEL, or Debian's",
@@ -250,16 +260,6 @@ pub(crate) const STEPS: &[Step] = &[
             on_booted_kernel(context, order, &built, &["--date", "2040-01-01"])
         },
     },
-    script("footprint", "what static programs take of a machine", Kind::Static, &["static-x86_64"], 0, None),
-    script("no-randomness", "the launcher and hello need no random numbers", Kind::Static, &["static-x86_64"], 0, None),
-    script(
-        "same-bytes",
-        "static programs are the same bytes in another directory",
-        Kind::Static,
-        &["static-x86_64"],
-        2,
-        None,
-    ),
     script("miri", "no undefined behaviour in the unit tests", Kind::Named, &[], 1, Some("miri")),
     script("tsan", "no data race in fcgi-app", Kind::Named, &[], 2, Some("tsan")),
     script("coverage", "lines that the tests of the three crates execute", Kind::Named, &[], 2, Some("coverage")),
@@ -301,7 +301,7 @@ const fn target(name: &'static str) -> Step {
         kind: Kind::AllTargets,
         needs: &["build"],
         weight: 1,
-        lock: Some("target"),
+        lock: Some("static"),
         run: |context, order| {
             let suite = match Suite::executable(context) {
                 Ok(suite) => suite,
