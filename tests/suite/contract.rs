@@ -148,6 +148,8 @@ impl Case {
     #[track_caller]
     fn run_short_words<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W> + Clone) -> Ended {
         eventually("a program whose early end is seen", || {
+            // Of a try before.
+            let _ = fs::remove_file(self.path("pid"));
             Some(self.run_words(words.clone())).filter(|ended| !ended.stderr.is_empty())
         })
     }

@@ -3,6 +3,8 @@
 
 #[macro_use]
 mod matrix;
+
+mod git;
 mod scenario;
 mod site;
 mod table;

@@ -8,6 +8,7 @@ use std::thread;
 
 use fcgi_tests::{Address, Process, Program, Stray, TempDir, WebServer, eventually, repository, temp_dir};
 
+use super::git;
 use super::scenario::{digest, pattern};
 use crate::app::wait_until_it_listens;
 
@@ -62,23 +63,9 @@ impl Site {
         (answer.status(), answer.text())
     }
 
-    /// Runs git in a folder with no configuration but ours, and gives what it says.
     #[track_caller]
     fn git(&self, folder: &str, arguments: &[&str]) -> String {
-        let git = Program::installed("git").expect("git is installed");
-        let mut command = git.command();
-        command.current_dir(self.path(folder)).env("HOME", self.dir.path()).env("GIT_CONFIG_NOSYSTEM", "1");
-        command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CURL_VERBOSE", "1").env("GIT_TRACE_CURL_NO_DATA", "1");
-        for name in ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"] {
-            command.env(name, "tests@localhost");
-        }
-        // Nobody is to go on when it has ended.
-        command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "init.defaultBranch=main"]);
-        let mut process = Process::start(command.args(arguments));
-        let status = process.wait_exit_within(3 * fcgi_tests::PATIENCE);
-        let said = process.stdout().to_end() + &process.stderr().to_end();
-        assert!(status.success(), "git {arguments:?}: {status}\n{said}");
-        said
+        git::run(self.dir.path(), &self.path(folder), arguments)
     }
 
     /// Makes a commit of a file.

@@ -14,6 +14,7 @@ use fcgi_tests::{
 };
 
 use super::cgi_bridge::noise;
+use super::git;
 use super::scenario::{digest, pattern};
 use super::site::give_to;
 use crate::app::wait_until_it_listens;
@@ -294,21 +295,9 @@ impl Site {
         lines.lines().enumerate().map(got).collect()
     }
 
-    /// Runs git with no configuration but ours, and gives what it prints.
     #[track_caller]
     fn git(&self, directory: &Path, arguments: &[&str]) -> String {
-        let mut command = Program::installed("git").expect("git is installed").command();
-        command.current_dir(directory).env("HOME", self.dir.path()).env("GIT_CONFIG_NOSYSTEM", "1");
-        command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CURL_VERBOSE", "1").env("GIT_TRACE_CURL_NO_DATA", "1");
-        for name in ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"] {
-            command.env(name, "tests@localhost");
-        }
-        command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "init.defaultBranch=main"]);
-        let mut process = Process::start(command.args(arguments));
-        let status = process.wait_exit_within(3 * fcgi_tests::PATIENCE);
-        let printed = process.stdout().to_end() + &process.stderr().to_end();
-        assert!(status.success(), "git {arguments:?}: {status}\n{printed}");
-        printed
+        git::run(self.dir.path(), directory, arguments)
     }
 
     /// Makes a repository with a commit of a file of so many bytes that cannot be compressed, and gives a clone of it.
