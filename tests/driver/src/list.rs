@@ -57,6 +57,22 @@ pub(crate) const STEPS: &[Step] = &[
         lock: Some("target"),
         run: cargo::build_tests,
     },
+    Step {
+        name: "release",
+        about: "the programs, in the release profile, as README builds them",
+        kind: Kind::Full,
+        needs: &[],
+        weight: 3,
+        lock: Some("release"),
+        run: |context, order| {
+            // First as README has it, so that there is nothing left to be built when a test types it.
+            let built = context.check(order, &mut context.cargo(order, &["build", "--release"]));
+            if built.passed == 0 {
+                return built;
+            }
+            context.check(order, &mut context.cargo(order, &["build", "--release", "-p", "fcgi-test-app"]))
+        },
+    },
     script("proto-alone", "fcgi-proto depends on nothing", Kind::Quick, &[], 0, None),
     script("no-c", "the runtime crates need no C", Kind::Quick, &[], 0, None),
     script("build-static-refuses", "dist/build-static reports what is missing", Kind::Static, &[], 0, None),
@@ -109,22 +125,6 @@ pub(crate) const STEPS: &[Step] = &[
         lock: None,
         run: |context, order| {
             Suite::new(context, if order.filter.is_empty() { &PRIVILEGES } else { &[] }).run_as_nobody(context, order)
-        },
-    },
-    Step {
-        name: "release",
-        about: "the programs, in the release profile, as README builds them",
-        kind: Kind::Full,
-        needs: &[],
-        weight: 2,
-        lock: Some("release"),
-        run: |context, order| {
-            // First as README has it, so that there is nothing left to be built when a test types it.
-            let built = context.check(order, &mut context.cargo(order, &["build", "--release"]));
-            if built.passed == 0 {
-                return built;
-            }
-            context.check(order, &mut context.cargo(order, &["build", "--release", "-p", "fcgi-test-app"]))
         },
     },
     Step {
