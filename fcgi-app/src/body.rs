@@ -1,12 +1,13 @@
 use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::BorrowedFd;
 
-use crate::Request;
 use crate::source::Source;
+use crate::{HttpError, Request};
 
 /// The body of a request, `FCGI_STDIN`, read as it comes; in a [`Filter`](crate::Filter) the file behind it too.
 ///
-/// Nothing is read ahead of the handler beyond the connection's buffer, so a slow handler slows its client down.
+/// No more is read ahead of the handler than the connection's buffer holds, 4 KiB, or 256 KiB while
+/// [`Limits::budget`](crate::Limits::budget) has them, so a slow handler slows its client down.
 /// nginx, mod_fcgid and Caddy stop sending a body when the answer to it begins: read it to its end first, or as far as
 /// you want it, unless you know your web server.
 ///
@@ -125,7 +126,8 @@ impl<'c> Body<'c> {
             [] => Ok(bytes),
             _ if self.allowed == 0 => {
                 self.too_large = true;
-                Err(io::Error::new(ErrorKind::FileTooLarge, "the body is longer than allowed"))
+                let error = HttpError::new(413, "the body is longer than allowed");
+                Err(io::Error::new(ErrorKind::FileTooLarge, error))
             }
             _ if left == 0 => Err(io::Error::new(ErrorKind::InvalidData, "the body is longer than was promised")),
             _ => Ok(&bytes[..usize::try_from(left).map_or(bytes.len(), |left| bytes.len().min(left))]),

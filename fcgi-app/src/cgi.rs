@@ -12,7 +12,8 @@ use crate::{Limits, Roles};
 /// The one request of a program that was started as a CGI/1.1 program (RFC 3875).
 ///
 /// Its params are the environment, byte for byte; its body is stdin, as far as `CONTENT_LENGTH` says and nothing without
-/// it. The answer goes to stdout, what is for the web server's error log to stderr. Handlers see no difference. Of the
+/// it. The answer goes to stdout, what is for the web server's error log to stderr. For handlers there is one
+/// difference: [`wait`](crate::Response::wait) and `is_wanted` notice neither a client that has gone nor a stop. Of the
 /// [`Limits`] those that are times, and those of several requests, have no meaning here: the web server watches over its
 /// CGI programs.
 #[derive(Debug, Default)]

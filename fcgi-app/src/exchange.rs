@@ -12,10 +12,11 @@ use log::Level;
 
 use crate::app::App;
 use crate::error_log::escaped;
+use crate::handler::SOURCES;
 use crate::roles::Handler;
 use crate::source::Source;
 use crate::wire::Output;
-use crate::{Body, FormError, HttpError, Request, Response};
+use crate::{Body, HttpError, Request, Response};
 
 /// That a handler failed, and how that is answered.
 struct Failure {
@@ -44,7 +45,7 @@ pub(crate) fn run_handler(
     let mut body = Body::new(source, *request, app.limits.body_len);
     let outcome = catch(|| {
         let failed = handler.run(request, &mut body, response).err();
-        failed.map(|error| (status_of(&*error), chain(&*error)))
+        failed.map(|error| (HttpError::carried_by(&*error), chain(&*error)))
     });
     let (app_status, status, why) = match outcome {
         Ok(None) => match response.fault() {
@@ -74,9 +75,6 @@ pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// How many sources of an error are looked at: one may be its own.
-const SOURCES: usize = 64;
-
 /// The messages of an error and of those that it came from.
 #[cold]
 #[inline(never)]
@@ -91,19 +89,6 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         }
     }
     text
-}
-
-/// The HTTP status that an error carries, or one of those that it came from.
-#[cold]
-#[inline(never)]
-fn status_of(error: &(dyn Error + 'static)) -> Option<u16> {
-    successors(Some(error), |&error| error.source()).take(SOURCES).find_map(|error| {
-        // What an io::Error was made of is not its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let error = inner.map_or(error, |inner| inner);
-        let form = error.downcast_ref::<FormError>().map(FormError::status);
-        form.or_else(|| error.downcast_ref::<HttpError>().map(HttpError::status))
-    })
 }
 
 // What formats text is #[cold] and not inlined: on a thread's stack it would take room from all requests, and what a

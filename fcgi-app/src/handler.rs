@@ -1,7 +1,11 @@
 use std::error::Error;
-use std::fmt;
+use std::iter::successors;
+use std::{fmt, io};
 
-use crate::{Body, Request, Response};
+use crate::{Body, FormError, Request, Response};
+
+/// How many sources of an error are looked at: one may be its own.
+pub(crate) const SOURCES: usize = 64;
 
 /// What a handler fails with: any error at all, `?` does the rest.
 ///
@@ -9,8 +13,10 @@ use crate::{Body, Request, Response};
 /// that of an [`HttpError`] or a [`FormError`](crate::FormError) among them, else 500.
 pub type HandlerError = Box<dyn Error>;
 
-/// An error with the HTTP status that its client gets. Statuses from 400 to 499 are logged as information, others as
-/// errors.
+/// An error with the HTTP status that its client gets. In the program's own log it is `info` for 400 to 499, else `error`;
+/// the web server's error log gets a line in either case. Headers that the handler has set are discarded: a response that
+/// needs one (`Allow`, `Retry-After`, `WWW-Authenticate`) is written by the handler, or by
+/// [`Roles::error_page`](crate::Roles::error_page). Its appStatus is 1.
 ///
 /// ```
 /// use fcgi_app::{Body, HandlerError, HttpError, Request, Response};
@@ -40,6 +46,26 @@ impl HttpError {
     pub fn status(&self) -> u16 {
         self.status
     }
+
+    /// The status of the response to a request whose handler fails with `error` before any of it was sent: that of an
+    /// `HttpError` or [`FormError`](crate::FormError) that it is or was caused by, 413 if its body is over
+    /// [`Limits::body_len`](crate::Limits::body_len), else 500.
+    pub fn status_of(error: &(dyn Error + 'static)) -> u16 {
+        Self::carried_by(error).unwrap_or(500)
+    }
+
+    /// The status that an error carries, or one of those that it came from.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn carried_by(error: &(dyn Error + 'static)) -> Option<u16> {
+        successors(Some(error), |&error| error.source()).take(SOURCES).find_map(|error| {
+            // What an io::Error was made of is not its source.
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let error = inner.map_or(error, |inner| inner);
+            let form = error.downcast_ref::<FormError>().map(FormError::status);
+            form.or_else(|| error.downcast_ref::<Self>().map(Self::status))
+        })
+    }
 }
 
 impl fmt::Display for HttpError {
@@ -57,9 +83,9 @@ impl Error for HttpError {
 /// A handler of the Responder role (specification section 6.2): reads a request, writes its answer.
 ///
 /// Closures and functions `Fn(&Request, &mut Body, &mut Response) -> Result<(), E>` are responders. One responder
-/// serves all connections, from as many threads. An error is logged, here and in the web server's error log; if nothing
-/// of the answer was sent yet, the web server gets a `500` instead of it. So it is with a panic, with appStatus 101; its
-/// thread, its connection and all others go on. In a program that is built with `panic = "abort"`, as when a handler
+/// serves all connections, from as many threads. An error is logged, here and in the web server's error log, and ends the
+/// response as a [failed](crate::Response#failure) one. So does a panic, with appStatus 101; its thread, its connection and
+/// all others go on. In a program that is built with `panic = "abort"`, as when a handler
 /// overflows its stack ([`Limits::stack`](crate::Limits::stack)), the process ends with all that is under way, and it is
 /// for a supervisor such as fcgi-spawn to start another.
 pub trait Responder: Send + Sync {
@@ -93,8 +119,9 @@ where
 /// A handler of the Authorizer role (specification section 6.3): says whether a request may go on.
 ///
 /// Closures and functions `Fn(&Request, &mut Response) -> Result<(), E>` are authorizers. Status 200 grants, and
-/// headers `Variable-NAME` become variables of the request; any other status is the answer its client gets, body and
-/// all. There is no request body. The answer always says its status, and one that fails or panics is a `500`: nothing
+/// headers `Variable-NAME` become variables of the request; any other status denies: lighttpd passes the response on to
+/// the client, Apache sends a page of its own. nginx knows no such role: behind its `auth_request` a
+/// [`Responder`] decides. There is no request body. The answer always says its status, and one that fails or panics is a `500`: nothing
 /// fails open.
 pub trait Authorizer: Send + Sync {
     /// Decides one request.

@@ -20,14 +20,16 @@
 //! |---|---|---|
 //! | with a listening socket on descriptor 0 | Apache, lighttpd, spawn-fcgi, fcgi-spawn | that socket |
 //! | with `LISTEN_FDS` | systemd | the socket on descriptor 3 |
-//! | with `FCGI_BIND=127.0.0.1:9000` (or `[::1]:9000`, `unix:/run/app.sock`) | hand, an init script | that address |
+//! | with an address of its own | its configuration | that address |
+//! | with `FCGI_BIND=127.0.0.1:9000` (or `[::1]:9000`, `unix:/run/app.sock`, `unix:@name`) | hand, an init script | that address |
 //! | with `REQUEST_METHOD` or `GATEWAY_INTERFACE` | a server that knows only CGI, a shell | one request |
-//! | without any of these | somebody who is new here | a short help, exit status 1 |
+//! | without any of these | hand | a short help, exit status 1 |
 //!
-//! Of the environment and the working directory it needs nothing. Descriptors 0 to 2 that are closed are open on
+//! It needs no environment variables and no particular working directory. Descriptors 0 to 2 that are closed are open on
 //! /dev/null before `main` begins, and SIGPIPE is ignored: the standard library sees to both.
 //!
-//! [`Server`] is for programs that want to say more, [`mod@test`] for their unit tests, [`client`] for those who ask.
+//! [`Server`] sets limits and other options, [`mod@test`] calls handlers in unit tests, [`client`] sends requests to
+//! applications.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("fcgi-app runs on Linux only");

@@ -31,9 +31,9 @@ pub struct Limits {
     pub write_time: Duration,
     /// How long a connection may wait for a request; then it is closed, without a line in the log. Default: no limit.
     pub idle_time: Option<Duration>,
-    /// How long a handler may take; then the server ends with an error, since a thread cannot be ended, and whoever
-    /// supervises the process starts another. Under a supervisor that listens for a heartbeat it says so and goes on
-    /// without one: see [`Server::serve`](crate::Server::serve). Default: no limit.
+    /// How long a handler may take. Then the server ends with an error, since a thread cannot be ended, for its supervisor to
+    /// start another process. Under a supervisor that listens for a heartbeat, the heartbeat stops instead: see
+    /// [`Server::serve`](crate::Server::serve). Default: no limit.
     pub handler_time: Option<Duration>,
     /// Requests after which the server stops by itself, so that a fresh process takes over. Default: no limit.
     pub requests: Option<u32>,
@@ -41,8 +41,8 @@ pub struct Limits {
     /// input of multiplexed requests, and 256 KiB for each other body while it flows, as long as half is left. A request
     /// that finds none left is answered 503; a body goes on through the small buffer. Default 16 MiB.
     pub budget: usize,
-    /// How long a stop waits for requests under way, unless the environment variable `FCGI_STOP_TIMEOUT` says otherwise.
-    /// Default 5 s.
+    /// How long a stop waits for requests under way, unless the environment variable `FCGI_STOP_TIMEOUT` says otherwise. The
+    /// supervisor has to wait longer: fcgi-spawn's `--stop-timeout` is 10 s. Default 5 s.
     pub stop_timeout: Duration,
 }
 

@@ -4,12 +4,12 @@ use std::str;
 
 use fcgi_proto::{Pair, Params};
 
-/// What a web server says of a request: its params, as they came (CGI/1.1, RFC 3875 section 4.1).
+/// The params of a request, as the web server sent them (CGI/1.1, RFC 3875 section 4.1).
 ///
 /// Names and values are bytes, which [`param`](Self::param) and [`header`](Self::header) give; what ends in `_str`, and
-/// all that gives `&str`, is for text and takes what is not UTF-8 for missing. Web servers send many params empty:
-/// where there is an `Option`, an empty one is `None`. Nothing is copied or decoded unless an item says so, and nothing
-/// panics.
+/// all that gives `Option<&str>`, is for text and takes what is not UTF-8 for missing. Web servers send many params empty:
+/// `param`, `header`, `cookie` and their `_str` forms give an empty value as `Some`, all others that give an `Option` as
+/// `None`. Nothing is copied or decoded unless an item says so, and nothing panics.
 ///
 /// `HTTP_PROXY` is never handed out, in no spelling, by look-up or iteration: it is a header of the client's choice
 /// that programs mistake for their proxy configuration. Nothing is mixed in from the process's environment or from

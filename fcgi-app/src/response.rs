@@ -18,7 +18,7 @@ use crate::wire::{Output, aborted};
 /// The response to a request: status and headers first, then the body by [`Write`].
 ///
 /// The header section is complete with the first byte of the body, and leaves together with it in one record. Small
-/// writes are collected; slices larger than the buffer go out uncopied. When the whole response fits the buffer it
+/// writes are collected; slices larger than the buffer of 8 KiB go out uncopied. When the whole response fits the buffer it
 /// leaves in a single write with the end of the request, and with a `Content-Length`. `Status:` is always written.
 ///
 /// # Framing
@@ -28,10 +28,15 @@ use crate::wire::{Output, aborted};
 ///
 /// # Failure
 /// If the handler returns an error, panics or [aborts](Self::abort) the response, or its body is too short, and nothing
-/// was sent, the web server gets a `500`. If part of it was sent, the response is broken off so that the client can
-/// tell, as far as its web server allows, and the connection to the web server ends: what is missing can never be taken
-/// for the end of the response. Announce a length where it is known: without one Caddy, h2o and lighttpd cannot tell
-/// their clients.
+/// was sent, the web server gets an error response: with the status of an [`HttpError`](crate::HttpError) or
+/// [`FormError`](crate::FormError), 413 for a body over [`Limits::body_len`](crate::Limits::body_len), else 500, and with
+/// the page of [`Roles::error_page`](crate::Roles::error_page) or a line of plain text. Headers that the handler has set
+/// are discarded.
+///
+/// If part of it was sent, the response is broken off so that the client can tell, as far as its web server allows, and the
+/// connection to the web server ends. With [`Server::multiplex`](crate::Server::multiplex), while other requests are under
+/// way on it, `FCGI_END_REQUEST` is sent instead. Announce a length where it is known: without one Caddy, h2o, lighttpd and
+/// mod_fcgid, and HAProxy towards clients of HTTP/2, do not tell their clients.
 ///
 /// # Misuse
 /// Invalid names and values, fields that belong to the web server, and headers after the first byte of the body are
@@ -156,7 +161,33 @@ impl<'c> Response<'c> {
         self
     }
 
-    /// The HTTP status as it stands.
+    /// The HTTP status as it stands: for an access log, or metrics, of a handler that wraps another.
+    ///
+    /// When the wrapped handler has failed, this is not the status that the client gets, which is
+    /// [`HttpError::status_of`](crate::HttpError::status_of) its error if nothing was [sent](Self::is_sent): the response is
+    /// replaced when the outermost handler has returned the error. A panic passes a wrapper by, and requests that are
+    /// refused before a handler begins do not reach it.
+    ///
+    /// ```
+    /// use fcgi_app::{Body, HandlerError, HttpError, Request, Responder, Response};
+    ///
+    /// fn logged(inner: impl Responder) -> impl Responder {
+    ///     move |request: &Request<'_>, body: &mut Body<'_>, out: &mut Response<'_>| -> Result<(), HandlerError> {
+    ///         let result = inner.respond(request, body, out);
+    ///         let status = match &result {
+    ///             Err(error) if !out.is_sent() => HttpError::status_of(&**error),
+    ///             _ => out.status_code(),
+    ///         };
+    ///         log::info!("{} {} {status} {}", request.method(), request.path(), out.bytes_written());
+    ///         result
+    ///     }
+    /// }
+    ///
+    /// let page = |_: &Request, _: &mut Body, _: &mut Response| Err::<(), _>(HttpError::new(404, "there is none"));
+    /// let application = fcgi_app::test::Application::new(logged(page));
+    /// assert_eq!(application.call(fcgi_app::test::Request::new("GET", "/"))?.status(), 404);
+    /// # Ok::<(), fcgi_app::test::Error>(())
+    /// ```
     pub fn status_code(&self) -> u16 {
         self.status
     }
@@ -166,7 +197,7 @@ impl<'c> Response<'c> {
         self.body_len
     }
 
-    /// Writes a body of plain text, with its `Content-Type`.
+    /// Writes a body of plain text, with its `Content-Type` in the place of one that was set before.
     ///
     /// # Errors
     /// Those of writing.
@@ -174,8 +205,8 @@ impl<'c> Response<'c> {
         write!(self.content_type("text/plain; charset=utf-8"), "{text}")
     }
 
-    /// Writes a body of HTML, with its `Content-Type`. It is not escaped: what clients sent must not be in it as it
-    /// came.
+    /// Writes a body of HTML, with its `Content-Type` in the place of one that was set before. It is not escaped: what
+    /// clients sent must not be in it as it came.
     ///
     /// # Errors
     /// Those of writing.
@@ -185,16 +216,16 @@ impl<'c> Response<'c> {
 
     /// Where to write lines for the error log of the web server, `FCGI_STDERR`.
     ///
-    /// Lines leave behind the body, in the write that ends the answer. Sooner, nginx would refuse the answer if they
-    /// are more than its header buffer holds, and HAProxy 2.6 would die of them. Each is a record of its own, of which
-    /// nginx logs 2 KiB and mod_fcgid 8; it gets its end, should it lack it, and a NUL in it becomes `?`. More than 256
-    /// KiB, and what is said of a request that is aborted, goes to the process's stderr.
+    /// Lines are sent behind the body, in the write that ends the response: sent earlier, they make nginx refuse the response
+    /// if they are more than its header buffer holds, and crash HAProxy 2.6. Each line is one record, of which nginx logs 2
+    /// KiB and mod_fcgid 8 KiB. A missing line end is added, and a NUL becomes `?`. Lines beyond 256 KiB, those of an aborted
+    /// request, and those behind the end of the response go to the process's stderr, when the handler returns.
     ///
     /// ```
     /// # use fcgi_app::{Body, Request, Response};
     /// # use std::io::{self, Write};
     /// # fn handle(request: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
-    /// writeln!(out.error_log(), "nobody called {} is known here", request.remote_user().unwrap_or("?"))?;
+    /// writeln!(out.error_log(), "unknown user {}", request.remote_user().unwrap_or("?"))?;
     /// out.status(403).text("who are you?")
     /// # }
     /// ```
@@ -208,9 +239,12 @@ impl<'c> Response<'c> {
         self
     }
 
-    /// Whether the response is still wanted: not when the web server has aborted the request or closed the connection, as
-    /// web servers do when their client has gone. For a handler that computes for long: it costs a system call, except
-    /// with [`Server::multiplex`](crate::Server::multiplex).
+    /// Whether the response is still wanted: `false` once the web server has aborted the request or closed the connection.
+    /// For a handler that computes for long: it costs a system call, except with
+    /// [`Server::multiplex`](crate::Server::multiplex).
+    ///
+    /// Of the web servers, nginx, HAProxy without kept connections, and http-gateway close the connection when their client
+    /// goes; behind the others a handler finds that out by writing.
     ///
     /// A unix socket that was closed is told from one of which the peer has only ended its sending; over TCP they look
     /// alike and both count as closed, unless [`Server::half_close`](crate::Server::half_close) says otherwise. What is
@@ -221,7 +255,11 @@ impl<'c> Response<'c> {
     }
 
     /// Sleeps for `time`; less if the response [is not wanted](Self::is_wanted) any more, or the server is to stop. For
-    /// event streams and long polls.
+    /// event streams and long polls. Return its error: that the client has gone is logged at debug level only.
+    ///
+    /// Flush before a wait: nothing is sent by itself. Each stream takes one of
+    /// [`Limits::connections`](crate::Limits::connections). A comment line (`:`) now and then keeps it from the web server's
+    /// time limit for reading, 60 s in nginx, and shows behind each server that the client has gone.
     ///
     /// A stop ends one wait early, by a signal that may interrupt a system call of the handler's, too. A handler that goes
     /// on sleeps in full, and is told at the end of each wait.
@@ -236,7 +274,7 @@ impl<'c> Response<'c> {
     /// # use std::io::{self, Write};
     /// # use std::time::Duration;
     /// fn clock(_: &Request, _: &mut Body, out: &mut Response) -> io::Result<()> {
-    ///     out.content_type("text/event-stream");
+    ///     out.content_type("text/event-stream").set("X-Accel-Buffering", "no"); // nginx would collect it
     ///     for seconds in 0.. {
     ///         write!(out, "data: {seconds}\n\n")?;
     ///         out.flush()?;
@@ -271,12 +309,13 @@ impl<'c> Response<'c> {
     /// request was read behind it, or if no thread is left. From then on writes fail, and no more of the body is read.
     ///
     /// The handler counts as at work until it returns, for [`Limits::connections`](crate::Limits::connections) and
-    /// [`Limits::handler_time`](crate::Limits::handler_time), and a stop waits for it. What it fails with is logged. A CGI
-    /// program's response ends with the program.
+    /// [`Limits::handler_time`](crate::Limits::handler_time), and a stop waits for it, for
+    /// [`Limits::stop_timeout`](crate::Limits::stop_timeout) at most. What it fails with is logged. If the work is to be done
+    /// although the client has gone, ignore `ConnectionAborted`. A CGI program's response ends with the program.
     ///
     /// # Errors
     /// `InvalidInput` when the response is not as it should be, as after a misuse or when its body is shorter than its
-    /// `Content-Length`; `ConnectionAborted` when it is not wanted any more; else what the socket says.
+    /// `Content-Length`; `ConnectionAborted` when it is not wanted any more; else the socket's error.
     pub fn finish(&mut self) -> io::Result<()> {
         if self.is_over() {
             return Ok(());
@@ -321,7 +360,7 @@ impl<'c> Response<'c> {
         self
     }
 
-    /// Disowns the response: when the handler returns, it ends as a failed one does, whatever the handler returns.
+    /// Marks the response as failed: when the handler returns, it ends as that of a handler that failed.
     pub fn abort(&mut self) {
         self.is_aborted = true;
     }
@@ -455,8 +494,8 @@ impl<'c> Response<'c> {
 }
 
 impl Write for Response<'_> {
-    /// Takes all of `bytes` or fails: `InvalidInput` after a misuse, `ConnectionAborted` after an abort, else what the
-    /// socket says.
+    /// Takes all of `bytes` or fails: `InvalidInput` after a misuse, `ConnectionAborted` after an abort, else the
+    /// socket's error.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.begin_write(bytes.len())? {
             if self.buffer.len() + bytes.len() <= FRONT + BUFFER {

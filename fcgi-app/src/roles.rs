@@ -82,20 +82,20 @@ impl Roles {
         self
     }
 
-    /// Sets what writes the response when a handler has failed and nothing was sent; a line of plain text otherwise. It is
-    /// given the status, which is set already. What it fails with, a panic too, is logged, and the plain text sent.
-    ///
-    /// What is refused before a handler begins, with 431 or 503, is refused in plain text.
+    /// Sets the function that writes error pages: it is called when a handler has failed and nothing was sent. The status is
+    /// its second argument, and set already. If it fails or panics, that is logged, and a line of plain text is sent, as
+    /// without it. Requests that are refused before a handler begins, with 431 or 503, get the plain text.
     ///
     /// ```
     /// use fcgi_app::{Body, Request, Response, Roles};
+    /// use std::io::Write;
     ///
     /// let roles = Roles::new()
     ///     .responder(|_: &Request, _: &mut Body, _: &mut Response| Err::<(), _>("the database is away"))
     ///     .error_page(|request: &Request, status: u16, out: &mut Response| {
     ///         match request.header("Accept") {
     ///             Some(types) if types.starts_with(b"application/json") => {
-    ///                 out.content_type("application/json").text(format!("{{\"error\": {status}}}"))
+    ///                 write!(out.content_type("application/json"), "{{\"error\": {status}}}")
     ///             }
     ///             _ => out.html("<h1>We are sorry</h1>"),
     ///         }

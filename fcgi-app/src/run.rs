@@ -14,7 +14,7 @@ pub enum Error {
     NotStarted,
     /// The environment variable `FCGI_BIND` holds no address.
     InvalidBind(OsString, InvalidAddress),
-    /// The environment variable of this name holds this, which it cannot be.
+    /// The environment variable of this name has this value, which is invalid; the last field is the reason.
     InvalidVariable(&'static str, OsString, &'static str),
     /// This address cannot be listened on.
     Bind(Address, io::Error),
@@ -68,7 +68,7 @@ impl From<io::Error> for Error {
 
 /// How a program was started, and therefore what it serves.
 ///
-/// [`run`] is made of it; for programs that want to say more than their handlers:
+/// [`run`] is made of it; a program that sets limits uses it directly:
 ///
 /// ```no_run
 /// use fcgi_app::{Limits, Server, Start};
@@ -99,7 +99,7 @@ impl Start {
     /// 5. the environment is that of a CGI program: [`Cgi::from_environment`].
     ///
     /// A unix socket of 3 or 4 has the mode of `FCGI_BIND_MODE`, in octal digits (default 660), and the group of
-    /// `FCGI_BIND_GROUP`, a name of `/etc/group` or a number (default the user's).
+    /// `FCGI_BIND_GROUP`, a name of `/etc/group` or a number (default that of the process).
     ///
     /// # Errors
     /// [`Error::NotStarted`] when it is none of them; else why the first that it is cannot be used.
@@ -130,8 +130,7 @@ impl Start {
 ///
 /// [`Start::find`] lists the ways; started in none of them it fails with a short help. SIGTERM and SIGUSR1 end it
 /// cleanly, see [`Server::serve`]. A CGI program whose appStatus is not 0 exits with it. Log lines go to stderr:
-/// [`log_to_stderr`]; [`ErrorLog`](crate::ErrorLog) is how a program has those of a request in the error log of its web
-/// server.
+/// [`log_to_stderr`]. [`ErrorLog`](crate::ErrorLog) writes them into the web server's error log instead.
 ///
 /// # Errors
 /// [`Error`], which a `main` returns.
@@ -147,8 +146,8 @@ pub fn run(roles: impl Into<Roles>) -> Result {
     Ok(())
 }
 
-/// Has log lines of level `warn` and above go to stderr, of the level that the variable `RUST_LOG` says if it is set;
-/// nothing changes when the program has installed a logger already.
+/// Installs a logger that writes lines of level `warn` and above to stderr, or of the levels in `RUST_LOG`. A logger that
+/// is installed already stays.
 pub fn log_to_stderr() {
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).try_init();
 }

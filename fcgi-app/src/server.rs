@@ -126,9 +126,9 @@ impl Server {
         self
     }
 
-    /// Lets peers end their sending while they still wait for responses, over TCP, as no web server does: a
-    /// [`wait`](crate::Response::wait) then goes on until the connection is reset. Off by default: TCP cannot tell that from
-    /// a connection that was closed. Unix sockets can.
+    /// Takes the end of a peer's sending over TCP for no more than that, not for a connection that was closed:
+    /// [`wait`](crate::Response::wait) and `is_wanted` then notice only a reset. No web server needs this. Off by default.
+    /// Unix sockets tell the two apart.
     #[must_use]
     pub fn half_close(mut self, on: bool) -> Self {
         self.half_close = on;
@@ -153,7 +153,8 @@ impl Server {
     /// A stop lets requests under way end, for up to [`Limits::stop_timeout`], and closes kept connections after their
     /// answer or, when nothing is on its way to them, after a quarter of a second. A connection on which requests run
     /// side by side may have one under way all the time: in the second half of that time new ones are answered
-    /// 503. A second stop more than three seconds after the first waits for nothing.
+    /// 503. A second stop more than three seconds after the first waits for nothing. What still runs then is broken off, and
+    /// this returns `Ok`; the threads of handlers end with the process.
     ///
     /// The environment variable `FCGI_STOP_TIMEOUT` takes precedence over [`Limits::stop_timeout`]: a whole number with a
     /// unit (`1500ms`, `10s`, `1m`; seconds without one), at most a day. mod_fastcgi kills what has not ended within 2 s.
@@ -162,9 +163,8 @@ impl Server {
     /// gets a byte when connections are accepted.
     ///
     /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_HEARTBEAT`, as fcgi-spawn does
-    /// if it is told to, gets a byte a second while there are connections and no handler takes longer than
-    /// [`Limits::handler_time`]. It is then the supervisor's to end the process: the other requests are served until
-    /// it does.
+    /// with `--heartbeat`, gets a byte a second while there are connections and no handler takes longer than
+    /// [`Limits::handler_time`]. The supervisor then ends the process; the other requests are served until it does.
     ///
     /// Only peers listed in the environment variable `FCGI_WEB_SERVER_ADDRS` may connect, if it is set (specification
     /// section 3.2); others are closed unread.
@@ -220,7 +220,8 @@ impl Server {
 }
 
 impl StopHandle {
-    /// Stops the server; at once or as soon as it serves. Stopping twice changes nothing.
+    /// Stops the server, at once or as soon as it serves. A second call more than three seconds after the first ends the
+    /// wait for requests under way.
     pub fn stop(&self) {
         self.0.stop();
     }

@@ -54,7 +54,7 @@ impl Application {
         Self { app: App::new(self.app.roles, limits), ..self }
     }
 
-    /// Has bodies and data come in pieces of so many bytes, at least 1. Default 32 KiB.
+    /// Sends bodies and data in pieces of this many bytes, at least 1. Default 32 KiB.
     #[must_use]
     pub fn pieces(mut self, bytes: u16) -> Self {
         self.piece = bytes.max(1);
@@ -63,7 +63,9 @@ impl Application {
 
     /// Answers a request.
     ///
-    /// A handler that fails before any of its response was sent is answered `500`.
+    /// A handler that fails before any of its response was sent gets the [error response](crate::Response#failure) of a server.
+    /// [`wait`](crate::Response::wait) sleeps in full here, and a stream without end never returns: test those with a
+    /// [`Server`](crate::Server), its [`StopHandle`](crate::StopHandle) and a [`client`](crate::client).
     ///
     /// # Errors
     /// What a web server would get instead of a whole response: [`Error::Refused`] for a role without a handler,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use fcgi_app::test::{Application, Error, Request, Role};
-use fcgi_app::{Body, Limits, Response, Roles, Waited};
+use fcgi_app::{Body, HandlerError, HttpError, Limits, Response, Roles, Waited};
 
 fn echo(request: &fcgi_app::Request, body: &mut Body, out: &mut Response) -> io::Result<()> {
     let mut bytes = Vec::new();
@@ -186,5 +186,33 @@ fn waits_and_an_early_end() {
         let answer = application.call(Request::new("POST", "/").body(body)).expect("an answer");
         assert_eq!((answer.status(), answer.text()), (200, "hello".into()));
         assert_eq!(DONE.lock().expect("no panic").take(), Some("Err(InvalidInput)".to_owned()));
+    }
+}
+
+/// What a wrapper of a handler takes for its status is what the client gets.
+#[test]
+fn the_status_of_an_error_is_that_of_its_response() {
+    static SEEN: Mutex<Option<u16>> = Mutex::new(None);
+    let handle = |request: &fcgi_app::Request, body: &mut Body| -> Result<(), HandlerError> {
+        match request.param_str("WHAT") {
+            Some("form") => drop(fcgi_app::Form::read(request, body, 10)?),
+            Some("body") => drop(io::copy(body, &mut io::sink())?),
+            Some("status") => Err(HttpError::new(404, "there is none"))?,
+            Some("wrapped") => Err(io::Error::other(HttpError::new(403, "not for you")))?,
+            _ => Err("it fails")?,
+        }
+        Ok(())
+    };
+    let application = Application::new(move |request: &fcgi_app::Request, body: &mut Body, _: &mut Response| {
+        let result = handle(request, body);
+        *SEEN.lock().expect("no panic") = result.as_ref().err().map(|error| HttpError::status_of(&**error));
+        result
+    })
+    .limits(Limits { body_len: Some(100), ..Limits::default() });
+    for (what, status) in [("form", 413), ("body", 413), ("status", 404), ("wrapped", 403), ("other", 500)] {
+        let request = Request::new("POST", "/").param("WHAT", what).body(&[b'a'; 200]);
+        let request = request.param("CONTENT_TYPE", "application/x-www-form-urlencoded");
+        assert_eq!(application.call(request).expect("a response").status(), status, "{what}");
+        assert_eq!(SEEN.lock().expect("no panic").take(), Some(status), "{what}");
     }
 }
