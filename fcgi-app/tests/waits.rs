@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi_app::{Address, Body, Limits, Listener, Request, Response, Server, Waited};
+use socket2::SockRef;
 
 use common::{CLOSE, Client, END_PARAMS, KEEP, Running, answer, begin, get, record};
 
@@ -109,7 +110,7 @@ fn ask(client: &mut Client, what: &str) {
 /// A server on TCP and a connection to it.
 fn serve_tcp(configure: impl FnOnce(Server) -> Server) -> (Running, Heard, TcpStream) {
     let listener = Listener::bind(&Address::Tcp("127.0.0.1:0".into())).expect("bound");
-    let bound = socket2::SockRef::from(&listener.as_fd()).local_addr().expect("an address");
+    let bound = SockRef::from(&listener.as_fd()).local_addr().expect("an address");
     let (server, heard) = serve(|roles| {
         let server = configure(Server::new(listener).expect("a server"));
         let stop = server.stop_handle();
@@ -211,7 +212,7 @@ fn over_tcp_the_end_of_sending_is_the_end_unless_it_is_allowed() {
         client.shutdown(Shutdown::Write).expect("half closed");
         assert_eq!(heard.said.recv_timeout(Duration::from_millis(200)), Err(mpsc::RecvTimeoutError::Timeout));
         // A reset is the end all the same.
-        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client);
         heard.expect("Err(ConnectionAborted)");
     }
@@ -311,40 +312,28 @@ fn a_peer_that_ignores_the_end_of_its_connection_is_closed() {
 /// What began while a response was broken off is told that its connection is over.
 #[test]
 fn a_request_that_begins_while_another_is_broken_off_is_told() {
-    let ((tell, said), (go, may_go)) = (mpsc::channel::<String>(), mpsc::channel::<bool>());
-    let may_go = Mutex::new(may_go);
+    /// More than what the socket takes of which nothing is read, in one write.
+    const LINES: usize = 240 << 10;
+    let (tell, said) = mpsc::channel::<String>();
     let handler = move |request: &Request, _: &mut Body, out: &mut Response| -> io::Result<()> {
         if request.param_str("DO") == Some("wait") {
             let _ = tell.send("waits".into());
             let _ = tell.send(format!("{:?}", out.wait(LONG).map_err(|error| error.kind())));
             return Ok(());
         }
-        loop {
-            out.write_all(&[b'x'; 8000])?;
-            out.flush()?;
-            let _ = tell.send("wrote".into());
-            if !may_go.lock().expect("no panic").recv().unwrap_or(false) {
-                return Err(io::Error::other("fails"));
-            }
-        }
+        out.write_all(b"begun")?;
+        out.flush()?;
+        out.error_log().write_all(&vec![b'x'; LINES])?;
+        Err(io::Error::other("it fails"))
     };
     let server = Running::start_as(|server| server.multiplex(true), handler);
-    let soon = Duration::from_millis(500);
-    // How many writes the socket takes of which nothing is read.
-    let mut most = 0;
     let mut client = server.connect();
-    ask(&mut client, "write");
-    while said.recv_timeout(soon).is_ok() {
-        most += 1;
-        go.send(true).expect("the handler waits");
-    }
-    drop(client);
-    let mut client = server.connect();
-    ask(&mut client, "write");
-    for written in 1..=most {
-        assert_eq!(said.recv_timeout(PATIENCE).as_deref(), Ok("wrote"));
-        // It fails, and is blocked in what breaks it off.
-        go.send(written < most).expect("the handler waits");
+    ask(&mut client, "fail");
+    // It is blocked in what breaks the response off when much of that is there.
+    let (begun, mut there) = (Instant::now(), vec![std::mem::MaybeUninit::uninit(); LINES / 4]);
+    while SockRef::from(&client.0).peek(&mut there).expect("it is open") < LINES / 4 {
+        assert!(begun.elapsed() < PATIENCE, "it does not come");
+        thread::sleep(Duration::from_millis(5));
     }
     let mut second = get(KEEP, &[("DO", "wait")]);
     let mut at = 0;

@@ -399,7 +399,7 @@ pub(crate) fn events_and_stop(place: &Place) {
 
 /// What a client sees of such a page.
 pub(crate) fn see_events(place: &Place, curl: &Program, page: &str) -> String {
-    let site = place.site();
+    let site = place.site_with(&[("FCGI_STOP_TIMEOUT", "1m")]);
     let journal = site.journal();
     let download = Download::start(curl, &site, &format!("/{page}?journal={}", journal.path()), &[]);
     // What is kept back until 40 were written, one each 100 ms, comes late.
@@ -430,8 +430,9 @@ pub(crate) fn see_events(place: &Place, curl: &Program, page: &str) -> String {
 /// What is seen of events that a server keeps back.
 pub(crate) const EVENTS_WAIT: &str = "events come at the end";
 
-/// When a stream has to be over after SIGTERM: well below the 5 s after which the application would break it off.
-const STOP: Duration = Duration::from_secs(3);
+/// When a stream has to be over after SIGTERM: well below the minute after which the application would break it off, or it
+/// is broken off after 5 s, where the server starts the application.
+const STOP: Duration = Duration::from_secs(30);
 
 /// The client goes while the handler waits for something else: the handler is told.
 pub(crate) fn gone_while_waiting(place: &Place) {
