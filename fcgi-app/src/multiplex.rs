@@ -505,9 +505,10 @@ impl<'c> Connection<'c> {
     /// Ends a response that failed. The connection ends with it if no other request is under way there.
     fn break_off(&self, id: u16, mut records: Vec<u8>, end: &[u8]) -> io::Result<Ended> {
         let turn = self.turns.take();
+        // While it is our turn, the ends of those that are ending have been sent.
         let is_alone = {
             let state = self.lock();
-            state.opening.is_empty() && state.ending == 0 && state.running.iter().all(|exchange| exchange.id == id)
+            state.opening.is_empty() && state.running.iter().all(|exchange| exchange.id == id)
         };
         records.extend_from_slice(if is_alone { &BREAK } else { end });
         self.send_in_turn(&turn, &mut [IoSlice::new(&records)], Some(id))?;

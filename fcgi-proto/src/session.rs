@@ -701,11 +701,11 @@ mod tests {
         run(&mut session, STDIN_END, &mut log, false);
         assert!(session.input_complete(1));
         session.end(1);
-        assert!(!session.is_active(1) && !session.is_over());
+        assert!(!session.is_active(1) && !session.is_over() && session.is_kept());
         log.clear();
         run(&mut session, &[STDIN, ABORT, STDIN_END, &begin(1, 1, 0)].concat(), &mut log, false);
         assert_eq!(log, ["begin 1 Responder false"]);
-        assert!(!session.is_over());
+        assert!(!session.is_over() && !session.is_kept());
         session.end(1);
         assert!(session.is_over());
         assert_eq!(session.end_of_input(), Ok(()));
