@@ -131,12 +131,19 @@ impl<'c> Connection<'c> {
         self.input_complete && self.input.unread().is_empty() && self.session.end_of_input().is_ok()
     }
 
+    /// Whether the server is stopping, and no other request has come: closing the connection would reset it, and the
+    /// request would be lost.
+    fn is_to_close(&self) -> bool {
+        let has_more = || !self.input.unread().is_empty() || self.wire.is_queued();
+        self.app.is_stopping() && !(self.app.may_begin() && has_more())
+    }
+
     fn run(&mut self) -> Result<(), Fault> {
         while let Some(request) = self.accept_request()? {
             let ended = self.answer(&request)?;
             self.session.end(request.id);
             self.app.count_request();
-            if ended != Ended::Orderly || self.session.is_over() || self.app.is_stopping() {
+            if ended != Ended::Orderly || self.session.is_over() || self.is_to_close() {
                 break;
             }
         }

@@ -232,6 +232,12 @@ impl<'c> Wire<'c> {
         self.connection().map_or(Ok(true), |socket| sys::poll_socket(socket, false, Duration::ZERO))
     }
 
+    /// Whether something was sent that was not read yet.
+    #[cold]
+    pub(crate) fn is_queued(&self) -> bool {
+        self.connection().is_some_and(|socket| sys::peek(socket, &mut [0]).is_ok_and(|count| count > 0))
+    }
+
     /// What can be polled, if there is such a thing.
     pub(crate) fn connection(&self) -> Option<BorrowedFd<'c>> {
         self.stream.descriptor().filter(|_| !self.detached.get())

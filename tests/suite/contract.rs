@@ -148,8 +148,9 @@ impl Case {
     #[track_caller]
     fn run_short_words<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W> + Clone) -> Ended {
         eventually("a program whose early end is seen", || {
-            // Of a try before.
+            // Of a try before, whose program may still have the socket.
             let _ = fs::remove_file(self.path("pid"));
+            let _ = fs::remove_file(self.path("sock"));
             Some(self.run_words(words.clone())).filter(|ended| !ended.stderr.is_empty())
         })
     }
