@@ -37,23 +37,48 @@ const HAPROXY: Server = Server {
     // The old worker aborts what it has just sent to the application, tries again, aborts that, and says 502.
     restarts_cleanly: false,
     largest_header: 12_000,
-    largest_chunked: Some(14 << 10),
+    largest_chunked: Some(56 << 10),
     redirect: Some(302),
     ..USUAL
 };
 
-const KEPT: Server = Server { clients_see: Seen::Column("HAProxy, kept"), ..HAPROXY };
+const KEPT: Server = Server { clients_see: Seen::Column("HAProxy, kept"), clients_share_connections: false, ..HAPROXY };
+
+const SHARED: Server = Server { clients_see: Seen::Column("HAProxy, shared"), ..HAPROXY };
 
 column!(super::HAPROXY, unix);
 column!(super::HAPROXY, tcp);
 column!(super::KEPT, kept_unix);
 column!(super::KEPT, kept_tcp);
+column!(super::SHARED, shared_unix);
+column!(super::SHARED, shared_tcp);
+
+/// With the buffers that HAProxy has unless it is told otherwise, in which it ends at smaller lines for the error log.
+mod small_buffers {
+    use super::super::site::{Configuration, Seen, Server};
+
+    const SMALL: Server = Server {
+        clients_see: Seen::AllRight,
+        configuration: Configuration::Changed("haproxy.cfg", |text| {
+            let small = text.replace("    tune.bufsize 65536\n", "");
+            assert_ne!(small, text);
+            small
+        }),
+        largest_chunked: Some(14 << 10),
+        ..super::HAPROXY
+    };
+
+    column! { super::SMALL, unix:
+        large_header post_1_mib chunked_upload answer_of_10_mib early_answer errors_with_bodies failed_responses
+        responses_without_a_body stderr_in_the_error_log gone_while_waiting gone_during_events slow_reader
+    }
+}
 
 /// Not among them: many uploads at once, of which HAProxy 2.6.12 answers some with a 500 of its own, or ends in
 /// `FATAL: bug condition "c_empty(ic)"`; and a restart, in which it leaves some requests without an answer.
 macro_rules! multiplexed_column {
     ($transport:ident) => {
-        column! { super::KEPT, $transport:
+        column! { super::SHARED, $transport:
             get head query_and_40_headers large_header
             post_nothing post_25_bytes post_64_kib post_1_mib post_50_mib
             chunked_upload slow_upload cut_upload client_gone answer_of_10_mib early_answer

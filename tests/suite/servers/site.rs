@@ -50,6 +50,8 @@ pub(crate) struct Server {
     pub(crate) redirect: Option<u16>,
     /// How many clients at once it lets in.
     pub(crate) clients: usize,
+    /// Whether a kept connection serves one client after the other; if not, each client has its own.
+    pub(crate) clients_share_connections: bool,
     /// Whether an upload reaches the application while it comes.
     pub(crate) streams_uploads: bool,
     /// Whether it stops taking an answer when its client is gone.
@@ -119,6 +121,7 @@ pub(crate) const USUAL: Server = Server {
     loses_chunks: false,
     redirect: None,
     clients: 50,
+    clients_share_connections: true,
     streams_uploads: true,
     reports_gone_clients: true,
     survives_early_answers: true,
