@@ -222,8 +222,10 @@ fn a_peer_that_sends_on_gets_the_end_of_the_connection() {
             let mut client = server.connect();
             let params = params(&[("DO", "large"), ("N", &len.to_string())]);
             client.send(&[&begin(CLOSE)[..], &params, END_PARAMS].concat());
-            thread::sleep(Duration::from_millis(20)); // It is in its write, perhaps the last.
+            let header = client.receive(8); // It is in its write, perhaps the last.
             client.send(&record(5, b"some"));
+            client.receive(usize::from(header[4]) << 8 | usize::from(header[5]));
+            client.receive(usize::from(header[6]));
             client.receive_answer();
             assert_eq!(client.0.read(&mut [0; 8]).map_err(|error| error.kind()), Ok(0), "{len}");
             heard.let_go();

@@ -386,22 +386,24 @@ fn a_stop_answers_what_runs_and_closes_what_idles() {
 /// A request that came on a kept connection before the stop is not lost with it.
 #[test]
 fn a_stop_answers_what_was_sent_behind_the_request_under_way() {
-    let (tell, began) = mpsc::channel();
+    let (tell, handler) = mpsc::channel();
     let (go, may_go) = mpsc::channel();
     let may_go = Mutex::new(may_go);
     let server = Running::start(move |request: &Request, _: &mut Body, out: &mut Response| {
         if request.param_str("WAIT").is_some() {
-            tell.send(()).expect("the test listens");
+            tell.send("began").expect("the test listens");
+            while out.wait(Duration::from_secs(60)).is_ok_and(|waited| waited != Waited::Stopping) {}
+            tell.send("stops").expect("the test listens");
             may_go.lock().expect("no panic").recv().expect("the test goes on");
         }
         out.write_all(b"ok")
     });
     let mut client = server.connect();
+    let expect = |event| assert_eq!(handler.recv_timeout(Duration::from_secs(20)), Ok(event));
     client.send(&get(KEEP, &[("WAIT", "1")]));
-    began.recv_timeout(Duration::from_secs(20)).expect("it began");
+    expect("began");
     server.stop.stop();
-    // The stop is known when no new connection is accepted any more, or after a moment.
-    thread::sleep(Duration::from_millis(50));
+    expect("stops");
     client.send(&get(KEEP, &[]));
     go.send(()).expect("the handler waits");
     assert!(client.receive_answer().0.ends_with(b"ok"));
