@@ -227,13 +227,17 @@ fn mode_and_owner_are_right_from_the_first_moment() {
         let seen = thread::scope(|scope| {
             let watch = scope.spawn(|| {
                 let mut seen = Vec::new();
-                while !over.load(Ordering::Relaxed) {
+                // The last look is behind the end: before it this thread may not have run at all.
+                loop {
+                    let is_last = over.load(Ordering::Relaxed);
                     if let Ok(file) = fs::symlink_metadata(&path) {
                         seen.push((file.mode() & 0o777, file.uid(), file.gid()));
                         seen.dedup();
                     }
+                    if is_last {
+                        return seen;
+                    }
                 }
-                seen
             });
             let end = SetOnDrop(&over);
             case.child(&format!("-s sock -M 0600 {options}"));
@@ -427,14 +431,17 @@ fn a_pid_file_is_never_half_written() {
         let (seen, children) = thread::scope(|scope| {
             let watch = scope.spawn(|| {
                 let mut seen = Vec::new();
-                while !over.load(Ordering::Relaxed) {
+                loop {
+                    let is_last = over.load(Ordering::Relaxed);
                     match fs::read_to_string(&path) {
                         Ok(pids) => seen.push(pids),
                         Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
                     }
                     seen.dedup();
+                    if is_last {
+                        return seen;
+                    }
                 }
-                seen
             });
             let end = SetOnDrop(&over);
             let children: [Child; 3] = case.children("-s sock -P pid -F 3");
