@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
-use crate::inherited::Given;
+use crate::process::child;
+use crate::socket::inherited::Given;
 use crate::sys::{self, Fork, Pid};
-use crate::{Error, child, signals};
+use crate::{Error, signals};
 
 /// The two processes there are after [`fork`].
 pub(crate) enum Daemon {

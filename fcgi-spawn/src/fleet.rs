@@ -3,19 +3,27 @@
 //! Like its parts (`worker`, `leaving`, `renewal`, `restart`, `demand`) it does no I/O and reads no clock. The
 //! supervisor tells it what happened and when, does what it answers, and decides nothing.
 
+pub(crate) mod demand;
+pub(crate) mod leaving;
+pub(crate) mod note;
+pub(crate) mod random;
+pub(crate) mod renewal;
+pub(crate) mod restart;
+pub(crate) mod worker;
+
 use std::mem;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::demand::{Demand, Idle};
-use crate::handover::{self, Life};
-use crate::leaving::{self, Leaving};
-use crate::note::{Again, Cause, End, Note};
-use crate::random::Random;
-use crate::renewal::{Progress, Renewal};
-use crate::restart::{Next, Policy, Restart};
+use crate::fleet::demand::{Demand, Idle};
+use crate::fleet::leaving::Leaving;
+use crate::fleet::note::{Again, Cause, End, Note};
+use crate::fleet::random::Random;
+use crate::fleet::renewal::{Progress, Renewal};
+use crate::fleet::restart::{Next, Policy, Restart};
+use crate::fleet::worker::{Process, State, Worker};
 use crate::sys::Pid;
-use crate::worker::{self, Process, State, Worker};
+use crate::takeover::handover::{self, Life};
 use crate::{Config, Error};
 
 /// Between two looks at the memory of workers.

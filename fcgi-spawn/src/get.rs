@@ -24,7 +24,7 @@ use fcgi_proto::{ProtocolError, ResponseDecoder, ResponseEvent, Values};
 use socket2::Socket;
 
 use crate::Error;
-use crate::duration::Human;
+use crate::cli::duration::Human;
 use crate::error::Reason;
 use crate::launcher::or_say;
 use crate::sys;

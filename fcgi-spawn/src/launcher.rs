@@ -8,12 +8,15 @@ use std::process::{self, ExitCode};
 
 use log::LevelFilter;
 
+use crate::cli::completions;
 use crate::daemon::{self, Daemon, Outcome};
-use crate::handover::{self, Task};
-use crate::inherited::Given;
+use crate::files::status;
+use crate::output::logger;
+use crate::socket::inherited::Given;
 use crate::sys::{self, Pid};
-use crate::upgrade::Upgrade;
-use crate::{Config, Error, Mode, Options, Supervisor, completions, get, logger, once, status};
+use crate::takeover::handover::{self, Task};
+use crate::takeover::upgrade::Upgrade;
+use crate::{Config, Error, Mode, Options, Supervisor, get, once};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///

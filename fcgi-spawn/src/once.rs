@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use crate::child::{Plan, StartError};
-use crate::identity::Identity;
-use crate::listener::Listener;
-use crate::made::{Files, Made};
-use crate::pid_file::PidFile;
+use crate::files::made::{Files, Made};
+use crate::files::pid_file::PidFile;
+use crate::process::child::{Plan, StartError};
+use crate::process::identity::Identity;
+use crate::process::privileges;
+use crate::socket::listener::Listener;
 use crate::sys::{self, CallerSignals, Pid};
-use crate::{Config, Error, privileges};
+use crate::{Config, Error};
 
 /// How long a worker has to live to have been started successfully, as with spawn-fcgi.
 const WINDOW: Duration = Duration::from_millis(100);

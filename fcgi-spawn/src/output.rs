@@ -7,6 +7,7 @@ mod backlog;
 mod entry;
 mod lines;
 mod log;
+pub(crate) mod logger;
 mod syslog;
 mod target;
 mod utc;
@@ -20,8 +21,8 @@ use self::lines::Lines;
 pub(crate) use self::log::Log;
 pub(crate) use self::syslog::Syslog;
 pub(crate) use self::utc::Utc;
-use crate::handover::State;
 use crate::sys::{self, Pid};
+use crate::takeover::handover::State;
 
 /// The pipes of all workers, and the log they lead to.
 pub(crate) struct Output {

@@ -6,29 +6,31 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process;
 use std::time::Instant;
 
-use crate::child::Plan;
+use crate::files::folders::Folders;
+use crate::files::pid_file::PidFile;
+use crate::files::status::{self, StatusFile, Summary};
+use crate::fleet::note::{Cause, Note};
+use crate::fleet::random::Random;
 use crate::fleet::{Action, Event, Fleet, Phase, Rules};
-use crate::folders::Folders;
-use crate::handover::State;
-use crate::heartbeat::Heartbeats;
-use crate::identity::Identity;
-use crate::inherited::Given;
-use crate::listener::Listener;
-use crate::note::{Cause, Note};
 use crate::notify::Notify;
+use crate::output::logger;
 use crate::output::{self, Log, Output, Pipes, Tag};
-use crate::pid_file::PidFile;
 use crate::poll::Poll;
-use crate::random::Random;
-use crate::ready::Ready;
+use crate::process::child::Plan;
+use crate::process::heartbeat::Heartbeats;
+use crate::process::identity::Identity;
+use crate::process::privileges;
+use crate::process::ready::Ready;
+use crate::process::usage::{self, Clients};
+use crate::process::watch::Watch;
 use crate::signals::{self, Signals};
-use crate::socket_file::SocketFile;
-use crate::status::{self, StatusFile, Summary};
+use crate::socket::inherited::Given;
+use crate::socket::listener::Listener;
+use crate::socket::socket_file::SocketFile;
 use crate::sys::{self, CallerSignals};
-use crate::upgrade::Upgrade;
-use crate::usage::{self, Clients};
-use crate::watch::Watch;
-use crate::{Config, Error, logger, privileges};
+use crate::takeover::handover::State;
+use crate::takeover::upgrade::Upgrade;
+use crate::{Config, Error};
 
 /// The listening socket, the workers behind it, and what keeps them running.
 ///

@@ -24,7 +24,7 @@ use std::ptr;
 use std::time::Duration;
 
 use crate::poll::For;
-use crate::usage::Stat;
+use crate::process::usage::Stat;
 
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
 pub(crate) use clock::{modified, monotonic, time_of_day};

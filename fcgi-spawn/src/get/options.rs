@@ -12,10 +12,10 @@ use super::body::Body;
 use super::request::{Params, Request};
 use super::{Target, usage};
 use crate::Error;
-use crate::duration;
+use crate::cli::duration;
+use crate::cli::table::{Table, flag, value};
 use crate::error::{Quoted, Reason};
 use crate::sys;
-use crate::table::{Table, flag, value};
 
 /// How long the whole of it may take by default.
 const TIMEOUT: Duration = Duration::from_secs(60);

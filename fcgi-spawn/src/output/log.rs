@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crate::error::Reason;
 use crate::output::backlog::{Backlog, Lost};
 use crate::output::entry::{Entry, From, Priority};
+use crate::output::logger;
 use crate::output::target::Target;
 use crate::poll::For;
-use crate::{Error, LogTo, logger, sys};
+use crate::{Error, LogTo, sys};
 
 /// A handle on the log that the supervisor, its workers and the `log` macros share. Nothing in here may use these.
 #[derive(Clone)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use log::Level;
 
-use crate::duration::Human;
-use crate::restart::Why;
+use crate::cli::duration::Human;
+use crate::fleet::restart::Why;
 use crate::signals;
 use crate::sys::Pid;
 

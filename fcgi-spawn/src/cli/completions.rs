@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 
 use crate::Error;
-use crate::config::invalid;
-use crate::options::{Options, rows};
-use crate::table::Row;
+use crate::cli::config::invalid;
+use crate::cli::options::{Options, rows};
+use crate::cli::table::Row;
 
 /// The names we are called by.
 const NAMES: [&str; 2] = ["fcgi-spawn", "spawn-fcgi"];

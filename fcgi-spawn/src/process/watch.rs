@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::candidates::Candidates;
+use crate::process::candidates::Candidates;
 use crate::{Config, Program};
 
 /// Between two looks.

@@ -9,11 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::{SockAddr, Socket, Type};
 
 use crate::error::Reason;
-use crate::folders::Folders;
-use crate::handover::State;
-use crate::socket_file::{Access, SocketFile};
+use crate::files::folders::Folders;
+use crate::socket::inherited;
+use crate::socket::socket_file::{Access, SocketFile};
 use crate::sys::{self, Owner};
-use crate::{Address, Config, Error, inherited};
+use crate::takeover::handover::State;
+use crate::{Address, Config, Error};
 
 /// How many connections may wait to be accepted, if nothing else is said.
 const BACKLOG: u32 = 1024;

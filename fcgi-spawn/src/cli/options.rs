@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::table::{Row, Table, flag, value};
+use crate::cli::table::{Row, Table, flag, value};
 use crate::{Error, Mode};
 
 /// What was typed: nothing is checked yet, and of an option that was repeated the last value stays.

@@ -4,9 +4,9 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::config::c_string;
+use crate::cli::config::c_string;
 use crate::error::Reason;
-use crate::identity::Identity;
+use crate::process::identity::Identity;
 use crate::sys::{self, Privileges, Step};
 use crate::{Config, Error};
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::note::Cause;
+use crate::fleet::note::Cause;
 use crate::sys::Pid;
 
 /// One worker's turn.

@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::error::Reason;
+use crate::fleet::note::End;
+use crate::fleet::worker::{Process, State};
 use crate::fleet::{Fleet, Phase};
-use crate::note::End;
 use crate::output::Utc;
+use crate::process::usage::{self, Stat};
 use crate::sys::{self, Pid};
-use crate::usage::{self, Stat};
-use crate::worker::{Process, State};
 
 /// What is known of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use socket2::Socket;
 
 use crate::Error;
 use crate::error::Reason;
-use crate::pid_file::PidFile;
-use crate::socket_file::SocketFile;
+use crate::files::pid_file::PidFile;
+use crate::socket::socket_file::SocketFile;
 use crate::sys::{self, Fork};
 
 /// The files that were made; dropped, they are removed.

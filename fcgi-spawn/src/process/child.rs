@@ -9,10 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use libc::c_int;
 
-use crate::candidates::Candidates;
 use crate::error::Reason;
+use crate::process::candidates::Candidates;
+use crate::process::privileges;
+use crate::socket::inherited;
 use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Restoration, Step};
-use crate::{Config, Error, Program, handover, inherited, notify, privileges};
+use crate::takeover::handover;
+use crate::{Config, Error, Program, notify};
 
 /// The variable that names the descriptor to which a worker may write a byte when it serves.
 const READY: &str = "FCGI_SPAWN_READY=";

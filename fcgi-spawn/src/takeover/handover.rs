@@ -12,8 +12,8 @@ use std::str::{FromStr, SplitAsciiWhitespace};
 use std::time::Duration;
 
 use crate::Error;
+use crate::process::watch::Version;
 use crate::sys::CallerSignals;
-use crate::watch::Version;
 
 /// The variable it is in.
 pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";

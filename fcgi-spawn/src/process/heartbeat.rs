@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::handover::{Hearts, Life, State};
-use crate::ready::Ready;
+use crate::process::ready::Ready;
 use crate::sys::{self, Pid};
+use crate::takeover::handover::{Hearts, Life, State};
 
 /// The heartbeats of all workers.
 pub(crate) struct Heartbeats {

@@ -14,9 +14,9 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
-use crate::handover::{self, State};
-use crate::note::Ended;
+use crate::fleet::note::Ended;
 use crate::sys::{self, CStrings, Exec, Pid};
+use crate::takeover::handover::{self, State};
 
 /// How long the proof may take.
 const TIME: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 
-use crate::config::{c_string, invalid};
+use crate::cli::config::{c_string, invalid};
 use crate::error::Reason;
 use crate::sys::{self, Owner, User};
 use crate::{Config, Error};

@@ -10,11 +10,12 @@ use std::path::{self, Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::folders::Folders;
-use crate::listener::{Refused, listen};
-use crate::lock::Lock;
+use crate::Error;
+use crate::files::folders::Folders;
+use crate::files::lock::Lock;
+use crate::process::root;
+use crate::socket::listener::{Refused, listen};
 use crate::sys::{self, Handle, Owner};
-use crate::{Error, root};
 
 /// Who may connect.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use std::process;
 
 use crate::Error;
 use crate::error::Quoted;
-use crate::folders::Folders;
+use crate::files::folders::Folders;
 
 /// The file that is to hold our pid, or our workers'; removed when this is dropped, if it still holds them.
 pub(crate) struct PidFile {

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::duration;
+use crate::cli::duration;
 use crate::error::Quoted;
 use crate::output::Syslog;
-use crate::{Error, Options, handover, inherited, signals, sys};
+use crate::socket::inherited;
+use crate::takeover::handover;
+use crate::{Error, Options, signals, sys};
 
 /// What the launcher is to do.
 ///

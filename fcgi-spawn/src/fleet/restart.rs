@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::random::Random;
+use crate::fleet::random::Random;
 
 /// How soon an exit 0 has to follow its start to be odd, and how soon a start may follow the last one then.
 const QUICK: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Restart {
         let pause = match patience.map_or(0, |patience| self.short_lives.saturating_sub(patience)) {
             0 => delay,
             doublings => {
-                let cap = max_delay.unwrap_or(crate::duration::MAX).max(delay);
+                let cap = max_delay.unwrap_or(crate::cli::duration::MAX).max(delay);
                 let doubled = delay.saturating_mul(2u32.saturating_pow(doublings)).min(cap);
                 // Workers that died together do not come back together for ever.
                 doubled + doubled.mul_f64(self.random.fraction() / 10.0)
@@ -175,7 +175,7 @@ mod tests {
         let least = pauses(Policy { max_delay: Some(Duration::ZERO), ..MOD_FASTCGI }, 20);
         assert!(least.iter().all(|pause| *pause >= seconds(5) && *pause <= seconds(6)), "{least:?}");
         let endless = pauses(Policy { max_delay: None, ..MOD_FASTCGI }, 100);
-        assert!(endless[99] >= crate::duration::MAX, "{:?}", endless[99]);
+        assert!(endless[99] >= crate::cli::duration::MAX, "{:?}", endless[99]);
         let at_once = pauses(Policy { patience: Some(0), ..MOD_FASTCGI }, 1);
         assert!(at_once[0] >= seconds(10), "{at_once:?}");
     }

@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::restart::{Next, Restart};
+use crate::fleet::restart::{Next, Restart};
 use crate::sys::Pid;
 
 /// How long a process that says nothing has to live to be up.
@@ -189,8 +189,8 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
-    use crate::restart::{Policy, Why};
+    use crate::fleet::random::Random;
+    use crate::fleet::restart::{Policy, Why};
 
     const POLICY: Policy = Policy {
         min_life: Duration::from_secs(30),

@@ -1,0 +1,5 @@
+//! The listening socket.
+
+pub(crate) mod inherited;
+pub(crate) mod listener;
+pub(crate) mod socket_file;

@@ -1,0 +1,4 @@
+//! Another version of this program in the same process.
+
+pub(crate) mod handover;
+pub(crate) mod upgrade;
