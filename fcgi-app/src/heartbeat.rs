@@ -1,10 +1,8 @@
 //! Telling a supervisor that we are well, for as long as we are.
 
-use std::env;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 use crate::sys;
@@ -28,20 +26,13 @@ enum Pulse {
 }
 
 impl Heartbeat {
-    const VARIABLE: &str = "FCGI_SPAWN_HEARTBEAT";
     const BEAT: u8 = b'+';
     const REST: u8 = b'-';
     /// How long to wait for a supervisor that does not read, with a byte that no other replaces.
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// Takes the pipe over, if there is one: no program that we start gets it.
-    pub(crate) fn take() -> Option<Self> {
-        let number = env::var(Self::VARIABLE).ok()?.parse().ok()?;
-        let pipe = File::from(sys::inherited(number).ok()?);
-        sys::forget_variables(&[Self::VARIABLE]);
-        // The variable may have come from afar, through a program that has closed the pipe.
-        let kind = pipe.metadata().ok()?.file_type();
-        (kind.is_fifo() || kind.is_socket()).then_some(Heartbeat { pipe, pulse: Pulse::Resting })
+    pub(crate) fn new(pipe: File) -> Self {
+        Heartbeat { pipe, pulse: Pulse::Resting }
     }
 
     /// A tick has passed while there are connections, and all is well.
@@ -90,7 +81,7 @@ mod tests {
 
     fn heartbeat() -> (Heartbeat, UnixStream) {
         let (pipe, supervisor) = UnixStream::pair().expect("a pair");
-        (Heartbeat { pipe: File::from(OwnedFd::from(pipe)), pulse: Pulse::Resting }, supervisor)
+        (Heartbeat::new(File::from(OwnedFd::from(pipe))), supervisor)
     }
 
     fn heard(heartbeat: Heartbeat, mut supervisor: UnixStream) -> String {

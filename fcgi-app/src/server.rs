@@ -8,12 +8,10 @@ use signal_hook::consts::{SIGTERM, SIGUSR1};
 use socket2::Socket;
 
 use crate::app::App;
-use crate::heartbeat::Heartbeat;
 use crate::housekeeper::{End, Housekeeper, Waker};
 use crate::peer::AllowedPeers;
 use crate::pool::Pool;
-use crate::ready::Ready;
-use crate::{Limits, Listener, Roles, environment, sys};
+use crate::{Limits, Listener, Roles, environment, report, sys};
 
 /// A FastCGI application: a listener, handlers, and limits.
 ///
@@ -159,12 +157,12 @@ impl Server {
     /// The environment variable `FCGI_STOP_TIMEOUT` takes precedence over [`Limits::stop_timeout`]: a whole number with a
     /// unit (`1500ms`, `10s`, `1m`; seconds without one), at most a day. mod_fastcgi kills what has not ended within 2 s.
     ///
-    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_READY`, as fcgi-spawn does,
+    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_REPORT`, as fcgi-spawn does,
     /// gets a byte when connections are accepted.
     ///
-    /// A supervisor that has named a descriptor in the environment variable `FCGI_SPAWN_HEARTBEAT`, as fcgi-spawn does
-    /// with `--heartbeat`, gets a byte a second while there are connections and no handler takes longer than
-    /// [`Limits::handler_time`]. The supervisor then ends the process; the other requests are served until it does.
+    /// If the value ends in `,heartbeat`, as with `fcgi-spawn --heartbeat`, it gets a byte a second while there are
+    /// connections and no handler takes longer than [`Limits::handler_time`]. When that stops the supervisor ends the
+    /// process; the other requests are served until it does.
     ///
     /// Only peers listed in the environment variable `FCGI_WEB_SERVER_ADDRS` may connect, if it is set (specification
     /// section 3.2); others are closed unread.
@@ -179,7 +177,7 @@ impl Server {
             self.waker.stop_on(SIGTERM)?;
             self.waker.stop_on(SIGUSR1)?;
         }
-        let (ready, heartbeat) = (Ready::take(), Heartbeat::take());
+        let (ready, heartbeat) = report::take();
         let mut limits = self.limits;
         limits.stop_timeout = environment::stop_timeout()?.unwrap_or(limits.stop_timeout);
         let allowed = env::var_os("FCGI_WEB_SERVER_ADDRS").map(|list| list.to_string_lossy().into_owned());

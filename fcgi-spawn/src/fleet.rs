@@ -1,30 +1,32 @@
-//! All workers and those on their way out: what happens to any of them, and what is to be done then.
+//! All workers and the processes that are to stop: what happens to them, and what is to be done then.
 //!
-//! Like its parts (`worker`, `leaving`, `renewal`, `restart`, `demand`) it does no I/O and reads no clock. The
-//! supervisor tells it what happened and when, does what it answers, and decides nothing.
+//! Like its parts (`worker`, `stop`, `rolling_restart`, `restart`, `demand`) it does no I/O and reads no clock. The
+//! supervisor reports what happened and when, does what is wanted, and decides nothing. A worker's life reads from top to
+//! bottom in `life`.
 
 pub(crate) mod demand;
-pub(crate) mod leaving;
+pub(crate) mod event;
+mod life;
 pub(crate) mod note;
 pub(crate) mod random;
-pub(crate) mod renewal;
 pub(crate) mod restart;
+pub(crate) mod rolling_restart;
+pub(crate) mod stop;
 pub(crate) mod worker;
 
 use std::mem;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use crate::Config;
 use crate::fleet::demand::{Demand, Idle};
-use crate::fleet::leaving::Leaving;
-use crate::fleet::note::{Again, Cause, End, Note};
+pub(crate) use crate::fleet::event::{Action, Event, Usage};
+use crate::fleet::note::{Cause, End, Note};
 use crate::fleet::random::Random;
-use crate::fleet::renewal::{Progress, Renewal};
-use crate::fleet::restart::{Next, Policy, Restart};
+use crate::fleet::restart::{Policy, Restart};
+use crate::fleet::rolling_restart::{Progress, RollingRestart};
+use crate::fleet::stop::Stop;
 use crate::fleet::worker::{Process, State, Worker};
 use crate::sys::Pid;
-use crate::takeover::handover::{self, Life};
-use crate::{Config, Error};
 
 /// Between two looks at the memory of workers.
 const MEMORY_LOOK: Duration = Duration::from_secs(10);
@@ -32,10 +34,7 @@ const MEMORY_LOOK: Duration = Duration::from_secs(10);
 /// From the first start of workers to the first look: a limit below what a program needs is noticed at once.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
-/// After a worker that was to be recycled could not be replaced.
-const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
-
-/// What is to be kept to, as configured.
+/// The limits of a fleet, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
     pub(crate) workers: usize,
@@ -45,7 +44,7 @@ pub(crate) struct Rules {
     pub(crate) max_rss: Option<u64>,
     pub(crate) on_demand: bool,
     pub(crate) idle: Option<Duration>,
-    /// A shell is started, and says by its exit status that it cannot execute the program.
+    /// A shell is started, and reports by its exit status that it cannot execute the program.
     pub(crate) shell: bool,
 }
 
@@ -54,8 +53,8 @@ pub(crate) struct Fleet {
     random: Random,
     pub(crate) phase: Phase,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) leaving: Vec<Leaver>,
-    renewal: Renewal,
+    pub(crate) stopping: Vec<Stopping>,
+    rolling: RollingRestart,
     demand: Demand,
     next_look: Option<Instant>,
     /// Whether there was one.
@@ -81,9 +80,9 @@ pub(crate) struct Slot {
     pub(crate) last_end: Option<End>,
     /// It has been up, or has failed to.
     settled: bool,
-    /// What was said of its last end: the same is not said again.
+    /// The last end that was reported: a repetition is not.
     said: Option<Note>,
-    /// The last end went without saying, and so does the next start.
+    /// The last end was not reported, and the next start is not.
     quiet: bool,
     /// When its process is too old.
     recycle: Option<Instant>,
@@ -92,88 +91,13 @@ pub(crate) struct Slot {
     idle: Idle,
 }
 
-/// A process on its way out, and the slot it was in.
-pub(crate) struct Leaver {
+/// A process that is to stop, and the slot it was in.
+pub(crate) struct Stopping {
     pub(crate) slot: usize,
     pub(crate) process: Process,
-    pub(crate) state: Leaving,
-}
-
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Everything is there for the first workers.
-    Begin,
-    /// A worker executes the program.
-    Started {
-        slot: usize,
-        pid: Pid,
-    },
-    /// It does not.
-    NotStarted {
-        slot: usize,
-        error: Error,
-    },
-    /// A process says that it serves.
-    Ready(Pid),
-    /// A child ended and is reaped; whether processes are left in its group.
-    Ended {
-        pid: Pid,
-        status: ExitStatus,
-        others: bool,
-    },
-    /// Whether processes are left in a group.
-    Looked {
-        pid: Pid,
-        others: bool,
-    },
-    /// What a process uses.
-    Measured {
-        pid: Pid,
-        usage: Usage,
-    },
-    /// Whether a connection waits.
-    Waiting(bool),
-    /// A process has not said for so long that it is well.
-    Silent {
-        pid: Pid,
-        time: Duration,
-    },
-    Reload(Cause),
-    OneMore,
-    OneLess,
-    Stop,
-    Tick,
-}
-
-/// What a process uses, as far as somebody wants to know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Memory in bytes.
-    pub(crate) rss: u64,
-    /// Time of all its group, in ticks of the kernel.
-    pub(crate) cpu: u64,
-    /// Somebody is connected to it.
-    pub(crate) connected: bool,
-}
-
-#[derive(Debug)]
-pub(crate) enum Action {
-    /// Start a process; the answer is `Started` or `NotStarted`.
-    Start(usize),
-    /// Ask a process group to leave.
-    Ask(Pid),
-    Kill(Pid),
-    /// The answer is `Looked`.
-    LookAtGroup(Pid),
-    /// The answer is `Waiting`.
-    LookAtListener,
-    /// The answer is `Measured`.
-    Measure(Pid),
-    Say(Note),
-    /// All first workers are up, as far as they can.
-    Up,
-    /// The first start failed, and everything is stopped.
-    Fail(Error),
+    pub(crate) state: Stop,
+    /// Why it is killed has been reported.
+    reported: bool,
 }
 
 impl Rules {
@@ -204,8 +128,8 @@ impl Fleet {
             random,
             phase: Phase::First,
             slots: Vec::new(),
-            leaving: Vec::new(),
-            renewal: Renewal::default(),
+            stopping: Vec::new(),
+            rolling: RollingRestart::default(),
             next_look: None,
             looked: false,
             failed: false,
@@ -218,55 +142,28 @@ impl Fleet {
         fleet
     }
 
-    /// The fleet that whoever was here before has left.
-    pub(crate) fn adopt(rules: Rules, random: Random, state: &handover::State, now: Instant) -> Self {
-        let mut fleet = Fleet::new(Rules { workers: state.workers, ..rules }, random);
+    /// The fleet of a supervisor that was replaced: these processes run, each in its slot and for so long. The other
+    /// slots are as after a start.
+    pub(crate) fn adopt(rules: Rules, random: Random, running: &[(usize, Pid, Duration)], now: Instant) -> Self {
+        let mut fleet = Fleet::new(rules, random);
         fleet.phase = Phase::Serving;
-        while fleet.slots.len() < state.slots.len() {
-            fleet.add_slot();
+        for (slot, pid, age) in running {
+            while fleet.slots.len() <= *slot {
+                fleet.add_slot();
+            }
+            let process = Process { pid: *pid, since: now.checked_sub(*age).unwrap_or(now) };
+            fleet.slots[*slot].worker.state = State::Running(process);
+            fleet.is_up(*slot);
         }
-        for (at, left) in state.slots.iter().enumerate() {
-            let slot = &mut fleet.slots[at];
-            slot.ends = left.ends;
-            slot.worker.restart.short_lives = left.short_lives;
-            slot.worker.restart.quick_exits = left.quick_exits;
-            slot.worker.state = match left.life {
-                Life::Empty => State::Empty,
-                Life::Waiting(pause) => State::Waiting { until: now + pause },
-                Life::Process { pid, age, up } => {
-                    let since = now.checked_sub(age).unwrap_or(now);
-                    match Pid::handed_over(pid).map(|pid| Process { pid, since }) {
-                        Some(process) if up => State::Running(process),
-                        Some(process) => State::Starting { process, until: now + worker::PROOF },
-                        None => State::Waiting { until: now },
-                    }
-                }
-            };
-            if matches!(slot.worker.state, State::Running(_)) {
-                fleet.is_up(at);
+        // SIGTTIN may have raised their number.
+        fleet.rules.workers = fleet.rules.workers.max(running.len());
+        if !fleet.rules.on_demand {
+            while fleet.active() < fleet.rules.workers {
+                fleet.start_one(now);
             }
         }
         fleet.plan_look(now);
         fleet
-    }
-
-    /// Writes down what there is, for whoever comes after us.
-    pub(crate) fn hand_over(&self, state: &mut handover::State, now: Instant) {
-        state.workers = self.rules.workers;
-        let slot = |slot: &Slot| handover::Slot {
-            life: match slot.worker.state {
-                State::Empty => Life::Empty,
-                State::Waiting { until } => Life::Waiting(until.saturating_duration_since(now)),
-                State::Starting { process, .. } | State::Running(process) | State::Proving { old: process, .. } => {
-                    let up = !matches!(slot.worker.state, State::Starting { .. });
-                    Life::Process { pid: process.pid.number(), age: now - process.since, up }
-                }
-            },
-            short_lives: slot.worker.restart.short_lives,
-            quick_exits: slot.worker.restart.quick_exits,
-            ends: slot.ends,
-        };
-        state.slots = self.slots.iter().map(slot).collect();
     }
 
     fn add_slot(&mut self) {
@@ -288,17 +185,21 @@ impl Fleet {
         self.rules.on_demand
     }
 
-    /// Whether all is stopped and gone.
+    /// Whether all has stopped, but for what cannot be killed.
     pub(crate) fn is_over(&self) -> bool {
-        self.phase == Phase::Stopping && self.leaving.is_empty()
+        self.phase == Phase::Stopping && !self.stopping.iter().any(|stopping| stopping.state.is_awaited())
     }
 
-    /// Whether nobody is about to take somebody's place, and nobody on his way out.
+    /// Whether no process is about to replace another, and none is being started or stopped.
     pub(crate) fn is_settled(&self) -> bool {
-        self.phase == Phase::Serving && self.renewal.is_over() && self.leaving.is_empty()
+        let is_changing = |slot: &Slot| matches!(slot.worker.state, State::Launching { .. } | State::Starting { .. });
+        self.phase == Phase::Serving
+            && self.rolling.is_over()
+            && !self.stopping.iter().any(|stopping| stopping.state.is_awaited())
+            && !self.slots.iter().any(is_changing)
     }
 
-    /// 0, or 1 if something had to be killed or was given up.
+    /// 0, or 1 if a process had to be killed or a worker was given up.
     pub(crate) fn exit_status(&self) -> u8 {
         self.failed.into()
     }
@@ -319,27 +220,30 @@ impl Fleet {
     /// When it wants the next `Tick`.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let workers = self.slots.iter().filter_map(|slot| slot.worker.deadline());
-        let leaving = self.leaving.iter().filter_map(|leaver| leaver.state.deadline());
+        let stopping = self.stopping.iter().filter_map(|stopping| stopping.state.deadline());
         let recycle = self.slots.iter().filter_map(|slot| slot.recycle);
-        let others = [self.next_look, self.demand.deadline()];
-        workers.chain(leaving).chain(recycle).chain(others.into_iter().flatten()).min()
+        let others = [self.next_look, self.demand.deadline(), self.rolling.deadline()];
+        workers.chain(stopping).chain(recycle).chain(others.into_iter().flatten()).min()
     }
 
-    /// Tells it what happened; the answer is what to do, in this order.
+    /// Takes note of what happened, and returns what is to be done, in this order.
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Begin => self.begin(now),
-            Event::Started { slot, pid } => self.started(slot, pid, now),
-            Event::NotStarted { slot, error } => self.not_started(slot, error, now),
+            Event::Forked { slot, pid } => self.tell(slot, worker::Event::Forked(pid), None, now),
+            Event::Executed(pid) => self.executed(pid, now),
+            Event::NotExecuted { pid, error } => self.not_executed(pid, error, now),
+            Event::Refused { slot, error } => self.refused(slot, error, now),
             Event::Ready(pid) => {
                 if let Some(slot) = self.slot_of(pid) {
                     self.tell(slot, worker::Event::Ready(pid), None, now);
                 }
             }
             Event::Ended { pid, status, others } => self.ended(pid, status, others, now),
-            Event::Looked { pid, others } => self.tell_leaver(pid, leaving::Event::Looked { others }, now),
+            Event::Looked { pid, others } => self.tell_stopping(pid, stop::Event::Looked { others }, now),
+            Event::Signalled { pid, refused } => self.signalled(pid, refused, now),
             Event::Measured { pid, usage } => self.measured(pid, usage, now),
-            Event::Silent { pid, time } => self.silent(pid, time, now),
+            Event::Overdue { pid, time } => self.overdue(pid, time, now),
             Event::Waiting(waiting) => self.waiting(waiting, now),
             Event::Reload(cause) => self.reload(cause, now),
             Event::OneMore => self.one_more(now),
@@ -348,7 +252,7 @@ impl Fleet {
             Event::Tick => self.tick(now),
         }
         self.forget_gone();
-        self.renew(now);
+        self.roll(now);
         self.plan_look(now);
         mem::take(&mut self.actions)
     }
@@ -361,69 +265,11 @@ impl Fleet {
         self.settle();
     }
 
-    /// The first start is over when each worker has been up or has failed to, since one that always fails is never up.
-    fn settle(&mut self) {
-        let awaited = |slot: &Slot| !slot.settled && slot.worker.state != State::Empty;
-        if self.phase == Phase::First && !self.slots.iter().any(awaited) {
-            self.phase = Phase::Serving;
-            self.actions.push(Action::Up);
-        }
-    }
-
     fn slot_of(&self, pid: Pid) -> Option<usize> {
         self.slots.iter().position(|slot| slot.worker.has(pid))
     }
 
-    fn started(&mut self, slot: usize, pid: Pid, now: Instant) {
-        if !self.slots[slot].quiet {
-            self.say(Note::Started { slot, pid });
-        }
-        self.tell(slot, worker::Event::Started(pid), None, now);
-    }
-
-    fn not_started(&mut self, slot: usize, error: Error, now: Instant) {
-        if self.phase == Phase::First {
-            self.fail(error, now);
-            return;
-        }
-        let end = End::NotStarted(error.to_string());
-        self.tell(slot, worker::Event::NotStarted, Some(end), now);
-    }
-
-    fn fail(&mut self, error: Error, now: Instant) {
-        self.actions.push(Action::Fail(error));
-        self.stop(now);
-    }
-
-    fn ended(&mut self, pid: Pid, status: ExitStatus, others: bool, now: Instant) {
-        let Some(slot) = self.slot_of(pid) else {
-            // As process 1 of a container we are also given orphans that never were ours.
-            self.tell_leaver(pid, leaving::Event::Ended { others }, now);
-            return;
-        };
-        let worker = &self.slots[slot].worker;
-        let processes = worker.process().into_iter().chain(worker.successor());
-        let since = processes.filter(|process| process.pid == pid).map(|process| process.since).next().unwrap_or(now);
-        let end = End::Process(pid, status, now - since);
-        if others {
-            self.say(Note::Orphans { slot, pid });
-            self.actions.push(Action::Ask(pid));
-            let state = Leaving::orphans(self.rules.stop_timeout, now);
-            self.leaving.push(Leaver { slot, process: Process { pid, since }, state });
-        }
-        let event = worker::Event::Ended { pid, success: status.success() };
-        let cannot_execute = self.rules.shell && matches!(status.code(), Some(126 | 127));
-        if self.phase == Phase::First && cannot_execute {
-            let code = status.code().and_then(|code| u8::try_from(code).ok());
-            let error = Error::new(format!("worker {}{end}: the shell cannot execute the program", slot + 1));
-            self.slots[slot].worker.on(event, now);
-            self.fail(error.with_exit_status(code.unwrap_or(Error::SET_UP)), now);
-            return;
-        }
-        self.slots[slot].ends += 1;
-        self.tell(slot, event, Some(end), now);
-    }
-
+    /// Every worker is to be replaced. A stop that has begun goes on.
     fn reload(&mut self, cause: Cause, now: Instant) {
         if self.phase == Phase::Stopping {
             return;
@@ -431,23 +277,27 @@ impl Fleet {
         self.say(Note::Reloading(cause));
         let busy: Vec<_> =
             (0..self.slots.len()).filter(|slot| self.slots[*slot].worker.state != State::Empty).collect();
-        if busy.is_empty() {
+        let is_nothing = busy.is_empty();
+        self.rolling.reload(busy.into_iter(), cause, now);
+        if is_nothing {
             self.say(Note::Reloaded);
         }
-        self.renewal.reload(busy.into_iter(), cause, now);
     }
 
-    /// Begins the next turn of a renewal when it is time.
-    fn renew(&mut self, now: Instant) {
-        while let Some(turn) = self.renewal.next() {
-            let worker = &self.slots[turn.slot].worker;
+    /// Begins the next turn of a rolling restart when it is time.
+    fn roll(&mut self, now: Instant) {
+        let is_launching =
+            |fleet: &Self, slot: usize| matches!(fleet.slots[slot].worker.state, State::Launching { .. });
+        while let Some(slot) = self.rolling.next_slot().filter(|slot| !is_launching(self, *slot)) {
+            let Some(turn) = self.rolling.next() else { return };
+            let worker = &self.slots[slot].worker;
             let is_new = worker.process().is_some_and(|process| process.since >= turn.asked);
             if worker.state == State::Empty || is_new {
-                let progress = self.renewal.done();
+                let progress = self.rolling.done();
                 self.report(progress);
             } else {
-                self.tell(turn.slot, worker::Event::Replace, None, now);
-                self.tell(turn.slot, worker::Event::Tick, None, now);
+                self.tell(slot, worker::Event::Replace, None, now);
+                self.tell(slot, worker::Event::Tick, None, now);
             }
         }
     }
@@ -461,6 +311,9 @@ impl Fleet {
     }
 
     fn one_more(&mut self, now: Instant) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
         if self.rules.workers == Config::MAX_WORKERS.into() {
             return self.say(Note::NoOther(self.rules.workers));
         }
@@ -482,6 +335,9 @@ impl Fleet {
     }
 
     fn one_less(&mut self, now: Instant) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
         if self.rules.workers == 1 {
             return self.say(Note::NoOther(1));
         }
@@ -493,39 +349,34 @@ impl Fleet {
         }
     }
 
-    fn stop_one(&mut self, slot: usize, now: Instant) {
-        self.tell(slot, worker::Event::Stop, None, now);
-        self.slots[slot].recycle = None;
-        if self.renewal.proving(slot).is_some() {
-            let progress = self.renewal.done();
-            self.report(progress);
-        }
-    }
-
+    /// The first request stops all workers; another one gives them less time.
     fn stop(&mut self, now: Instant) {
         if self.phase == Phase::Stopping {
-            let pids: Vec<_> = self.leaving.iter().map(|leaver| leaver.process.pid).collect();
+            let pids: Vec<_> = self.stopping.iter().map(|stopping| stopping.process.pid).collect();
             for pid in pids {
                 self.actions.push(Action::Ask(pid));
-                self.tell_leaver(pid, leaving::Event::Hurry, now);
+                self.tell_stopping(pid, stop::Event::Hurry, now);
             }
             return;
         }
         self.phase = Phase::Stopping;
-        self.renewal.cancel();
+        self.rolling.cancel();
         (0..self.slots.len()).for_each(|slot| self.stop_one(slot, now));
     }
 
     fn tick(&mut self, now: Instant) {
+        self.give_up_late_launches(now);
         self.tell_all(worker::Event::Tick, now);
-        for pid in self.leaving.iter().map(|leaver| leaver.process.pid).collect::<Vec<_>>() {
-            self.tell_leaver(pid, leaving::Event::Tick, now);
+        for pid in self.stopping.iter().map(|stopping| stopping.process.pid).collect::<Vec<_>>() {
+            self.tell_stopping(pid, stop::Event::Tick, now);
         }
+        let progress = self.rolling.tick(now);
+        self.report(progress);
         for slot in 0..self.slots.len() {
             if self.slots[slot].recycle.is_some_and(|then| now >= then) {
                 self.slots[slot].recycle = None;
                 if let Some(process) = self.slots[slot].worker.process() {
-                    self.renewal.recycle(slot, Cause::Age(now - process.since), now);
+                    self.rolling.recycle(slot, Cause::Age(now - process.since), now);
                 }
             }
         }
@@ -543,7 +394,7 @@ impl Fleet {
         }
     }
 
-    /// Workers are looked at from time to time while there are any, and somebody wants to know.
+    /// Workers are measured from time to time while there are any, and there is a limit for them.
     fn plan_look(&mut self, now: Instant) {
         let memory = self.rules.max_rss.map(|_| MEMORY_LOOK);
         let idle = self.rules.idle.filter(|_| self.rules.on_demand).map(Idle::interval);
@@ -557,19 +408,19 @@ impl Fleet {
     fn measured(&mut self, pid: Pid, usage: Usage, now: Instant) {
         let Some(slot) = self.slot_of(pid).filter(|_| self.phase == Phase::Serving) else { return };
         if self.slots[slot].max_rss.is_some_and(|most| usage.rss > most) {
-            self.renewal.recycle(slot, Cause::Memory(usage.rss), now);
+            self.rolling.recycle(slot, Cause::Memory(usage.rss), now);
         }
         let Some(time) = self.rules.idle.filter(|_| self.rules.on_demand) else { return };
-        if self.slots[slot].idle.look(usage, time, now) && self.renewal.proving(slot).is_none() {
+        if self.slots[slot].idle.look(usage, time, now) && self.rolling.starting(slot).is_none() {
             self.say(Note::Idle { slot, pid });
             self.stop_one(slot, now);
         }
     }
 
-    fn silent(&mut self, pid: Pid, time: Duration, now: Instant) {
+    fn overdue(&mut self, pid: Pid, time: Duration, now: Instant) {
         if let Some(slot) = self.slot_of(pid).filter(|_| self.phase == Phase::Serving) {
-            self.say(Note::Silent { slot, pid, time });
-            self.renewal.recycle(slot, Cause::Silent(time), now);
+            self.say(Note::Overdue { slot, pid, time });
+            self.rolling.recycle(slot, Cause::Overdue(time), now);
         }
     }
 
@@ -581,147 +432,12 @@ impl Fleet {
         }
     }
 
-    fn tell_all(&mut self, event: worker::Event, now: Instant) {
-        (0..self.slots.len()).for_each(|slot| self.tell(slot, event, None, now));
-    }
-
-    /// Tells a worker what happened, and sees to what follows for the others. `end` is how its process ended.
-    fn tell(&mut self, slot: usize, event: worker::Event, end: Option<End>, now: Instant) {
-        use worker::Action::{Again as Next_, Kept, Leave, Nothing, Replaced, Start, Succeeded, Up};
-        let action = self.slots[slot].worker.on(event, now);
-        let turn = self.renewal.proving(slot);
-        match action {
-            Nothing => {}
-            Start => self.actions.push(Action::Start(slot)),
-            Up => {
-                self.is_up(slot);
-                if turn.is_some() {
-                    let progress = self.renewal.done();
-                    self.report(progress);
-                }
-            }
-            Replaced(old) => {
-                self.is_up(slot);
-                if let (Some(turn), Some(new)) = (turn, self.slots[slot].worker.process()) {
-                    self.say(Note::Replaced { slot, old: old.pid, new: new.pid, cause: turn.cause });
-                    self.renewal.replaced(old.pid);
-                }
-                self.leave(slot, old, now);
-            }
-            Kept => {
-                if let (Some(turn), Some(end)) = (turn, end) {
-                    self.say(Note::Kept { slot, end, cause: turn.cause });
-                    self.not_renewed(slot, now);
-                }
-            }
-            Succeeded => {
-                if let Some(end) = end {
-                    self.say(Note::Succeeded { slot, end });
-                }
-            }
-            Next_(next) => {
-                if let Some(end) = end {
-                    self.again(slot, end, next, now);
-                }
-                if turn.is_some() {
-                    self.not_renewed(slot, now);
-                }
-            }
-            Leave(process, other) => {
-                self.leave(slot, process, now);
-                if let Some(other) = other {
-                    self.leave(slot, other, now);
-                }
-            }
-        }
-        self.settle();
-    }
-
-    fn is_up(&mut self, slot: usize) {
-        let less = 1.0 - self.random.fraction() / 10.0;
-        let slot = &mut self.slots[slot];
-        slot.settled = true;
-        slot.idle = Idle::default();
-        slot.max_rss = self.rules.max_rss.map(|most| (most as f64 * less) as u64);
-        let since = slot.worker.process().map(|process| process.since);
-        slot.recycle = self.rules.max_age.zip(since).map(|(age, since)| since + age.mul_f64(less));
-    }
-
-    fn not_renewed(&mut self, slot: usize, now: Instant) {
-        let progress = self.renewal.failed();
-        self.report(progress);
-        if progress != Progress::Failed {
-            self.slots[slot].recycle = Some(now + RECYCLE_AGAIN);
-        }
-    }
-
-    /// A worker is without a process.
-    fn again(&mut self, slot: usize, end: End, next: Next, now: Instant) {
-        self.slots[slot].settled = true;
-        self.slots[slot].recycle = None;
-        self.slots[slot].last_end = Some(end.clone());
-        match next {
-            Next::At(then, why) => {
-                let next = Again { pause: then - now, why, min_life: self.rules.policy.min_life };
-                let note = Note::Ended { slot, end, next };
-                let state = &mut self.slots[slot];
-                state.quiet = state.said.as_ref().is_some_and(|said| note.repeats(said));
-                if !state.quiet {
-                    state.said = Some(note.clone());
-                    self.say(note);
-                }
-            }
-            Next::GiveUp(short_lives) => {
-                self.say(Note::GaveUp { slot, end, short_lives });
-                self.failed = true;
-                self.stop(now);
-            }
-        }
-    }
-
-    /// A process is to leave.
-    fn leave(&mut self, slot: usize, process: Process, now: Instant) {
-        self.actions.push(Action::Ask(process.pid));
-        let mut state = Leaving::asked(self.rules.stop_timeout, now);
-        // It may be told so while it has no time at all.
-        let action = state.on(leaving::Event::Tick, now);
-        self.leaving.push(Leaver { slot, process, state });
-        self.act_on_leaver(slot, process.pid, action);
-    }
-
-    fn tell_leaver(&mut self, pid: Pid, event: leaving::Event, now: Instant) {
-        let Some(leaver) = self.leaving.iter_mut().find(|leaver| leaver.process.pid == pid) else { return };
-        let (slot, action) = (leaver.slot, leaver.state.on(event, now));
-        self.act_on_leaver(slot, pid, action);
-    }
-
-    fn act_on_leaver(&mut self, slot: usize, pid: Pid, action: leaving::Action) {
-        match action {
-            leaving::Action::Nothing => {}
-            leaving::Action::Look => self.actions.push(Action::LookAtGroup(pid)),
-            leaving::Action::Kill => {
-                self.failed |= self.phase == Phase::Stopping;
-                self.say(Note::Killed { slot, pid });
-                self.actions.push(Action::Kill(pid));
-            }
-        }
-    }
-
-    fn forget_gone(&mut self) {
-        for pid in self.leaving.iter().filter(|leaver| leaver.state == Leaving::Gone).map(|leaver| leaver.process.pid) {
-            let progress = self.renewal.gone(pid);
-            match progress {
-                Progress::Complete => self.actions.push(Action::Say(Note::Reloaded)),
-                Progress::More | Progress::Failed => {}
-            }
-        }
-        self.leaving.retain(|leaver| leaver.state != Leaving::Gone);
-    }
-
     fn say(&mut self, note: Note) {
         self.actions.push(Action::Say(note));
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

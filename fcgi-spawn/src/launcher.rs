@@ -95,7 +95,7 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
             }
             Some(Task::TakeOver(state)) => {
                 let upgrade = Upgrade::new(args.into());
-                Supervisor::adopt(&config, &state)?.replaceable(upgrade).run()
+                Supervisor::adopt(&config, &state).replaceable(upgrade).run()
             }
             None => {
                 let upgrade = Upgrade::new(args.into());

@@ -47,6 +47,7 @@ mod once;
 mod output;
 mod poll;
 mod process;
+mod setup;
 mod signals;
 mod socket;
 mod supervisor;

@@ -64,7 +64,9 @@ pub(crate) fn run(config: &Config) -> Result<Started, Error> {
         Ok(started) if !started.pids.is_empty() => {
             let pids: Vec<_> = started.pids.iter().map(Pid::to_string).collect();
             if let Err(error) = made.keep(&pids.join("\n")) {
-                started.pids.iter().for_each(|pid| sys::signal_group(*pid, libc::SIGTERM));
+                for pid in &started.pids {
+                    let _ = sys::signal_group(*pid, libc::SIGTERM);
+                }
                 return Err(error);
             }
             Ok(started)
@@ -84,7 +86,7 @@ fn become_worker(plan: &Plan, socket: &Socket) -> Error {
 }
 
 fn start(plan: &Plan, workers: u16, socket: &Socket) -> Started {
-    let children: Vec<_> = (0..workers).map(|_| plan.start(socket.as_fd(), None)).collect();
+    let children: Vec<_> = (0..workers).map(|_| plan.start(socket.as_fd())).collect();
     let mut ended: Vec<Option<ExitStatus>> = vec![None; children.len()];
 
     let end = Instant::now() + WINDOW;

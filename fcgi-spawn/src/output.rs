@@ -14,7 +14,7 @@ mod utc;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use self::entry::{Entry, From, Priority, Tag};
 use self::lines::Lines;
@@ -22,7 +22,6 @@ pub(crate) use self::log::Log;
 pub(crate) use self::syslog::Syslog;
 pub(crate) use self::utc::Utc;
 use crate::sys::{self, Pid};
-use crate::takeover::handover::State;
 
 /// The pipes of all workers, and the log they lead to.
 pub(crate) struct Output {
@@ -98,31 +97,21 @@ impl Output {
         }
     }
 
-    /// Has all pipes, and the log if it has to, survive an exec, or not, and writes half lines, which do not.
-    pub(crate) fn hand_over(&mut self, survives: bool, state: &mut State) {
-        (0..self.streams.len()).for_each(|at| self.end_line(at));
-        for stream in &self.streams {
-            let _ = sys::set_close_on_exec(&stream.pipe, !survives);
-            let pipes = state.pipes_of(stream.tag.number, stream.tag.pid.number());
-            let end = match stream.kind {
-                Kind::Stdout => &mut pipes.stdout,
-                Kind::Stderr => &mut pipes.stderr,
-            };
-            *end = Some(stream.pipe.as_raw_fd());
-        }
-        state.log = self.log.hand_over(survives);
+    /// Our ends of all pipes: whose they are, 0 for stdout or 1 for stderr, and the descriptor.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (Pid, usize, BorrowedFd<'_>)> {
+        self.streams.iter().map(|stream| (stream.tag.pid, stream.kind as usize, stream.pipe.as_fd()))
     }
 
-    /// Takes care of the pipes that were handed over to us.
-    pub(crate) fn take_over(&mut self, state: &State) {
-        for pipes in &state.pipes {
-            let Some(pid) = Pid::handed_over(pipes.pid) else { continue };
-            for (kind, fd) in [(Kind::Stdout, pipes.stdout), (Kind::Stderr, pipes.stderr)] {
-                if let Some(pipe) = fd.and_then(sys::take_inherited) {
-                    self.adopt(Tag { number: pipes.number, pid }, kind, pipe);
-                }
-            }
+    /// Takes care of the pipes of a worker that were handed over to us.
+    pub(crate) fn take_over(&mut self, tag: Tag, ends: [Option<OwnedFd>; 2]) {
+        for (kind, end) in [Kind::Stdout, Kind::Stderr].into_iter().zip(ends) {
+            end.into_iter().for_each(|end| self.adopt(tag, kind, end));
         }
+    }
+
+    /// Writes what there is of lines that have not ended.
+    pub(crate) fn end_lines(&mut self) {
+        (0..self.streams.len()).for_each(|at| self.end_line(at));
     }
 
     /// Takes care of one stream.

@@ -7,19 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::sys;
+use crate::sys::{self, For};
 
 /// One turn's descriptors and deadline. `S` tells the sources apart.
 pub(crate) struct Poll<'a, S> {
     waits: Vec<(BorrowedFd<'a>, For, S)>,
     deadline: Option<Instant>,
-}
-
-/// What a descriptor is watched for. That its other end is gone counts as either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum For {
-    Reading,
-    Writing,
 }
 
 impl<'a, S: Copy> Poll<'a, S> {

@@ -1,11 +1,10 @@
 //! The start of a process, and what is known of it while it runs.
 
 pub(crate) mod candidates;
+pub(crate) mod channel;
 pub(crate) mod child;
-pub(crate) mod heartbeat;
 pub(crate) mod identity;
 pub(crate) mod privileges;
-pub(crate) mod ready;
 pub(crate) mod root;
 pub(crate) mod usage;
 pub(crate) mod watch;

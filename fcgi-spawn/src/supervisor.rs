@@ -1,34 +1,27 @@
 //! The process that keeps the workers running: one thread around one `poll`. What happens next is decided in `fleet`;
-//! here it is done, and said.
+//! here it is done, and logged.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::files::folders::Folders;
 use crate::files::pid_file::PidFile;
 use crate::files::status::{self, StatusFile, Summary};
 use crate::fleet::note::{Cause, Note};
-use crate::fleet::random::Random;
 use crate::fleet::{Action, Event, Fleet, Phase, Rules};
 use crate::notify::Notify;
-use crate::output::logger;
-use crate::output::{self, Log, Output, Pipes, Tag};
+use crate::output::{self, Log, Output, Pipes, Tag, logger};
 use crate::poll::Poll;
-use crate::process::child::Plan;
-use crate::process::heartbeat::Heartbeats;
-use crate::process::identity::Identity;
-use crate::process::privileges;
-use crate::process::ready::Ready;
+use crate::process::channel::{self, Channels};
 use crate::process::usage::{self, Clients};
 use crate::process::watch::Watch;
+use crate::setup::{self, Setup};
 use crate::signals::{self, Signals};
 use crate::socket::inherited::Given;
 use crate::socket::listener::Listener;
-use crate::socket::socket_file::SocketFile;
-use crate::sys::{self, CallerSignals};
-use crate::takeover::handover::State;
+use crate::sys::{self, CallerSignals, Launch, Pid, Progress};
 use crate::takeover::upgrade::Upgrade;
 use crate::{Config, Error};
 
@@ -37,47 +30,51 @@ use crate::{Config, Error};
 /// There is one in a process, and the process has one thread. The socket stays open as long as it
 /// lives: while workers are away, clients wait. If the process is killed the workers get the stop signal.
 pub struct Supervisor {
-    /// In front of those that made the folder it may be in, and take that away again.
-    status: Option<StatusFile>,
-    listener: Listener,
-    pid_file: Option<PidFile>,
-    plan: Plan,
-    fleet: Fleet,
-    signals: Signals,
-    output: Option<Output>,
-    heartbeats: Option<Heartbeats>,
-    notify: Notify,
-    stop_signal: i32,
-    ready: Ready,
-    watch: Option<Watch>,
-    /// Whether workers are stopped when they are idle.
-    measures_idleness: bool,
+    /// In front of those that made the directory it may be in, and remove that again.
+    pub(crate) status: Option<StatusFile>,
+    /// How to make what is missing of the next ones.
+    pub(crate) setup: Setup,
+    pub(crate) listener: Option<Listener>,
+    pub(crate) plan: Option<crate::process::child::Plan>,
+    pub(crate) pid_file: Option<PidFile>,
+    pub(crate) fleet: Fleet,
+    /// Processes on their way to the program.
+    pub(crate) launches: Vec<Launch>,
+    pub(crate) signals: Option<Signals>,
+    pub(crate) output: Option<Output>,
+    pub(crate) channels: Channels,
+    pub(crate) notify: Notify,
+    pub(crate) watch: Option<Watch>,
     /// Why the first start failed.
-    failure: Option<Error>,
-    caller: (u64, u64),
-    upgrade: Option<Upgrade>,
+    pub(crate) failure: Option<Error>,
+    pub(crate) upgrade: Option<Upgrade>,
+    /// Whether the last poll failed, which is reported once.
+    pub(crate) poll_failed: bool,
 }
 
-/// Who wakes the supervisor up.
+/// What wakes the supervisor up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Signals,
     /// A worker has written something.
     Output(output::Id),
-    /// The log takes lines again.
+    /// The log has room again.
     Log,
-    /// A worker says that it is well.
-    Heartbeat,
+    /// A worker has something to report.
+    Channel(Pid),
     /// A connection waits.
     Listener,
-    /// A process is ready.
-    Ready,
-    /// The program that is to take our place says something.
+    /// A process has executed the program, or has failed to.
+    Launch(Pid),
+    /// The program that is to take our place has printed something.
     Upgrade,
 }
 
+/// How long to wait before what was refused by the system is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
 impl Supervisor {
-    /// Binds the socket, starts the workers, and writes the pid file when all are up: those that say so have said
+    /// Binds the socket, starts the workers, and writes the pid file when all are up: those that report it have done
     /// so, the others execute the program and have lived for 250 ms or failed to.
     ///
     /// It also returns when it was told to stop meanwhile; [`run`](Self::run) has nothing to do then but to stop.
@@ -92,17 +89,12 @@ impl Supervisor {
     pub(crate) fn start_with(config: &Config, given: Given) -> Result<Self, Error> {
         let caller = CallerSignals::look();
         let pid_file = config.pid_file.as_deref().map(|path| PidFile::new(path, config.mkdir)).transpose()?;
-        let identity = Identity::of_workers(config)?;
-        let owner = Identity::of_socket(config, &identity)?;
+        let setup = Setup::new(config, caller.bits());
+        let owner = setup.owner()?;
         // Also what a look-up may have left open.
         sys::close_inherited_on_exec();
-        let signals = expect_signals()?;
-        let bits = caller.bits();
-        let (ready, their_end) = ready()?;
-        let heartbeats = config.heartbeat.map(Heartbeats::new).transpose()?;
-        let their_heart = heartbeats.as_ref().map(Heartbeats::their_end).transpose()?;
-        let privileges = privileges::of_workers(config, identity)?;
-        let plan = Plan::supervised(config, privileges, caller, their_end, their_heart)?;
+        let signals = Signals::expect().map_err(|error| Error::cannot("handle signals", &error))?;
+        let plan = setup.plan()?;
         let listener = match given.listener {
             Some(socket) => Listener { socket, file: None },
             None => Listener::bind(config, owner)?,
@@ -111,31 +103,29 @@ impl Supervisor {
         log.iter().for_each(logger::direct_to);
         let now = Instant::now();
         let status = config.status.as_deref().map(|path| StatusFile::new(path, now)).transpose()?;
-        let fleet = Fleet::new(Rules::of(config), random(config));
         let mut supervisor = Supervisor {
-            listener,
-            pid_file,
-            plan,
-            fleet,
-            signals,
-            output: log.map(Output::new),
-            heartbeats,
-            notify: Notify::new(given.ready, now),
             status,
-            stop_signal: config.stop_signal,
-            ready,
-            watch: Watch::of(config, Instant::now()),
-            measures_idleness: config.on_demand && config.idle.is_some(),
+            listener: Some(listener),
+            plan: Some(plan),
+            pid_file,
+            fleet: Fleet::new(Rules::of(config), setup::random(config)),
+            launches: Vec::new(),
+            signals: Some(signals),
+            output: log.map(Output::new),
+            channels: Channels::new(config.heartbeat),
+            notify: Notify::new(given.ready, now),
+            watch: Watch::of(config, now),
             failure: None,
-            caller: bits,
             upgrade: None,
+            poll_failed: false,
+            setup,
         };
         supervisor.tell(Event::Begin);
         while supervisor.fleet.phase == Phase::First {
-            supervisor.turn()?;
+            supervisor.turn();
         }
         if supervisor.failure.is_some() {
-            supervisor.stop()?;
+            supervisor.work();
         }
         match supervisor.failure.take() {
             Some(error) => Err(error),
@@ -144,67 +134,6 @@ impl Supervisor {
                 Ok(supervisor)
             }
         }
-    }
-
-    /// Takes over from another version of this program, which this process was a moment ago.
-    ///
-    /// # Errors
-    ///
-    /// What [`prove`](Self::prove) should have found.
-    pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
-        let listener = Listener::adopt(config, state)?;
-        let (ready, their_end) = ready()?;
-        let now = Instant::now();
-        let heartbeats = config.heartbeat.map(|limit| Heartbeats::take_over(limit, state, now)).transpose()?;
-        let their_heart = heartbeats.as_ref().map(Heartbeats::their_end).transpose()?;
-        let plan = plan_again(config, state, their_end, their_heart)?;
-        sys::close_inherited_on_exec();
-        let folders = Folders::adopt(state.folders[1].clone());
-        let pid = process::id().to_string();
-        let pid_file = config.pid_file.as_deref().map(|path| PidFile::adopt(path, pid, folders)).transpose()?;
-        let signals = expect_signals()?;
-        let stderr = state.log.and_then(sys::take_inherited);
-        let log = config.log.as_ref().map(|to| Log::open(to, stderr)).transpose()?;
-        log.iter().for_each(logger::direct_to);
-        let mut output = log.map(Output::new);
-        output.iter_mut().for_each(|output| output.take_over(state));
-        let status = config.status.as_deref().map(|path| StatusFile::new(path, now)).transpose()?;
-        let fleet = Fleet::adopt(Rules::of(config), random(config), state, now);
-        let mut supervisor = Supervisor {
-            listener,
-            pid_file,
-            plan,
-            fleet,
-            signals,
-            output,
-            heartbeats,
-            notify: Notify::new(None, now),
-            status,
-            stop_signal: config.stop_signal,
-            ready,
-            watch: Watch::of(config, now).map(|watch| watch.with_loaded(&state.watched)),
-            measures_idleness: config.on_demand && config.idle.is_some(),
-            failure: None,
-            caller: state.signals,
-            upgrade: None,
-        };
-        log::info!("version {} has taken over", env!("CARGO_PKG_VERSION"));
-        supervisor.notify.ready();
-        // Who ended on the way has rung for somebody else.
-        supervisor.reap();
-        Ok(supervisor)
-    }
-
-    /// Makes sure, in a child of the one that is to be replaced, that [`adopt`](Self::adopt) would succeed. Nothing is
-    /// changed.
-    pub(crate) fn prove(config: &Config, state: &State) -> Result<(), Error> {
-        let listener = Listener::adopt(config, state)?;
-        // The file is not ours.
-        if let Some(file) = listener.file {
-            file.keep();
-        }
-        let (_, their_end) = ready()?;
-        plan_again(config, state, their_end, None).map(drop)
     }
 
     /// Lets SIGUSR2 replace this program.
@@ -226,39 +155,41 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Only if the kernel refuses to wait.
+    /// The pid file could not be written.
     pub fn run(mut self) -> Result<u8, Error> {
-        self.stop()?;
-        Ok(self.fleet.exit_status())
+        self.work();
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None => Ok(self.fleet.exit_status()),
+        }
     }
 
     /// Works until everything is stopped.
-    fn stop(&mut self) -> Result<(), Error> {
+    fn work(&mut self) {
         while !self.fleet.is_over() {
-            self.turn()?;
+            self.turn();
         }
         if let Some(output) = &self.output {
             output.log().finish();
         }
-        Ok(())
     }
 
     /// Sleeps, and does what there is to do then.
-    fn turn(&mut self) -> Result<(), Error> {
-        for source in self.wait()? {
+    fn turn(&mut self) {
+        for source in self.wait() {
             match source {
-                Source::Signals => self.heed_signals(),
+                Source::Signals => self.take_signals(),
                 Source::Listener => self.tell(Event::Waiting(true)),
-                Source::Ready => self.ready.heard().into_iter().for_each(|(pid, _)| self.tell(Event::Ready(pid))),
+                Source::Launch(pid) => self.follow_launch(pid),
+                Source::Channel(pid) => {
+                    if self.channels.read(pid, Instant::now()) {
+                        self.tell(Event::Ready(pid));
+                    }
+                }
                 Source::Upgrade => self.upgrade.iter_mut().for_each(Upgrade::listen),
                 Source::Output(stream) => {
                     if let Some(output) = &mut self.output {
                         output.read(stream);
-                    }
-                }
-                Source::Heartbeat => {
-                    if let Some(hearts) = &mut self.heartbeats {
-                        hearts.listen(Instant::now());
                     }
                 }
                 Source::Log => self.output.iter().for_each(|output| output.log().flush()),
@@ -268,77 +199,41 @@ impl Supervisor {
             self.tell(Event::Reload(Cause::Changed));
         }
         self.tell(Event::Tick);
-        self.look_for_silence();
+        for pid in self.channels.overdue(Instant::now()) {
+            let time = self.channels.limit().unwrap_or_default();
+            self.tell(Event::Overdue { pid, time });
+        }
         self.report();
         self.further_upgrade();
-        Ok(())
     }
 
-    /// Does the next step of an upgrade, if there is one to do.
-    fn further_upgrade(&mut self) {
+    /// Sleeps until there is something to do, and returns what. A refusal of the kernel is reported, and tried again.
+    fn wait(&mut self) -> Vec<Source> {
+        if self.signals.is_none() {
+            // They are blocked, so none is lost meanwhile.
+            self.signals = Signals::expect().ok();
+        }
         let now = Instant::now();
-        let Some(mut upgrade) = self.upgrade.take() else { return };
-        upgrade.tick(now);
-        if self.fleet.is_settled() {
-            if upgrade.is_wanted() {
-                upgrade.prove(&self.state(now), self.listener.as_fd());
-            } else if upgrade.is_proven() {
-                let mut state = self.state(now);
-                self.hand_over(true, &mut state);
-                upgrade.take_place(&state, self.listener.as_fd());
-                self.hand_over(false, &mut state);
-            }
-        }
-        self.upgrade = Some(upgrade);
-    }
-
-    /// Has what workers write to survive an exec, or not.
-    fn hand_over(&mut self, survives: bool, state: &mut State) {
-        if let Some(output) = &mut self.output {
-            output.hand_over(survives, state);
-        }
-        if let Some(hearts) = &self.heartbeats {
-            hearts.hand_over(survives, state);
-        }
-    }
-
-    /// What whoever comes after us needs to know.
-    fn state(&self, now: Instant) -> State {
-        let file = self.listener.file.as_ref();
-        let list = |folders: Option<&Folders>| folders.map(|folders| folders.list().to_vec()).unwrap_or_default();
-        let mut state = State {
-            listener: self.listener.as_fd().as_raw_fd(),
-            socket_file: file.map(SocketFile::identity),
-            folders: [list(file.map(SocketFile::folders)), list(self.pid_file.as_ref().map(PidFile::folders))],
-            signals: self.caller,
-            watched: self.watch.as_ref().map(Watch::loaded).unwrap_or_default(),
-            ..State::default()
-        };
-        self.fleet.hand_over(&mut state, now);
-        state
-    }
-
-    /// Sleeps until somebody has something to do, and says who.
-    fn wait(&self) -> Result<Vec<Source>, Error> {
         let full_log = self.output.as_ref().and_then(|output| output.log().waits_for());
         let mut poll = Poll::new();
-        poll.readable(&self.signals, Source::Signals);
+        match &self.signals {
+            Some(signals) => poll.readable(signals, Source::Signals),
+            None => poll.until(Some(now + RETRY)),
+        }
+        self.launches.iter().for_each(|launch| poll.readable(launch, Source::Launch(launch.pid)));
         if let Some(output) = &self.output {
             output.streams().for_each(|(id, pipe)| poll.readable(pipe, Source::Output(id)));
         }
-        if let Some(hearts) = &self.heartbeats {
-            poll.readable(hearts, Source::Heartbeat);
-            poll.until(hearts.deadline());
-        }
+        self.channels.readable(now).for_each(|(pid, channel)| poll.readable(channel, Source::Channel(pid)));
+        poll.until(self.channels.deadline(now));
         poll.until(self.notify.deadline());
         poll.until(self.status.as_ref().map(StatusFile::deadline));
         if let Some(log) = &full_log {
             poll.writable(log, Source::Log);
         }
-        if self.fleet.watches_listener() {
-            poll.readable(&self.listener, Source::Listener);
+        if let Some(listener) = self.listener.as_ref().filter(|_| self.fleet.watches_listener()) {
+            poll.readable(listener, Source::Listener);
         }
-        poll.readable(&self.ready, Source::Ready);
         if let Some(upgrade) = &self.upgrade {
             if let Some(output) = upgrade.output() {
                 poll.readable(output, Source::Upgrade);
@@ -347,18 +242,25 @@ impl Supervisor {
         }
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
-        poll.wait().map_err(|error| Error::cannot("wait for events", &error))
-    }
-
-    fn look_for_silence(&mut self) {
-        let Some(hearts) = &mut self.heartbeats else { return };
-        let time = hearts.limit();
-        for pid in hearts.silent(Instant::now()) {
-            self.tell(Event::Silent { pid, time });
+        let waited = poll.wait();
+        match waited {
+            Ok(sources) => {
+                self.poll_failed = false;
+                sources
+            }
+            Err(error) => {
+                if !self.poll_failed {
+                    log::error!("{}; trying again", Error::cannot("wait for events", &error));
+                }
+                self.poll_failed = true;
+                thread::sleep(RETRY);
+                // What has happened is found without it.
+                vec![Source::Signals]
+            }
         }
     }
 
-    /// Tells whoever wants to know how the workers are.
+    /// Reports how the workers are.
     fn report(&mut self) {
         let now = Instant::now();
         self.notify.tick(now);
@@ -372,8 +274,8 @@ impl Supervisor {
         }
     }
 
-    fn heed_signals(&mut self) {
-        for signal in self.signals.take() {
+    fn take_signals(&mut self) {
+        for signal in self.signals.as_ref().map(Signals::take).unwrap_or_default() {
             match signal {
                 libc::SIGTERM | libc::SIGINT => {
                     log::info!("{}: stopping", signals::name(signal));
@@ -400,21 +302,22 @@ impl Supervisor {
     }
 
     /// Takes note of every child that ended.
-    fn reap(&mut self) {
+    pub(crate) fn reap(&mut self) {
         while let Some((pid, status)) = sys::reap() {
+            // Why it ended may be there to be read.
+            self.follow_launch(pid);
+            self.launches.retain(|launch| launch.pid != pid);
             if let Some(output) = &mut self.output {
                 output.ended(pid);
             }
-            if let Some(hearts) = &mut self.heartbeats {
-                hearts.ended(pid);
-            }
+            self.channels.ended(pid);
             if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) {
                 self.tell(Event::Ended { pid, status, others: sys::group_is_left(pid) });
             }
         }
     }
 
-    /// Tells the fleet what happened, and does what is to be done then.
+    /// Reports what happened to the fleet, and does what is to be done then.
     fn tell(&mut self, event: Event) {
         let mut actions = VecDeque::from(self.fleet.on(event, Instant::now()));
         while let Some(action) = actions.pop_front() {
@@ -422,22 +325,32 @@ impl Supervisor {
                 actions.extend(self.fleet.on(event, Instant::now()));
             }
         }
+        if self.fleet.phase == Phase::Stopping {
+            self.upgrade.iter_mut().for_each(Upgrade::cancel);
+        }
     }
 
-    /// Does something; there may be an answer.
+    /// Does something; there may be an event that follows.
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Start(slot) => return Some(self.start_worker(slot)),
-            Action::Ask(pid) => sys::signal_group(pid, self.stop_signal),
-            Action::Kill(pid) => sys::signal_group(pid, libc::SIGKILL),
+            Action::Start(slot) => {
+                return Some(match self.launch(slot) {
+                    Ok(pid) => Event::Forked { slot, pid },
+                    Err(error) => Event::Refused { slot, error },
+                });
+            }
+            // If it may not be asked it is found out when it is killed.
+            Action::Ask(pid) => {
+                let _ = sys::signal_group(pid, self.setup.config().stop_signal);
+            }
+            Action::Kill(pid) => {
+                let refused = sys::signal_group(pid, libc::SIGKILL).err();
+                let refused = refused.map(|error| crate::error::Reason(&error).to_string());
+                return Some(Event::Signalled { pid, refused });
+            }
             Action::LookAtGroup(pid) => return Some(Event::Looked { pid, others: sys::group_is_left(pid) }),
             Action::LookAtListener => return Some(Event::Waiting(self.connection_waits())),
-            Action::Measure(pid) => {
-                let listener = self.listener.as_fd().as_raw_fd();
-                let clients = || usage::inode(listener).and_then(Clients::of);
-                let clients = self.measures_idleness.then(clients).flatten();
-                return Some(Event::Measured { pid, usage: usage::of_worker(pid, clients.as_ref()) });
-            }
+            Action::Measure(pid) => return Some(Event::Measured { pid, usage: self.measure(pid) }),
             Action::Say(note) => {
                 log::log!(note.level(), "{note}");
                 match note {
@@ -458,50 +371,60 @@ impl Supervisor {
         None
     }
 
-    fn start_worker(&mut self, slot: usize) -> Event {
-        let pipes = match self.output.as_ref().map(|_| Pipes::new()).transpose() {
-            Ok(pipes) => pipes,
-            Err(error) => {
-                let error = Error::cannot("make a pipe", &error);
-                return Event::NotStarted { slot, error };
-            }
-        };
-        match self.plan.start(self.listener.as_fd(), pipes.as_ref().map(Pipes::theirs)) {
-            Ok(pid) => {
-                if let Some(hearts) = &mut self.heartbeats {
-                    hearts.add(pid);
-                }
-                if let (Some(output), Some(pipes)) = (&mut self.output, pipes) {
-                    output.add(Tag { number: slot + 1, pid }, pipes, self.fleet.slots.len());
-                }
-                Event::Started { slot, pid }
-            }
-            Err(error) => Event::NotStarted { slot, error: error.into() },
+    /// Starts a process for this worker.
+    fn launch(&mut self, slot: usize) -> Result<Pid, Error> {
+        if self.listener.is_none() {
+            self.listener = Some(Listener::bind(self.setup.config(), self.setup.owner()?)?);
         }
+        if self.plan.is_none() {
+            self.plan = Some(self.setup.plan()?);
+        }
+        let (Some(listener), Some(plan)) = (&self.listener, &self.plan) else {
+            return Err(Error::new("no listening socket"));
+        };
+        let failed = |error| Error::cannot("make a pipe", &error);
+        let pipes = self.output.as_ref().map(|_| Pipes::new()).transpose().map_err(failed)?;
+        let (channel, its_end): (OwnedFd, OwnedFd) = channel::pipe().map_err(failed)?;
+        let launch = plan.launch(listener.as_fd(), pipes.as_ref().map(Pipes::theirs), Some(its_end.as_fd()))?;
+        let pid = launch.pid;
+        self.launches.push(launch);
+        self.channels.add(pid, channel, Instant::now());
+        if let (Some(output), Some(pipes)) = (&mut self.output, pipes) {
+            output.add(Tag { number: slot + 1, pid }, pipes, self.fleet.slots.len());
+        }
+        Ok(pid)
+    }
+
+    /// Finds out how far a process is on its way to the program.
+    fn follow_launch(&mut self, pid: Pid) {
+        let Some(at) = self.launches.iter().position(|launch| launch.pid == pid) else { return };
+        let event = match self.launches[at].progress() {
+            Progress::UnderWay => return,
+            Progress::Executed => Some(Event::Executed(pid)),
+            Progress::Failed(failure) => {
+                let error = self.plan.as_ref().map(|plan| plan.failed(failure).into());
+                Some(Event::NotExecuted { pid, error: error.unwrap_or_else(|| Error::new("it was not started")) })
+            }
+            // SIGCHLD is on its way.
+            Progress::Ended => None,
+        };
+        self.launches.remove(at);
+        event.into_iter().for_each(|event| self.tell(event));
+    }
+
+    fn measure(&self, pid: Pid) -> crate::fleet::Usage {
+        let config = self.setup.config();
+        let listener = self.listener.as_ref().map(|listener| listener.as_fd().as_raw_fd());
+        let clients = || listener.and_then(usage::inode).and_then(Clients::of);
+        let clients = (config.on_demand && config.idle.is_some()).then(clients).flatten();
+        usage::of_worker(pid, clients.as_ref())
     }
 
     fn connection_waits(&self) -> bool {
+        let Some(listener) = &self.listener else { return false };
         let mut poll = Poll::new();
-        poll.readable(&self.listener, ());
+        poll.readable(listener, ());
         poll.until(Some(Instant::now()));
         poll.wait().is_ok_and(|ready| !ready.is_empty())
     }
-}
-
-fn expect_signals() -> Result<Signals, Error> {
-    Signals::expect().map_err(|error| Error::cannot("handle signals", &error))
-}
-
-fn random(config: &Config) -> Random {
-    config.seed.map_or_else(Random::of_this_process, Random::new)
-}
-
-/// The plan that another supervisor had.
-fn plan_again(config: &Config, state: &State, ready: OwnedFd, heart: Option<OwnedFd>) -> Result<Plan, Error> {
-    let identity = Identity::of_workers(config)?;
-    Plan::supervised(config, privileges::of_workers(config, identity)?, state.caller_signals(), ready, heart)
-}
-
-fn ready() -> Result<(Ready, OwnedFd), Error> {
-    Ready::new().map_err(|error| Error::cannot("make a socket pair", &error))
 }

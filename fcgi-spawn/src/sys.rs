@@ -20,15 +20,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::ptr;
 use std::time::Duration;
 
-use crate::poll::For;
 use crate::process::usage::Stat;
 
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
 pub(crate) use clock::{modified, monotonic, time_of_day};
-pub(crate) use exec::{CStrings, Exec, Step, environment, exec, fork_exec, replace};
+pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, environment, exec, launch, replace};
 pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{
@@ -163,6 +161,13 @@ pub(crate) fn redirect(file: impl AsFd, stream: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// What a descriptor is watched for. That its other end is gone counts as either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    Reading,
+    Writing,
+}
+
 /// Sleeps until one of `fds` is ready, the time is over or a signal arrives; says which are ready.
 pub(crate) fn poll(fds: &[(BorrowedFd<'_>, For)], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
     // Rounded up: woken before the deadline we would only ask again.
@@ -197,6 +202,29 @@ pub(crate) fn reap() -> Option<(Pid, ExitStatus)> {
 /// How this child ended, if it has, reaped.
 pub(crate) fn reap_if_ended(pid: Pid) -> Option<ExitStatus> {
     wait(pid.0, libc::WNOHANG).ok().filter(|(pid, _)| pid.0 != 0).map(|(_, status)| status)
+}
+
+/// Whether this child of ours has not ended. What has ended stays to be reaped.
+pub(crate) fn is_running(pid: Pid) -> bool {
+    has_ended(pid).is_ok_and(|ended| !ended)
+}
+
+/// Whether it is a child of ours, which may have ended.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    has_ended(pid).is_ok()
+}
+
+fn has_ended(pid: Pid) -> io::Result<bool> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: room for what the call writes.
+    if unsafe { libc::waitid(libc::P_PID, pid.0 as libc::id_t, info.as_mut_ptr(), options) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroes, or what the call has written; both are valid.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: waitid fills this in, or leaves the zero if the child has not ended.
+    Ok(unsafe { info.si_pid() } != 0)
 }
 
 /// Waits until this child has ended.
@@ -234,45 +262,6 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         return Err(io::Error::last_os_error());
     }
     Ok((read, write))
-}
-
-/// The same under a number of at least 10, closed on exec: programs count on low ones to be free, and shells use them.
-pub(crate) fn out_of_the_way(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // SAFETY: an open descriptor and a number.
-    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 10) } {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: just opened, and nobody else knows of it.
-        high => Ok(unsafe { OwnedFd::from_raw_fd(high) }),
-    }
-}
-
-/// Receives a message from a socket that is told of senders, without waiting: its sender and its first byte. `None` if
-/// there is none, and nothing inside if the kernel does not say who it was.
-pub(crate) fn receive_sender(socket: impl AsFd) -> Option<Option<(Pid, u8)>> {
-    // SAFETY: all-zero bytes are a valid msghdr: no address, no data, no control messages.
-    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    let mut byte = [0u8; 1];
-    let mut data = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
-    let mut control = [0u64; 8];
-    (message.msg_iov, message.msg_iovlen) = (&mut data, 1);
-    (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control) as _);
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    // SAFETY: a message whose parts outlive the call, with their lengths.
-    if unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &mut message, flags) } == -1 {
-        return None;
-    }
-    // SAFETY: the message that the kernel has just filled.
-    let header = unsafe { libc::CMSG_FIRSTHDR(&message) };
-    // SAFETY: null, or a header within `control`, which is aligned for it.
-    let Some(first) = (unsafe { header.as_ref() }) else { return Some(None) };
-    if (first.cmsg_level, first.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) {
-        return Some(None);
-    }
-    // SAFETY: a header of a message.
-    let data = unsafe { libc::CMSG_DATA(header) };
-    // SAFETY: this kind of control message has one `ucred`, wherever it is.
-    let sender: libc::ucred = unsafe { ptr::read_unaligned(data.cast()) };
-    Some(Pid::handed_over(sender.pid).map(|pid| (pid, byte[0])))
 }
 
 /// Whether a descriptor is closed by an exec.
@@ -330,7 +319,28 @@ pub(crate) fn is_readable(fd: impl AsFd) -> bool {
 }
 
 /// Sends a signal to the child's whole process group. That it has gone already is no error.
-pub(crate) fn signal_group(pid: Pid, signal: c_int) {
+///
+/// # Errors
+///
+/// None of its processes may be signalled by us.
+pub(crate) fn signal_group(pid: Pid, signal: c_int) -> io::Result<()> {
     // SAFETY: numbers only; a child not yet reaped keeps its number from being given to another group.
-    unsafe { libc::kill(-pid.0, signal) };
+    match unsafe { libc::kill(-pid.0, signal) } {
+        -1 => match io::Error::last_os_error() {
+            // Before its setsid it has no group of its own; and the number of one that is reaped may be another's.
+            error if error.raw_os_error() == Some(libc::ESRCH) && is_running(pid) => signal_process(pid, signal),
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Sends a signal to a child that runs, alone.
+fn signal_process(pid: Pid, signal: c_int) -> io::Result<()> {
+    // SAFETY: numbers only; see above.
+    match unsafe { libc::kill(pid.0, signal) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }

@@ -1,4 +1,5 @@
 //! Another version of this program in the same process.
 
+mod adopt;
 pub(crate) mod handover;
 pub(crate) mod upgrade;

@@ -158,9 +158,9 @@ pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
         let (state, next_start) = match its.worker.state {
             State::Empty => (empty, None),
             State::Waiting { until } => (Word::Waiting, Some(until.saturating_duration_since(now))),
-            State::Starting { .. } => (Word::Starting, None),
+            State::Launching { .. } | State::Starting { .. } => (Word::Starting, None),
             State::Running(_) => (Word::Running, None),
-            State::Proving { .. } => (Word::Reloading, None),
+            State::Replacing { .. } => (Word::Reloading, None),
         };
         let last_exit = its.last_end.as_ref().map(|end| match end {
             End::Process(_, status, _) => LastExit::Status(*status),
@@ -168,8 +168,8 @@ pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
         });
         rows.push(row(slot, its.worker.process(), state, its.ends, last_exit, next_start, now));
     }
-    for leaver in &fleet.leaving {
-        rows.push(row(leaver.slot, Some(leaver.process), Word::Stopping, 0, None, None, now));
+    for stopping in &fleet.stopping {
+        rows.push(row(stopping.slot, Some(stopping.process), Word::Stopping, 0, None, None, now));
     }
     rows
 }

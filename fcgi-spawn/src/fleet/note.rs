@@ -57,6 +57,17 @@ pub(crate) enum Note {
         slot: usize,
         pid: Pid,
     },
+    /// It cannot be killed, for this reason.
+    NotKilled {
+        slot: usize,
+        pid: Pid,
+        error: String,
+    },
+    /// It was killed, and has not ended.
+    Unkillable {
+        slot: usize,
+        pid: Pid,
+    },
     /// What a worker that ended has left in its process group is told to leave.
     Orphans {
         slot: usize,
@@ -68,7 +79,7 @@ pub(crate) enum Note {
         pid: Pid,
     },
     /// It has not said for so long that it is well, and is replaced.
-    Silent {
+    Overdue {
         slot: usize,
         pid: Pid,
         time: Duration,
@@ -111,7 +122,7 @@ pub(crate) enum Cause {
     /// It takes so many bytes of memory.
     Memory(u64),
     /// It has not said for so long that it is well.
-    Silent(Duration),
+    Overdue(Duration),
 }
 
 impl Note {
@@ -143,8 +154,10 @@ impl Note {
             | Note::Kept { .. }
             | Note::ReloadFailed
             | Note::Killed { .. }
+            | Note::NotKilled { .. }
+            | Note::Unkillable { .. }
             | Note::Orphans { .. }
-            | Note::Silent { .. }
+            | Note::Overdue { .. }
             | Note::NoOther(_) => Level::Warn,
             _ => Level::Info,
         }
@@ -170,11 +183,17 @@ impl fmt::Display for Note {
             Note::Reloaded => f.write_str("reloaded"),
             Note::ReloadFailed => f.write_str("reload failed, old workers stay"),
             Note::Killed { slot, pid } => write!(f, "worker {} (pid {pid}) does not stop, killed", slot + 1),
+            Note::NotKilled { slot, pid, error } => {
+                write!(f, "worker {} (pid {pid}) does not stop and cannot be killed: {error}; left running", slot + 1)
+            }
+            Note::Unkillable { slot, pid } => {
+                write!(f, "worker {} (pid {pid}) has not ended after SIGKILL; not waited for any longer", slot + 1)
+            }
             Note::Orphans { slot, pid } => {
                 write!(f, "worker {} (pid {pid}) has left processes in its group, stopped", slot + 1)
             }
             Note::Idle { slot, pid } => write!(f, "worker {} (pid {pid}) is idle, stopped", slot + 1),
-            Note::Silent { slot, pid, time } => {
+            Note::Overdue { slot, pid, time } => {
                 write!(f, "worker {} (pid {pid}) has no heartbeat for {}, replaced", slot + 1, Human(*time))
             }
             Note::Demand => f.write_str("a connection waits, one worker more"),
@@ -206,6 +225,7 @@ impl fmt::Display for Again {
             Why::ShortLives(count) => write!(f, ": {count} times in a row it lived less than {}", Human(self.min_life)),
             Why::Recycled => f.write_str(": exit 0 is no failure"),
             Why::QuickExits => f.write_str(": exit 0 within 1s, again and again"),
+            Why::Refused => f.write_str(": the system refused it"),
         }
     }
 }
@@ -216,7 +236,7 @@ impl fmt::Display for Cause {
             Cause::Asked => f.write_str("SIGHUP"),
             Cause::Changed => f.write_str("a watched file has changed"),
             Cause::Age(age) => write!(f, "{} old", Human(*age)),
-            Cause::Silent(time) => write!(f, "silent for {}", Human(*time)),
+            Cause::Overdue(time) => write!(f, "no heartbeat for {}", Human(*time)),
             Cause::Memory(bytes) => write!(f, "{} KiB of memory", bytes / 1024),
         }
     }

@@ -53,6 +53,8 @@ pub(crate) enum Why {
     Recycled,
     /// Exits 0, so soon and so often that nothing can have been served.
     QuickExits,
+    /// The system has refused a start: the program is not at fault.
+    Refused,
 }
 
 impl Restart {
@@ -86,6 +88,12 @@ impl Restart {
             }
         };
         Next::At(now + pause, Why::ShortLives(self.short_lives))
+    }
+
+    /// The system refused to start a worker, for want of processes, memory or descriptors: the pause is the usual one,
+    /// and nothing is counted.
+    pub(crate) fn on_refusal(&mut self, now: Instant) -> Next {
+        Next::At(now + self.policy.delay.max(QUICK), Why::Refused)
     }
 
     /// A worker that was started at `started` exited with status 0, as php-cgi does after 500 requests.

@@ -1,7 +1,8 @@
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use super::*;
-use crate::Address;
+use crate::{Address, Error};
 
 /// A fleet, and the supervisor that it thinks it has: everything succeeds, and pids are counted.
 struct Play {
@@ -15,10 +16,23 @@ struct Play {
     fails: Vec<String>,
     looks: u32,
     measured: Vec<i32>,
+    /// Those that may not be killed.
+    unkillable: Vec<i32>,
     /// Whether a connection waits.
     waits: bool,
-    /// Whether nothing can be started.
-    refuse: bool,
+    /// What becomes of a start.
+    start: Start,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Works,
+    /// The system refuses to fork.
+    Refused,
+    /// The program cannot be executed.
+    Fails,
+    /// The process is held up before the program.
+    HeldUp,
 }
 
 impl Play {
@@ -43,8 +57,9 @@ impl Play {
             fails: Vec::new(),
             looks: 0,
             measured: Vec::new(),
+            unkillable: Vec::new(),
             waits: false,
-            refuse: false,
+            start: Start::Works,
         }
     }
 
@@ -60,15 +75,25 @@ impl Play {
     fn tell(&mut self, event: Event) {
         for action in self.fleet.on(event, self.now) {
             match action {
-                Action::Start(slot) if self.refuse => {
-                    self.tell(Event::NotStarted { slot, error: Error::new("refused").with_exit_status(2) });
+                Action::Start(slot) if self.start == Start::Refused => {
+                    self.tell(Event::Refused { slot, error: Error::new("refused") });
                 }
                 Action::Start(slot) => {
                     self.pids += 1;
-                    self.tell(Event::Started { slot, pid: Pid::for_test(self.pids) });
+                    let pid = Pid::for_test(self.pids);
+                    self.tell(Event::Forked { slot, pid });
+                    match self.start {
+                        Start::Works => self.tell(Event::Executed(pid)),
+                        Start::Fails => self.tell(Event::NotExecuted { pid, error: Error::new("not executed") }),
+                        Start::HeldUp | Start::Refused => {}
+                    }
                 }
                 Action::Ask(pid) => self.asked.push(pid.number()),
-                Action::Kill(pid) => self.killed.push(pid.number()),
+                Action::Kill(pid) => {
+                    self.killed.push(pid.number());
+                    let refused = self.unkillable.contains(&pid.number()).then(|| "not permitted".to_owned());
+                    self.tell(Event::Signalled { pid, refused });
+                }
                 Action::LookAtGroup(pid) => self.tell(Event::Looked { pid, others: true }),
                 Action::LookAtListener => {
                     self.looks += 1;
@@ -131,19 +156,118 @@ fn nothing_is_awaited_once_all_are_up() {
 
 #[test]
 fn a_program_that_cannot_be_executed_is_the_end_of_the_first_start_only() {
-    let mut play = Play::prepare(|config| config.workers = 2);
-    play.refuse = true;
-    play.tell(Event::Begin);
-    assert_eq!((&play.fails[..], play.fleet.phase), (&["refused".to_owned()][..], Phase::Stopping));
+    for (start, why) in [(Start::Fails, "not executed"), (Start::Refused, "refused")] {
+        let mut play = Play::prepare(|config| config.workers = 2);
+        play.start = start;
+        play.tell(Event::Begin);
+        assert_eq!((&play.fails[0][..], play.fleet.phase), (why, Phase::Stopping));
 
-    let mut play = Play::up(|config| config.workers = 2);
-    play.refuse = true;
+        let mut play = Play::up(|config| config.workers = 2);
+        play.start = start;
+        play.end(1001, FAILURE);
+        play.pass(seconds(5));
+        assert!(play.fails.is_empty());
+        play.start = Start::Works;
+        play.pass(seconds(5));
+        assert_eq!(play.serving(), [play.pids, 1002]);
+    }
+}
+
+#[test]
+fn a_refused_start_does_not_count_against_the_program() {
+    let mut play = Play::up(|config| (config.give_up, config.backoff_after) = (Some(2), Some(1)));
+    play.start = Start::Refused;
+    play.end(1001, FAILURE);
+    for _ in 0..20 {
+        play.pass(seconds(5));
+    }
+    assert_eq!(play.fleet.phase, Phase::Serving);
+    play.start = Start::Works;
+    play.pass(seconds(5));
+    assert_eq!(play.serving(), [1002]);
+}
+
+#[test]
+fn a_process_that_is_held_up_before_the_program_is_killed() {
+    let mut play = Play::up(|_| ());
+    play.start = Start::HeldUp;
     play.end(1001, FAILURE);
     play.pass(seconds(5));
-    assert!(play.fails.is_empty());
-    play.refuse = false;
+    assert_eq!((&play.serving()[..], &play.killed[..]), (&[1002][..], &[][..]));
+    play.pass(worker::LAUNCH);
+    assert_eq!((&play.serving()[..], &play.killed[..]), (&[][..], &[1002][..]));
+    let why = "worker 1: pid 1002 did not execute the program within 10s, and is killed";
+    assert!(play.said.iter().any(|line| line.starts_with(why)), "{:?}", play.said);
+    play.end(1002, libc::SIGKILL);
+    play.start = Start::Works;
     play.pass(seconds(5));
-    assert_eq!(play.serving(), [1003, 1002]);
+    assert_eq!((&play.serving()[..], play.fleet.stopping.len()), (&[1003][..], 0));
+    assert!(!play.said.iter().any(|line| line.contains("does not stop")), "{:?}", play.said);
+
+    // In a reload the old one stays.
+    play.pass(seconds(60));
+    play.start = Start::HeldUp;
+    play.tell(Event::Reload(Cause::Asked));
+    play.pass(worker::LAUNCH);
+    assert_eq!((&play.serving()[..], &play.killed[..]), (&[1003][..], &[1002, 1004][..]));
+    assert_eq!(play.said.last().map(String::as_str), Some("reload failed, old workers stay"));
+}
+
+#[test]
+fn a_process_that_is_held_up_is_stopped_like_others() {
+    let mut play = Play::prepare(|_| ());
+    play.start = Start::HeldUp;
+    play.tell(Event::Begin);
+    play.tell(Event::Stop);
+    assert_eq!((&play.asked[..], play.fleet.is_over()), (&[1001][..], false));
+    play.pass(seconds(10));
+    assert_eq!(play.killed, [1001]);
+    play.end(1001, libc::SIGKILL);
+    assert!(play.fleet.is_over());
+}
+
+#[test]
+fn a_process_that_cannot_be_killed_is_reported_and_not_waited_for() {
+    let mut play = Play::up(|_| ());
+    play.unkillable = vec![1001];
+    play.tell(Event::Stop);
+    play.pass(seconds(10));
+    assert_eq!((play.fleet.is_over(), play.fleet.exit_status()), (true, 1));
+    let why = "worker 1 (pid 1001) does not stop and cannot be killed: not permitted; left running";
+    assert_eq!(play.said.last().map(String::as_str), Some(why));
+    assert!(!play.said.iter().any(|line| line.ends_with("killed")), "{:?}", play.said);
+
+    // One that was killed and does not end: the disk that it waits for may be gone.
+    let mut play = Play::up(|_| ());
+    play.tell(Event::Stop);
+    play.pass(seconds(10) + Duration::from_millis(1400));
+    assert!(!play.fleet.is_over());
+    play.pass(Duration::from_millis(100));
+    assert!(play.fleet.is_over(), "a stop ends within the stop timeout and 2 s");
+}
+
+#[test]
+fn a_stop_starts_nothing() {
+    let mut play = Play::up(|_| ());
+    play.tell(Event::Stop);
+    for event in [Event::OneMore, Event::OneLess, Event::Reload(Cause::Asked), Event::Waiting(true), Event::OneMore] {
+        play.tell(event);
+    }
+    play.end(1001, 0);
+    play.pass(seconds(100));
+    assert_eq!((play.pids, play.fleet.is_over(), play.serving()), (1001, true, vec![]));
+}
+
+#[test]
+fn reloads_go_on_though_an_old_process_never_ends() {
+    let mut play = Play::up(|config| (config.workers, config.stop_timeout) = (2, None));
+    for _ in 0..50 {
+        play.pass(seconds(1));
+        play.tell(Event::Reload(Cause::Asked));
+    }
+    play.pass(seconds(60));
+    assert_eq!(play.said.iter().filter(|line| *line == "reloaded").count(), 1, "{:?}", play.said);
+    assert!(play.serving().iter().all(|pid| *pid > 1002) && play.fleet.rolling.is_over());
 }
 
 #[test]
@@ -251,7 +375,7 @@ fn a_reload_that_fails_keeps_the_old_ones() {
     for refuse in [true, false] {
         let mut play = Play::up(|config| config.workers = 2);
         play.pass(seconds(1));
-        play.refuse = refuse;
+        play.start = if refuse { Start::Refused } else { Start::Works };
         play.tell(Event::Reload(Cause::Asked));
         if !refuse {
             play.end(1003, FAILURE);
@@ -273,7 +397,7 @@ fn a_reload_ends_a_pause() {
 }
 
 #[test]
-fn reloads_in_a_row_are_done_one_after_the_other() {
+fn a_reload_takes_the_place_of_the_one_before() {
     let mut play = Play::up(|_| ());
     for _ in 0..3 {
         play.pass(Duration::from_millis(1));
@@ -284,8 +408,8 @@ fn reloads_in_a_row_are_done_one_after_the_other() {
     assert_eq!(play.pids, 1003, "it was asked for after the last one started");
     play.ready(1003);
     play.end(1002, 0);
-    assert_eq!(play.said.iter().filter(|line| *line == "reloaded").count(), 3);
-    assert_eq!(play.serving(), [1003], "one process is young enough for both");
+    assert_eq!(play.said.iter().filter(|line| *line == "reloaded").count(), 1);
+    assert_eq!((play.serving(), play.fleet.rolling.is_over()), (vec![1003], true));
 }
 
 #[test]

@@ -1,25 +1,29 @@
 //! One worker's life, as a table of states and events.
 //!
 //! ```text
-//!                 Start            Started              Ready, deadline
-//!     Empty -----------> Waiting ----------> Starting ------------------> Running
-//!       ^                   ^                    |                          | ^
-//!       |                   +---- Ended ---------+------------ Ended -------+ |
-//!       |                                                          Started  | |  Ready, deadline:
-//!       +---- Stop, from everywhere                     (after Replace)     v |  the new one stays;
-//!                                                                       Proving  Ended: the old one
+//!               Start            Forked              Executed             Ready, deadline
+//!     Empty ---------> Waiting ---------> Launching ----------> Starting -----------------> Running
+//!       ^                 ^                   |                    |                         | ^
+//!       |                 +---- Ended --------+------ Ended -------+--------- Ended ---------+ |
+//!       |                       NotStarted                                 Forked            | |  Ready, deadline:
+//!       +---- Stop, from everywhere                                (after Replace)           v |  the new one stays;
+//!                                                                                 Replacing    Ended: the old one
 //! ```
 //!
-//! The worker does nothing itself: it is told what happened and when, and answers with what is to be done. Whoever
-//! does that tells it how it went. A process that is to leave is its worker's no more: see `leaving`.
+//! The worker does nothing itself: it is told what happened and when, and returns what is to be done. The result of that
+//! is the next event. A process that is to stop does not belong to its worker any more: see `stop`.
 
 use std::time::{Duration, Instant};
 
 use crate::fleet::restart::{Next, Restart};
 use crate::sys::Pid;
 
-/// How long a process that says nothing has to live to be up.
+/// How long a process that reports nothing has to live to be up.
 pub(crate) const PROOF: Duration = Duration::from_millis(250);
+
+/// How long a process may take from the fork to the execution of the program. A process can be held up there by others
+/// of its uid.
+pub(crate) const LAUNCH: Duration = Duration::from_secs(10);
 
 /// A place for a process that serves, with or without the process.
 #[derive(Clone, Debug)]
@@ -30,16 +34,18 @@ pub(crate) struct Worker {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// No process, and none to come until somebody asks.
+    /// No process, and none is to be started.
     Empty,
     /// No process; one is to start at this time.
     Waiting { until: Instant },
+    /// A process is on its way to the program, and is killed if it is not there by then.
+    Launching { process: Process, until: Instant },
     /// A process executes the program and is not up yet; at this time it is, if it still lives.
     Starting { process: Process, until: Instant },
     /// A process is up.
     Running(Process),
-    /// `old` serves while `new` is not up yet.
-    Proving { old: Process, new: Process, until: Instant },
+    /// `old` serves while `new` is not up yet; until it has executed the program, `until` is as in `Launching`.
+    Replacing { old: Process, new: Process, executed: bool, until: Instant },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +58,15 @@ pub(crate) struct Process {
 pub(crate) enum Event {
     /// There is to be a process.
     Start,
-    /// The program was executed.
-    Started(Pid),
-    /// It could not be.
+    /// There is one, on its way to the program.
+    Forked(Pid),
+    /// It has executed the program.
+    Executed(Pid),
+    /// The program could not be executed. If there was a process it does not belong here any more.
     NotStarted,
-    /// This process says that it serves.
+    /// The system refused to start a process: the program is not at fault.
+    Refused,
+    /// This process reports that it serves.
     Ready(Pid),
     /// This process ended and is reaped.
     Ended { pid: Pid, success: bool },
@@ -71,20 +81,20 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Nothing,
-    /// Execute the program; the answer is `Started` or `NotStarted`.
+    /// Start a process; `Forked`, `NotStarted` or `Refused` follows.
     Start,
     /// The process is up.
     Up,
-    /// The new process is up, and this one is to leave.
+    /// The new process is up, and this one is to stop.
     Replaced(Process),
     /// The new process failed, and the old one stays.
     Kept,
-    /// The old process left by itself; the new one takes its place.
+    /// The old process ended by itself; the new one takes its place.
     Succeeded,
     /// There is no process any more; this is next.
     Again(Next),
-    /// These are to leave.
-    Leave(Process, Option<Process>),
+    /// These are to stop.
+    Stop(Process, Option<Process>),
 }
 
 impl Worker {
@@ -95,9 +105,10 @@ impl Worker {
     /// Its process, the one that serves if there are two.
     pub(crate) fn process(&self) -> Option<Process> {
         match self.state {
-            State::Starting { process, .. } | State::Running(process) | State::Proving { old: process, .. } => {
-                Some(process)
-            }
+            State::Launching { process, .. }
+            | State::Starting { process, .. }
+            | State::Running(process)
+            | State::Replacing { old: process, .. } => Some(process),
             State::Empty | State::Waiting { .. } => None,
         }
     }
@@ -105,8 +116,12 @@ impl Worker {
     /// The process that is to take over, if there is one.
     pub(crate) fn successor(&self) -> Option<Process> {
         match self.state {
-            State::Proving { new, .. } => Some(new),
-            State::Empty | State::Waiting { .. } | State::Starting { .. } | State::Running(_) => None,
+            State::Replacing { new, .. } => Some(new),
+            State::Empty
+            | State::Waiting { .. }
+            | State::Launching { .. }
+            | State::Starting { .. }
+            | State::Running(_) => None,
         }
     }
 
@@ -114,63 +129,104 @@ impl Worker {
         self.process().into_iter().chain(self.successor()).any(|process| process.pid == pid)
     }
 
+    /// The process that has not executed the program in time.
+    pub(crate) fn late(&self, now: Instant) -> Option<Pid> {
+        match self.state {
+            State::Launching { process, until } => (now >= until).then_some(process.pid),
+            State::Replacing { new, executed: false, until, .. } => (now >= until).then_some(new.pid),
+            _ => None,
+        }
+    }
+
     /// When it wants the next `Tick`.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Waiting { until } | State::Starting { until, .. } | State::Proving { until, .. } => Some(until),
+            State::Waiting { until }
+            | State::Launching { until, .. }
+            | State::Starting { until, .. }
+            | State::Replacing { until, .. } => Some(until),
             State::Empty | State::Running(_) => None,
         }
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Action {
-        use Event::{Ended, NotStarted, Ready, Replace, Start, Started, Stop, Tick};
-        use State::{Empty, Proving, Running, Starting, Waiting};
+        use Event::{Ended, Executed, Forked, NotStarted, Ready, Refused, Replace, Start, Stop, Tick};
+        use State::{Empty, Launching, Replacing, Running, Starting, Waiting};
         let stay = (self.state, Action::Nothing);
         let begun = |pid| Process { pid, since: now };
-        let proof = now + PROOF;
+        let (launch, proof) = (now + LAUNCH, now + PROOF);
 
         let (state, action) = match (self.state, event) {
             (Empty, Start) => (Waiting { until: now }, Action::Nothing),
-            // Whoever started it did not know yet that it is over.
-            (Empty, Started(pid)) => (Empty, Action::Leave(begun(pid), None)),
-            (Empty, NotStarted | Ready(_) | Ended { .. } | Replace | Stop | Tick) => stay,
+            (Empty, Forked(pid)) => (Empty, Action::Stop(begun(pid), None)),
+            (Empty, Executed(_) | NotStarted | Refused | Ready(_) | Ended { .. } | Replace | Stop | Tick) => stay,
 
             (Waiting { until }, Tick) if now >= until => (self.state, Action::Start),
-            (Waiting { .. }, Started(pid)) => (Starting { process: begun(pid), until: proof }, Action::Nothing),
+            (Waiting { .. }, Forked(pid)) => (Launching { process: begun(pid), until: launch }, Action::Nothing),
             (Waiting { .. }, NotStarted) => self.ended(now, false, now),
-            // Whoever wants a new one does not want to wait.
+            (Waiting { .. }, Refused) => self.refused(now),
+            // A reload ends a pause.
             (Waiting { .. }, Replace) => (Waiting { until: now }, Action::Nothing),
             (Waiting { .. }, Stop) => (Empty, Action::Nothing),
-            (Waiting { .. }, Start | Ready(_) | Ended { .. } | Tick) => stay,
+            (Waiting { .. }, Start | Executed(_) | Ready(_) | Ended { .. } | Tick) => stay,
 
+            (Launching { process, .. }, Executed(pid)) if pid == process.pid => {
+                (Starting { process, until: proof }, Action::Nothing)
+            }
+            (Launching { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), Action::Up),
+            (Launching { .. }, NotStarted) => self.ended(now, false, now),
+            (Launching { .. }, Refused) => self.refused(now),
             (Starting { process, until }, Tick) if now >= until => (Running(process), Action::Up),
             (Starting { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), Action::Up),
-            (Starting { process, .. }, Ended { pid, success }) if pid == process.pid => {
+            (Launching { process, .. } | Starting { process, .. } | Running(process), Ended { pid, success })
+                if pid == process.pid =>
+            {
                 self.ended(process.since, success, now)
             }
-            (Starting { process, .. } | Running(process), Started(pid)) => {
-                (Proving { old: process, new: begun(pid), until: proof }, Action::Nothing)
+            // It has been asked for by nothing.
+            (Launching { .. }, Forked(pid)) => (self.state, Action::Stop(begun(pid), None)),
+            (Starting { process, .. } | Running(process), Forked(pid)) => {
+                (Replacing { old: process, new: begun(pid), executed: false, until: launch }, Action::Nothing)
             }
-            (Starting { .. } | Running(_), NotStarted) => (self.state, Action::Kept),
+            (Starting { .. } | Running(_), NotStarted | Refused) => (self.state, Action::Kept),
             (Starting { .. } | Running(_), Replace) => (self.state, Action::Start),
-            (Starting { process, .. } | Running(process), Stop) => (Empty, Action::Leave(process, None)),
-            (Starting { .. }, Start | Ready(_) | Ended { .. } | Tick) => stay,
-
-            (Running(process), Ended { pid, success }) if pid == process.pid => self.ended(process.since, success, now),
-            (Running(_), Start | Ready(_) | Ended { .. } | Tick) => stay,
-
-            (Proving { old, new, until }, Tick) if now >= until => (Running(new), Action::Replaced(old)),
-            (Proving { old, new, .. }, Ready(pid)) if pid == new.pid => (Running(new), Action::Replaced(old)),
-            (Proving { old, new, .. }, Ended { pid, .. }) if pid == new.pid => (Running(old), Action::Kept),
-            (Proving { old, new, until }, Ended { pid, .. }) if pid == old.pid => {
-                (Starting { process: new, until }, Action::Succeeded)
+            (Launching { process, .. } | Starting { process, .. } | Running(process), Stop) => {
+                (Empty, Action::Stop(process, None))
             }
-            (Proving { old, new, .. }, Stop) => (Empty, Action::Leave(old, Some(new))),
-            (Proving { .. }, Start | Started(_) | NotStarted | Ready(_) | Ended { .. } | Replace | Tick) => stay,
+            // Whether there is to be another is decided when it executes the program.
+            (Launching { .. }, Replace) => stay,
+            (Launching { .. } | Starting { .. } | Running(_), Start | Executed(_) | Ready(_) | Ended { .. } | Tick) => {
+                stay
+            }
+
+            (Replacing { old, new, executed: false, .. }, Executed(pid)) if pid == new.pid => {
+                (Replacing { old, new, executed: true, until: proof }, Action::Nothing)
+            }
+            (Replacing { old, new, executed: true, until }, Tick) if now >= until => {
+                (Running(new), Action::Replaced(old))
+            }
+            (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => (Running(new), Action::Replaced(old)),
+            (Replacing { old, .. }, NotStarted | Refused) => (Running(old), Action::Kept),
+            (Replacing { old, new, .. }, Ended { pid, .. }) if pid == new.pid => (Running(old), Action::Kept),
+            (Replacing { old, new, executed, until }, Ended { pid, .. }) if pid == old.pid => {
+                let state = match executed {
+                    true => Starting { process: new, until },
+                    false => Launching { process: new, until },
+                };
+                (state, Action::Succeeded)
+            }
+            (Replacing { old, new, .. }, Stop) => (Empty, Action::Stop(old, Some(new))),
+            (Replacing { .. }, Start | Forked(_) | Executed(_) | Ready(_) | Ended { .. } | Replace | Tick) => stay,
         };
         self.state = state;
         action
+    }
+
+    fn refused(&mut self, now: Instant) -> (State, Action) {
+        let next = self.restart.on_refusal(now);
+        let until = if let Next::At(until, _) = next { until } else { now };
+        (State::Waiting { until }, Action::Again(next))
     }
 
     fn ended(&mut self, started: Instant, success: bool, now: Instant) -> (State, Action) {
@@ -209,9 +265,10 @@ mod tests {
 
     /// All events, with every process they can be about.
     fn events() -> Vec<Event> {
-        let mut events = vec![Event::Start, Event::NotStarted, Event::Replace, Event::Stop, Event::Tick];
+        let mut events =
+            vec![Event::Start, Event::NotStarted, Event::Refused, Event::Replace, Event::Stop, Event::Tick];
         for pid in [ONE, TWO, OTHER] {
-            events.extend([Event::Started(pid), Event::Ready(pid)]);
+            events.extend([Event::Forked(pid), Event::Executed(pid), Event::Ready(pid)]);
             events.extend([true, false].map(|success| Event::Ended { pid, success }));
         }
         events
@@ -226,9 +283,10 @@ mod tests {
         let one = Process { pid: ONE, since: start };
         let two = Process { pid: TWO, since: now };
         let new = |pid| Process { pid, since: now };
-        let proof = now + PROOF;
+        let (launch, proof) = (now + LAUNCH, now + PROOF);
         let long = Action::Again(Next::At(now, Why::LongLife));
         let short = Action::Again(Next::At(now + POLICY.delay, Why::ShortLives(1)));
+        let refused = Action::Again(Next::At(now + POLICY.delay, Why::Refused));
         let recycled = Action::Again(Next::At(now, Why::Recycled));
         let at_once = State::Waiting { until: now };
         let paused = State::Waiting { until: now + POLICY.delay };
@@ -244,43 +302,63 @@ mod tests {
                 assert_eq!((worker.state, action), want, "{state:?} and {event:?}");
             }
         };
-        let started = |then: &dyn Fn(Pid) -> (State, Action)| {
+        let forked = |then: &dyn Fn(Pid) -> (State, Action)| {
             pids.map(|pid| {
                 let (state, action) = then(pid);
-                (Event::Started(pid), state, action)
+                (Event::Forked(pid), state, action)
             })
         };
 
         let mut changes = vec![(Event::Start, at_once, Action::Nothing)];
-        changes.extend(started(&|pid| (State::Empty, Action::Leave(new(pid), None))));
+        changes.extend(forked(&|pid| (State::Empty, Action::Stop(new(pid), None))));
         check(State::Empty, &changes);
 
         for (state, due) in [(State::Waiting { until: later }, false), (State::Waiting { until: now }, true)] {
             let mut changes = vec![
                 (Event::NotStarted, paused, short),
+                (Event::Refused, paused, refused),
                 (Event::Replace, at_once, Action::Nothing),
                 (Event::Stop, State::Empty, Action::Nothing),
             ];
             changes.extend(due.then_some((Event::Tick, state, Action::Start)));
-            changes.extend(started(&|pid| (State::Starting { process: new(pid), until: proof }, Action::Nothing)));
+            changes.extend(forked(&|pid| (State::Launching { process: new(pid), until: launch }, Action::Nothing)));
             check(state, &changes);
         }
 
-        let proving = |pid| (State::Proving { old: one, new: new(pid), until: proof }, Action::Nothing);
+        let up = (State::Running(one), Action::Up);
+        for until in [later, now] {
+            let state = State::Launching { process: one, until };
+            let mut changes = vec![
+                (Event::Executed(ONE), State::Starting { process: one, until: proof }, Action::Nothing),
+                (Event::Ready(ONE), up.0, up.1),
+                (Event::NotStarted, paused, short),
+                (Event::Refused, paused, refused),
+                (ended(ONE, true), at_once, recycled),
+                (ended(ONE, false), at_once, long),
+                (Event::Stop, State::Empty, Action::Stop(one, None)),
+            ];
+            changes.extend(forked(&|pid| (state, Action::Stop(new(pid), None))));
+            check(state, &changes);
+            assert_eq!(worker(state, POLICY).late(now), (until == now).then_some(ONE));
+        }
+
+        let replacing =
+            |pid| (State::Replacing { old: one, new: new(pid), executed: false, until: launch }, Action::Nothing);
         for (until, due) in [(later, false), (now, true)] {
             let state = State::Starting { process: one, until };
-            let up = (State::Running(one), Action::Up);
             let mut changes = vec![
                 (Event::Ready(ONE), up.0, up.1),
                 (ended(ONE, true), at_once, recycled),
                 (ended(ONE, false), at_once, long),
                 (Event::NotStarted, state, Action::Kept),
+                (Event::Refused, state, Action::Kept),
                 (Event::Replace, state, Action::Start),
-                (Event::Stop, State::Empty, Action::Leave(one, None)),
+                (Event::Stop, State::Empty, Action::Stop(one, None)),
             ];
             changes.extend(due.then_some((Event::Tick, up.0, up.1)));
-            changes.extend(started(&proving));
+            changes.extend(forked(&replacing));
             check(state, &changes);
+            assert_eq!(worker(state, POLICY).late(now), None);
         }
 
         let state = State::Running(one);
@@ -288,25 +366,40 @@ mod tests {
             (ended(ONE, true), at_once, recycled),
             (ended(ONE, false), at_once, long),
             (Event::NotStarted, state, Action::Kept),
+            (Event::Refused, state, Action::Kept),
             (Event::Replace, state, Action::Start),
-            (Event::Stop, State::Empty, Action::Leave(one, None)),
+            (Event::Stop, State::Empty, Action::Stop(one, None)),
         ];
-        changes.extend(started(&proving));
+        changes.extend(forked(&replacing));
         check(state, &changes);
 
-        for (until, due) in [(later, false), (now, true)] {
-            let state = State::Proving { old: one, new: two, until };
+        for (executed, until) in [(false, later), (false, now), (true, later), (true, now)] {
+            let state = State::Replacing { old: one, new: two, executed, until };
             let replaced = (State::Running(two), Action::Replaced(one));
             let mut changes = vec![
                 (Event::Ready(TWO), replaced.0, replaced.1),
-                (Event::Stop, State::Empty, Action::Leave(one, Some(two))),
+                (Event::NotStarted, State::Running(one), Action::Kept),
+                (Event::Refused, State::Running(one), Action::Kept),
+                (Event::Stop, State::Empty, Action::Stop(one, Some(two))),
             ];
+            let alone = match executed {
+                true => State::Starting { process: two, until },
+                false => State::Launching { process: two, until },
+            };
             for success in [true, false] {
-                changes.push((ended(ONE, success), State::Starting { process: two, until }, Action::Succeeded));
+                changes.push((ended(ONE, success), alone, Action::Succeeded));
                 changes.push((ended(TWO, success), State::Running(one), Action::Kept));
             }
-            changes.extend(due.then_some((Event::Tick, replaced.0, replaced.1)));
+            match executed {
+                true if until == now => changes.push((Event::Tick, replaced.0, replaced.1)),
+                true => {}
+                false => {
+                    let state = State::Replacing { old: one, new: two, executed: true, until: proof };
+                    changes.push((Event::Executed(TWO), state, Action::Nothing));
+                }
+            }
             check(state, &changes);
+            assert_eq!(worker(state, POLICY).late(now), (!executed && until == now).then_some(TWO));
         }
     }
 
@@ -325,7 +418,9 @@ mod tests {
         let mut worker = worker(State::Empty, POLICY);
         assert_eq!((worker.on(Event::Start, now), worker.deadline()), (Action::Nothing, Some(now)));
         assert_eq!(worker.on(Event::Tick, now), Action::Start);
-        assert_eq!(worker.on(Event::Started(ONE), now), Action::Nothing);
+        assert_eq!(worker.on(Event::Forked(ONE), now), Action::Nothing);
+        assert_eq!(worker.deadline(), Some(now + LAUNCH));
+        assert_eq!(worker.on(Event::Executed(ONE), now), Action::Nothing);
         assert_eq!(worker.deadline(), Some(now + PROOF));
         now += PROOF;
         assert_eq!((worker.on(Event::Tick, now), worker.deadline()), (Action::Up, None));
@@ -337,14 +432,15 @@ mod tests {
 
         now += POLICY.delay;
         assert_eq!(worker.on(Event::Tick, now), Action::Start);
-        worker.on(Event::Started(ONE), now);
+        worker.on(Event::Forked(ONE), now);
+        worker.on(Event::Executed(ONE), now);
         assert_eq!(worker.on(Event::Ready(ONE), now), Action::Up);
         assert_eq!(worker.on(Event::Replace, now), Action::Start);
-        worker.on(Event::Started(TWO), now);
+        worker.on(Event::Forked(TWO), now);
         assert!(worker.has(ONE) && worker.has(TWO));
         let Action::Replaced(old) = worker.on(Event::Ready(TWO), now) else { panic!("not replaced") };
         assert_eq!(old.pid, ONE);
-        let Action::Leave(process, None) = worker.on(Event::Stop, now) else { panic!("it stays") };
+        let Action::Stop(process, None) = worker.on(Event::Stop, now) else { panic!("it stays") };
         assert_eq!((process.pid, worker.state), (TWO, State::Empty));
     }
 }

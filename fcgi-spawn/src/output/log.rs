@@ -10,7 +10,7 @@ use crate::output::backlog::{Backlog, Lost};
 use crate::output::entry::{Entry, From, Priority};
 use crate::output::logger;
 use crate::output::target::Target;
-use crate::poll::For;
+use crate::sys::For;
 use crate::{Error, LogTo, sys};
 
 /// A handle on the log that the supervisor, its workers and the `log` macros share. Nothing in here may use these.

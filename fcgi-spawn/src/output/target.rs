@@ -11,7 +11,7 @@ use socket2::SockRef;
 
 use crate::output::entry::Entry;
 use crate::output::syslog::Syslog;
-use crate::poll::For;
+use crate::sys::For;
 use crate::{Error, LogTo, sys};
 
 pub(crate) enum Target {

@@ -54,8 +54,9 @@ impl Candidates {
         &self.paths
     }
 
-    pub(crate) fn path(&self, index: usize) -> Quoted<'_> {
-        Quoted(os_str(&self.paths[index]))
+    /// The path of this index, or the name.
+    pub(crate) fn path(&self, index: Option<usize>) -> Quoted<'_> {
+        Quoted(os_str(index.and_then(|index| self.paths.get(index)).unwrap_or(&self.name)))
     }
 
     /// The directory of `PATH` that leads to the path of this index.

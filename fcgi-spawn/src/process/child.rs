@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use libc::c_int;
@@ -13,18 +13,17 @@ use crate::error::Reason;
 use crate::process::candidates::Candidates;
 use crate::process::privileges;
 use crate::socket::inherited;
-use crate::sys::{self, CStrings, CallerSignals, Exec, Pid, Privileges, Restoration, Step};
+use crate::sys::{
+    self, CStrings, CallerSignals, Exec, Failure, For, Launch, Pid, Privileges, Progress, Restoration, Step,
+};
 use crate::takeover::handover;
 use crate::{Config, Error, Program, notify};
 
-/// The variable that names the descriptor to which a worker may write a byte when it serves.
-const READY: &str = "FCGI_SPAWN_READY=";
+/// The variable that names the descriptor of a worker's channel; see [`crate::process::channel`].
+const REPORT: &str = "FCGI_SPAWN_REPORT=";
 
-/// The variable that names the descriptor to which a worker may write while it is well.
-const HEARTBEAT: &str = "FCGI_SPAWN_HEARTBEAT=";
-
-/// Variables between us and our workers, or our successor: another supervisor's are nobody's business.
-const OURS: [&str; 3] = [READY, HEARTBEAT, handover::VARIABLE];
+/// Variables between us and our workers, or our successor: another supervisor's are not passed on.
+const OURS: [&str; 2] = [REPORT, handover::VARIABLE];
 
 /// Everything the start of a worker needs, made before the first fork.
 pub(crate) struct Plan {
@@ -38,19 +37,16 @@ pub(crate) struct Plan {
     signals: Restoration,
     /// What each worker gets when we die, and who we are.
     death_signal: Option<(c_int, Pid)>,
-    /// Stay open in each worker, and are named by variables.
-    inherited: Vec<OwnedFd>,
 }
 
 impl Plan {
-    /// The plan for workers of a supervisor, which give up `privileges` each for itself, say by `ready` that they serve,
-    /// and by `heartbeat` that they are well.
+    /// The plan for workers of a supervisor, which give up `privileges` each for itself, and have a channel; `heartbeat`
+    /// says whether they are watched.
     pub(crate) fn supervised(
         config: &Config,
         privileges: Privileges,
         signals: CallerSignals,
-        ready: OwnedFd,
-        heartbeat: Option<OwnedFd>,
+        heartbeat: bool,
     ) -> Result<Self, Error> {
         let signals = signals.without(libc::SIGTERM).without(libc::SIGCHLD).without(config.stop_signal);
         let mut environment = environment();
@@ -58,16 +54,12 @@ impl Plan {
             let name = variable.to_bytes().split(|byte| *byte == b'=').next();
             !inherited::VARIABLES.iter().chain(&notify::VARIABLES).any(|ours| name == Some(ours.as_bytes()))
         });
-        let mut inherited = Vec::new();
-        for (name, end) in [(READY, Some(ready)), (HEARTBEAT, heartbeat)] {
-            if let Some(end) = end {
-                environment.push(CString::new(format!("{name}{}", end.as_raw_fd())).expect("letters and digits"));
-                inherited.push(end);
-            }
-        }
+        let watched = if heartbeat { ",heartbeat" } else { "" };
+        let variable = format!("{REPORT}{}{watched}", sys::KEPT);
+        environment.push(CString::new(variable).expect("letters and digits"));
         let plan = Plan::with_environment(config, signals, environment)?;
         let death_signal = Some((config.stop_signal, Pid::ours()));
-        Ok(Plan { privileges: Some(privileges), death_signal, inherited, ..plan })
+        Ok(Plan { privileges: Some(privileges), death_signal, ..plan })
     }
 
     /// The plan for workers that are on their own, of a launcher that has given up its privileges.
@@ -102,7 +94,6 @@ impl Plan {
             privileges: None,
             signals: signals.restoration(),
             death_signal: None,
-            inherited: Vec::new(),
         })
     }
 
@@ -117,32 +108,50 @@ impl Plan {
             privileges: self.privileges.as_ref(),
             signals: &self.signals,
             death_signal: self.death_signal,
-            inherited: &self.inherited,
+            kept: None,
         }
     }
 
-    /// Starts a worker and waits until it executes the program, or until it is known why it does not. `output` is its
-    /// stdout and stderr, if it has any of its own.
-    pub(crate) fn start(
+    /// Starts a worker; a program that cannot be executed shows in [`Launch::progress`]. `output` is its stdout and stderr,
+    /// if it has any of its own, and `channel` its end of a channel.
+    pub(crate) fn launch(
         &self,
         listener: BorrowedFd<'_>,
         output: Option<[BorrowedFd<'_>; 2]>,
-    ) -> Result<Pid, StartError<'_>> {
+        channel: Option<BorrowedFd<'_>>,
+    ) -> Result<Launch, StartError<'_>> {
         let plan = self.exec_on(listener);
-        sys::fork_exec(&Exec { output: output.or(plan.output), ..plan })
-            .map_err(|(step, errno)| self.failed(step, errno))
+        sys::launch(&Exec { output: output.or(plan.output), kept: channel, ..plan })
+            .map_err(|failure| self.failed(failure))
+    }
+
+    /// Starts a worker and waits until it executes the program, or until it is known why it does not.
+    pub(crate) fn start(&self, listener: BorrowedFd<'_>) -> Result<Pid, StartError<'_>> {
+        let mut launch = self.launch(listener, None, None)?;
+        loop {
+            match launch.progress() {
+                Progress::Executed | Progress::Ended => return Ok(launch.pid),
+                Progress::Failed(failure) => {
+                    // Only to leave no zombie: all there is to know is known.
+                    let _ = sys::reap_pid(launch.pid);
+                    return Err(self.failed(failure));
+                }
+                Progress::UnderWay => {
+                    let _ = sys::poll(&[(launch.as_fd(), For::Reading)], None);
+                }
+            }
+        }
     }
 
     /// Executes the program in this very process; returns only if that fails.
     ///
     /// Our stdin is the listener then, and a broken pipe may end us.
     pub(crate) fn exec(&self, listener: BorrowedFd<'_>) -> StartError<'_> {
-        let (step, errno) = sys::exec(&self.exec_on(listener));
-        self.failed(step, errno)
+        self.failed(sys::exec(&self.exec_on(listener)))
     }
 
-    fn failed(&self, step: Step, errno: io::Error) -> StartError<'_> {
-        StartError { plan: self, step, errno }
+    pub(crate) fn failed(&self, failure: Failure) -> StartError<'_> {
+        StartError { plan: self, failure }
     }
 }
 
@@ -169,15 +178,14 @@ pub(crate) fn dev_null() -> Result<File, Error> {
 /// Why a worker does not run.
 pub(crate) struct StartError<'a> {
     plan: &'a Plan,
-    step: Step,
-    errno: io::Error,
+    failure: Failure,
 }
 
 impl StartError<'_> {
     /// The `errno` of a program that was not executed, which is the exit status of spawn-fcgi then.
     pub(crate) fn exec_errno(&self) -> Option<u8> {
-        match self.step {
-            Step::Exec(_) | Step::Search { .. } => u8::try_from(self.errno.raw_os_error()?).ok(),
+        match self.failure.step {
+            Step::Exec | Step::Search => u8::try_from(self.failure.errno).ok(),
             _ => None,
         }
     }
@@ -187,11 +195,12 @@ impl fmt::Display for StartError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let candidates = &self.plan.candidates;
         let (uid, gid) = privileges::ids(self.plan.privileges.as_ref());
-        let reason = Reason(&self.errno);
-        let call = match self.step {
-            Step::Exec(index) => {
-                write!(f, "cannot execute {}: {reason}", candidates.path(index))?;
-                return match self.errno.kind() {
+        let errno = self.failure.error();
+        let reason = Reason(&errno);
+        let call = match self.failure.step {
+            Step::Exec => {
+                write!(f, "cannot execute {}: {reason}", candidates.path(self.failure.path))?;
+                return match errno.kind() {
                     io::ErrorKind::PermissionDenied => write!(f, " for uid {uid}, gid {gid}"),
                     io::ErrorKind::NotFound => {
                         write!(f, " (its interpreter or dynamic loader is missing{})", candidates.inside())
@@ -199,10 +208,12 @@ impl fmt::Display for StartError<'_> {
                     _ => Ok(()),
                 };
             }
-            Step::Search { is_here, closed } => {
-                let why = candidates.not_found(&self.errno, is_here);
+            Step::Search => {
+                let is_here = self.failure.is_here;
+                let why = candidates.not_found(&errno, is_here);
                 write!(f, "cannot execute {}: {why}", candidates.name())?;
-                return match closed.filter(|_| !is_here).and_then(|index| candidates.directory(index)) {
+                let closed = self.failure.path.filter(|_| !is_here);
+                return match closed.and_then(|index| candidates.directory(index)) {
                     Some(directory) => write!(f, "; uid {uid}, gid {gid} may not enter {directory}"),
                     None => Ok(()),
                 };
@@ -214,7 +225,7 @@ impl fmt::Display for StartError<'_> {
             Step::ParentDeathSignal => "prctl(PR_SET_PDEATHSIG)",
             Step::Gid | Step::Groups | Step::Root | Step::Uid | Step::Final | Step::Directory => {
                 return match &self.plan.privileges {
-                    Some(privileges) => privileges::failed(privileges, self.step, &self.errno).fmt(f),
+                    Some(privileges) => privileges::failed(privileges, self.failure.step, &errno).fmt(f),
                     None => reason.fmt(f),
                 };
             }
@@ -251,7 +262,7 @@ mod tests {
     /// Runs the program to its end; its fd 0 is `/dev/null` in place of a listener.
     fn run_to_end(plan: &Plan) -> Result<ExitStatus, Error> {
         let stdin = dev_null()?;
-        let pid = plan.start(stdin.as_fd(), None)?;
+        let pid = plan.start(stdin.as_fd())?;
         Ok(sys::reap_pid(pid).expect("it is our child"))
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::process::candidates::Candidates;
-use crate::{Config, Program};
+use crate::{Config, Program, sys};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -28,6 +28,13 @@ impl Version {
     /// Of the first file that can be executed, as far as its mode tells, or else of the first one.
     fn of_first(paths: &[PathBuf]) -> Option<Self> {
         Version::of(paths.iter().find(|path| is_executable(path)).or(paths.first())?)
+    }
+
+    /// When the file was changed, or came to its place.
+    fn changed(paths: &[PathBuf]) -> Option<Duration> {
+        let path = paths.iter().find(|path| is_executable(path)).or(paths.first())?;
+        let metadata = fs::metadata(path).ok()?;
+        Some(Duration::new(u64::try_from(metadata.ctime()).ok()?, u32::try_from(metadata.ctime_nsec()).ok()?))
     }
 
     fn of(path: &Path) -> Option<Self> {
@@ -63,15 +70,14 @@ impl Watch {
         (!files.is_empty()).then_some(Watch { files, next: now + LOOK })
     }
 
-    /// What the workers were started from, for whoever comes after us.
-    pub(crate) fn loaded(&self) -> Vec<Option<Version>> {
-        self.files.iter().map(|(_, watched)| watched.loaded).collect()
-    }
-
-    /// Takes that over: a change may have come while nobody watched.
-    pub(crate) fn with_loaded(mut self, loaded: &[Option<Version>]) -> Self {
-        if loaded.len() == self.files.len() {
-            self.files.iter_mut().zip(loaded).for_each(|((_, watched), loaded)| watched.loaded = *loaded);
+    /// For workers of which the oldest has this age: a file that is younger was changed since.
+    pub(crate) fn loaded_before(mut self, oldest: Option<Duration>) -> Self {
+        let started = oldest.and_then(|age| sys::time_of_day().checked_sub(age));
+        for (paths, watched) in &mut self.files {
+            let changed = Version::changed(paths).zip(started).is_some_and(|(changed, started)| changed > started);
+            if changed {
+                watched.loaded = None;
+            }
         }
         self
     }
@@ -218,20 +224,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_came_while_nobody_watched_counts() {
+    fn a_file_that_is_younger_than_the_oldest_worker_has_changed() {
         let now = Instant::now();
-        let watch = |loaded: &[u64]| {
+        let changes = |oldest| {
             let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
             config.watch = vec!["/bin/sh".into()];
-            let watch = Watch::of(&config, now).expect("something to watch");
-            let loaded: Vec<_> = loaded.iter().map(|number| version(*number)).collect();
-            watch.with_loaded(&loaded)
+            Watch::of(&config, now).expect("something to watch").loaded_before(oldest).look(now + LOOK)
         };
-        assert!(watch(&[1]).look(now + LOOK));
-        // They are not the same files.
-        assert!(!watch(&[1, 1]).look(now + LOOK) && !watch(&[]).look(now + LOOK));
-        let same = watch(&[]).loaded();
-        assert!(!watch(&[]).with_loaded(&same).look(now + LOOK));
+        assert!(changes(Some(sys::time_of_day() - Duration::from_secs(1))));
+        assert!(!changes(Some(Duration::ZERO)) && !changes(None));
     }
 
     #[test]

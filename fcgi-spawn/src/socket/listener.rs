@@ -68,13 +68,13 @@ impl Listener {
 impl Listener {
     /// The socket that whoever was here before has left open.
     pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
-        let socket = sys::take_inherited(state.listener).map(Socket::from);
+        let socket = state.listener.and_then(sys::take_inherited).map(Socket::from);
         let socket = socket.filter(|socket| socket.is_listener().unwrap_or(false));
         let socket = socket.ok_or_else(|| Error::new("no listening socket was handed over"))?;
         let file = match (&config.address, state.socket_file) {
             (Address::Unix(path), Some(identity)) => {
                 let root = config.chroot.as_deref().filter(|_| !config.socket_outside);
-                Some(SocketFile::adopt(path, root, identity, Folders::adopt(state.folders[0].clone()))?)
+                Some(SocketFile::adopt(path, root, identity, Folders::adopt(state.made[0].clone()))?)
             }
             _ => None,
         };

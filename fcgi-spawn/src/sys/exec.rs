@@ -1,9 +1,10 @@
 //! From a plan to a process that executes the program.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::io;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::fs::File;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use super::{Pid, Privileges, Restoration};
@@ -60,9 +61,13 @@ pub(crate) struct Exec<'a> {
     pub(crate) signals: &'a Restoration,
     /// It gets this signal when we die, who are this process.
     pub(crate) death_signal: Option<(c_int, Pid)>,
-    /// Stay open in it, under the same numbers.
-    pub(crate) inherited: &'a [OwnedFd],
+    /// Stays open in it, as [`KEPT`].
+    pub(crate) kept: Option<BorrowedFd<'a>>,
 }
+
+/// The number of the one descriptor above stderr that a program may find open: programs count on low ones to be free,
+/// and shells use them.
+pub(crate) const KEPT: RawFd = 10;
 
 /// The steps on the way from a plan to a running program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,60 +89,143 @@ pub(crate) enum Step {
     /// Changing to the working directory.
     Directory,
     ParentDeathSignal,
-    /// Executing the file at the path of this index. A missing file in its `errno` is the interpreter.
-    Exec(usize),
-    /// Finding a file at any of the paths.
-    Search {
-        /// The searched name is that of a file in the working directory.
-        is_here: bool,
-        /// The first path whose directory the worker may not enter.
-        closed: Option<usize>,
-    },
+    /// Executing the file at [`Failure::path`]. A missing file in its `errno` is the interpreter.
+    Exec,
+    /// Finding a file at any of the paths. [`Failure::path`] is the first one whose directory the worker may not enter.
+    Search,
 }
 
-/// The step that failed, and its `errno`.
-type Failed = (Step, c_int);
-
-/// What a child and its parent know of each other while they share their memory.
-struct Start<'a> {
-    exec: &'a Exec<'a>,
-    failed: Option<Failed>,
+impl Step {
+    /// In the order of their numbers.
+    const ALL: [Step; 13] = [
+        Step::Fork,
+        Step::Stdin,
+        Step::Session,
+        Step::Output,
+        Step::Gid,
+        Step::Groups,
+        Step::Root,
+        Step::Uid,
+        Step::Final,
+        Step::Directory,
+        Step::ParentDeathSignal,
+        Step::Exec,
+        Step::Search,
+    ];
 }
 
-/// How much stack a child may use on its way to the program, which takes none of ours.
-const STACK: usize = 64 << 10;
+/// The step that failed, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    pub(crate) errno: c_int,
+    /// The index of one of [`Exec::programs`].
+    pub(crate) path: Option<usize>,
+    /// The searched name is that of a file in the working directory.
+    pub(crate) is_here: bool,
+}
 
-/// Starts a child that leads its own session and becomes the program, or says which step has failed.
-///
-/// As with vfork(2) it runs in our memory, and we stand still until it executes the program or ends: nothing of ours is
-/// copied for it, and what failed is simply there afterwards. There are no handlers of ours that could run in it.
-pub(crate) fn fork_exec(exec: &Exec<'_>) -> Result<Pid, (Step, io::Error)> {
-    let mut start = Start { exec, failed: None };
-    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
-    // SAFETY: the end of what was allocated, where a stack begins.
-    let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: a stack of its own, and a `start` that outlives the child's use of our memory. Nobody else has threads
-    // or locks here that the child could find in disorder.
-    let pid = unsafe { libc::clone(run_child, top.cast(), flags, (&raw mut start).cast()) };
-    if pid == -1 {
-        return Err((Step::Fork, io::Error::last_os_error()));
+impl Failure {
+    fn new(step: Step, errno: c_int) -> Self {
+        Failure { step, errno, path: None, is_here: false }
     }
-    // SAFETY: the child has written it, which the compiler does not know.
-    match unsafe { ptr::read_volatile(&raw const start.failed) } {
-        None => Ok(Pid(pid)),
-        Some((step, errno)) => {
-            // Only to leave no zombie: all there is to know is known.
-            let _ = super::reap_pid(Pid(pid));
-            Err((step, io::Error::from_raw_os_error(errno)))
+
+    /// Of a step that has just failed.
+    fn now(step: Step) -> Self {
+        Failure::new(step, errno())
+    }
+
+    pub(crate) fn error(&self) -> io::Error {
+        io::Error::from_raw_os_error(self.errno)
+    }
+
+    /// As it goes through a pipe, in one piece.
+    fn encode(self) -> [u8; Self::LEN] {
+        let path = self.path.and_then(|path| u32::try_from(path).ok()).unwrap_or(u32::MAX).to_ne_bytes();
+        let errno = self.errno.to_ne_bytes();
+        let [p, q, r, s] = path;
+        let [e, f, g, h] = errno;
+        [self.step as u8, self.is_here.into(), p, q, r, s, e, f, g, h]
+    }
+
+    /// `None` if no launcher has written it.
+    fn decode(bytes: [u8; Self::LEN]) -> Option<Self> {
+        let [step, is_here, p, q, r, s, e, f, g, h] = bytes;
+        let step = *Step::ALL.get(usize::from(step))?;
+        let path = u32::from_ne_bytes([p, q, r, s]);
+        let path = usize::try_from(path).ok().filter(|_| path != u32::MAX);
+        Some(Failure { step, errno: c_int::from_ne_bytes([e, f, g, h]), path, is_here: is_here == 1 })
+    }
+
+    const LEN: usize = 10;
+}
+
+/// A child on its way to the program. It cannot hold us up: what it reports comes through a pipe that closes when the
+/// program is executed.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) pid: Pid,
+    report: File,
+}
+
+/// What is known of a [`Launch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has executed the program, and runs.
+    Executed,
+    Failed(Failure),
+    /// It has ended, whether it executed the program or was killed before.
+    Ended,
+    /// Neither yet.
+    UnderWay,
+}
+
+impl Launch {
+    /// How far it is, without waiting.
+    pub(crate) fn progress(&mut self) -> Progress {
+        let mut bytes = [0; Failure::LEN];
+        match self.report.read(&mut bytes) {
+            Ok(0) => match super::is_running(self.pid) {
+                true => Progress::Executed,
+                false => Progress::Ended,
+            },
+            Ok(Failure::LEN) => {
+                Progress::Failed(Failure::decode(bytes).unwrap_or(Failure::new(Step::Fork, libc::EPROTO)))
+            }
+            Ok(_) => Progress::Failed(Failure::new(Step::Fork, libc::EPROTO)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Progress::UnderWay
+            }
+            Err(error) => Progress::Failed(Failure::new(Step::Fork, error.raw_os_error().unwrap_or(libc::EIO))),
         }
     }
 }
 
+impl AsFd for Launch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+}
+
+/// Starts a child that leads its own session and becomes the program.
+///
+/// The child has a copy of our memory, not the memory itself: once it has given up root's rights, whoever else has its
+/// uid can stop it at any step, and must not stop us with it.
+pub(crate) fn launch(exec: &Exec<'_>) -> Result<Launch, Failure> {
+    let forked = |error: io::Error| Failure::new(Step::Fork, error.raw_os_error().unwrap_or(libc::EIO));
+    let (report, its_end) = super::pipe().map_err(forked)?;
+    let open = if has_close_range() { Vec::new() } else { super::inherited_descriptors() };
+    // SAFETY: no arguments, and no other thread whose locks the child could find taken.
+    match unsafe { libc::fork() } {
+        -1 => Err(Failure::now(Step::Fork)),
+        0 => run_child(exec, its_end.as_raw_fd(), &open),
+        pid => Ok(Launch { pid: Pid(pid), report: report.into() }),
+    }
+}
+
 /// Becomes the program in this process; returns only what went wrong.
-pub(crate) fn exec(exec: &Exec<'_>) -> (Step, io::Error) {
-    let (step, errno) = become_program(exec);
-    (step, io::Error::from_raw_os_error(errno))
+pub(crate) fn exec(exec: &Exec<'_>) -> Failure {
+    become_program(exec)
 }
 
 /// Becomes another program in this process; returns only if that fails. Signals that are blocked stay so: none is lost
@@ -150,38 +238,46 @@ pub(crate) fn replace(program: &CStr, arguments: &CStrings, environment: &CStrin
 
 /// What the child does. From here to the program or `_exit` there are system calls and nothing else: no allocation,
 /// lock, log line or panic.
-extern "C" fn run_child(start: *mut c_void) -> c_int {
-    // SAFETY: it is what `fork_exec` passes, and waits for us to be done with.
-    let start = unsafe { &mut *start.cast::<Start<'_>>() };
-    start.failed = Some(become_worker(start.exec));
+fn run_child(exec: &Exec<'_>, report: RawFd, open: &[RawFd]) -> ! {
+    // SAFETY: numbers only. Above the one that is kept, so that neither takes the other's place.
+    let above = unsafe { libc::fcntl(report, libc::F_DUPFD_CLOEXEC, KEPT + 1) };
+    let (report, failure) = match above {
+        -1 => (report, Failure::now(Step::Stdin)),
+        above => (above, become_worker(exec, above, open)),
+    };
+    let bytes = failure.encode();
+    // SAFETY: bytes and their number.
+    unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
     exit()
 }
 
 /// Returns only if a step failed.
-fn become_worker(exec: &Exec<'_>) -> Failed {
+fn become_worker(exec: &Exec<'_>, report: RawFd, open: &[RawFd]) -> Failure {
     // SAFETY: no arguments.
     if unsafe { libc::setsid() } == -1 {
-        return (Step::Session, errno());
+        return Failure::now(Step::Session);
     }
     if let Some([stdout, stderr]) = exec.output {
         if !dup2(stdout, libc::STDOUT_FILENO) || !dup2(stderr, libc::STDERR_FILENO) {
-            return (Step::Output, errno());
+            return Failure::now(Step::Output);
         }
     }
+    if !dup2(exec.stdin, libc::STDIN_FILENO) || exec.kept.is_some_and(|kept| !keep(kept)) {
+        return Failure::now(Step::Stdin);
+    }
+    // While nobody but root can look in here.
+    let kept = exec.kept.map_or(libc::STDERR_FILENO, |_| KEPT);
+    close_others(kept, report, open);
     if let Some(privileges) = exec.privileges {
         if let Err(step) = privileges.change() {
-            return (step, errno());
+            return Failure::now(step);
         }
-    }
-    for inherited in exec.inherited {
-        // SAFETY: numbers only.
-        unsafe { libc::fcntl(inherited.as_raw_fd(), libc::F_SETFD, 0) };
     }
     if let Some((signal, parent)) = exec.death_signal {
         // Not before: a change of user takes it back.
         // SAFETY: numbers only.
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) } == -1 {
-            return (Step::ParentDeathSignal, errno());
+            return Failure::now(Step::ParentDeathSignal);
         }
         // The parent may have died before it was to be signalled, and then nobody reads the report.
         // SAFETY: no arguments, cannot fail.
@@ -189,20 +285,52 @@ fn become_worker(exec: &Exec<'_>) -> Failed {
             exit();
         }
     }
-    become_program(exec)
+    exec.signals.run();
+    execute(exec)
+}
+
+/// Whether the kernel can close many descriptors at once: Linux 5.9.
+fn has_close_range() -> bool {
+    close_range(RawFd::MAX, RawFd::MAX)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> bool {
+    // SAFETY: numbers only; what is closed is nobody's in the process that calls this.
+    first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0
+}
+
+/// Makes it the descriptor that the program finds open.
+fn keep(kept: BorrowedFd<'_>) -> bool {
+    // SAFETY: numbers only. A descriptor that is there already only has to stay at an exec.
+    dup2(kept, KEPT) && unsafe { libc::fcntl(KEPT, libc::F_SETFD, 0) } != -1
+}
+
+/// Closes all but stdin, stdout, stderr and these two, of which `report` is the higher one. `open` is what may be open,
+/// where [`close_range`] is missing.
+fn close_others(kept: RawFd, report: RawFd, open: &[RawFd]) {
+    let done = close_range(libc::STDERR_FILENO + 1, kept - 1) && close_range(kept + 1, report - 1);
+    if done && close_range(report + 1, RawFd::MAX) {
+        return;
+    }
+    for fd in open {
+        if ![kept, report].contains(fd) {
+            // SAFETY: a number; it is nobody's here.
+            unsafe { libc::close(*fd) };
+        }
+    }
 }
 
 /// Returns only if a step failed.
-fn become_program(exec: &Exec<'_>) -> Failed {
+fn become_program(exec: &Exec<'_>) -> Failure {
     if !dup2(exec.stdin, libc::STDIN_FILENO) {
-        return (Step::Stdin, errno());
+        return Failure::now(Step::Stdin);
     }
     exec.signals.run();
     execute(exec)
 }
 
 /// Executes the first of the programs that can be, as execvp(3) does; returns only if none can.
-fn execute(exec: &Exec<'_>) -> Failed {
+fn execute(exec: &Exec<'_>) -> Failure {
     let (arguments, environment) = (exec.arguments.pointers.as_ptr(), exec.environment.pointers.as_ptr());
     // The first file that may not be executed, and the first one without its interpreter.
     let (mut denied, mut incomplete, mut closed) = (None, None, None);
@@ -210,20 +338,20 @@ fn execute(exec: &Exec<'_>) -> Failed {
     for (index, program) in exec.programs.iter().enumerate() {
         // SAFETY: strings that end in NUL, and arrays of such that end in a null pointer; all are borrowed.
         unsafe { libc::execve(program.as_ptr(), arguments, environment) };
-        let failed = (Step::Exec(index), errno());
-        match failed.1 {
+        let failed = Failure { path: Some(index), ..Failure::now(Step::Exec) };
+        match failed.errno {
             libc::EACCES if exec.searched.is_none() || is_file(program) => denied = denied.or(Some(failed)),
             libc::EACCES => closed = closed.or(Some(index)),
             libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP => match is_file(program) {
                 true => incomplete = incomplete.or(Some(failed)),
-                false => missing = failed.1,
+                false => missing = failed.errno,
             },
             _ => return failed,
         }
     }
     let not_found = match exec.searched {
-        Some(name) => (Step::Search { is_here: is_file(name), closed }, libc::ENOENT),
-        None => (Step::Search { is_here: false, closed: None }, missing),
+        Some(name) => Failure { path: closed, is_here: is_file(name), ..Failure::new(Step::Search, libc::ENOENT) },
+        None => Failure::new(Step::Search, missing),
     };
     denied.or(incomplete).unwrap_or(not_found)
 }
@@ -253,4 +381,21 @@ fn dup2(file: BorrowedFd<'_>, stream: c_int) -> bool {
 fn exit() -> ! {
     // SAFETY: it does not return.
     unsafe { libc::_exit(127) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_goes_through_a_pipe() {
+        for (number, step) in Step::ALL.into_iter().enumerate() {
+            assert_eq!(step as usize, number);
+            for (path, is_here) in [(None, false), (Some(0), true), (Some(1 << 20), false)] {
+                let failure = Failure { step, errno: libc::EACCES, path, is_here };
+                assert_eq!(Failure::decode(failure.encode()), Some(failure));
+            }
+        }
+        assert_eq!(Failure::decode([Step::ALL.len() as u8; Failure::LEN]), None);
+    }
 }

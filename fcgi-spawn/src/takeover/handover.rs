@@ -1,8 +1,11 @@
 //! What a supervisor leaves to the program that takes its place in the same process: a text in the environment.
+//!
+//! It has the listening socket, the workers' processes, and the pipes that they write to, which nothing could replace.
+//! Everything else starts anew.
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::parent_id;
@@ -12,86 +15,50 @@ use std::str::{FromStr, SplitAsciiWhitespace};
 use std::time::Duration;
 
 use crate::Error;
-use crate::process::watch::Version;
 use crate::sys::CallerSignals;
 
 /// The variable it is in.
 pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";
 
 /// Changes when what is written changes its meaning.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All that cannot be found out from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    /// The open descriptor of the listening socket.
-    pub(crate) listener: RawFd,
+    /// The open descriptor of the listening socket; there may be none.
+    pub(crate) listener: Option<RawFd>,
     /// Device and inode of the socket's file.
     pub(crate) socket_file: Option<(u64, u64)>,
-    /// The folders that were made for it, and for the pid file.
-    pub(crate) folders: [Vec<PathBuf>; 2],
-    /// What was ignored and blocked when the first of us was started.
+    /// The directories that were made for it, and for the pid file.
+    pub(crate) made: [Vec<PathBuf>; 2],
+    /// What was ignored and blocked when the first supervisor was started.
     pub(crate) signals: (u64, u64),
-    /// How many workers there are to be.
-    pub(crate) workers: usize,
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) pipes: Vec<Pipes>,
-    pub(crate) hearts: Option<Hearts>,
-    /// The open descriptor of the log, if it is the stderr we were started with.
+    /// The open descriptor of the log, if it is the stderr with which that was started.
     pub(crate) log: Option<RawFd>,
-    /// What the workers were started from: each watched file, if it was there.
-    pub(crate) watched: Vec<Option<Version>>,
+    pub(crate) workers: Vec<Running>,
 }
 
-/// The open descriptors to which a worker's process writes, as far as there are any.
+/// A worker's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pipes {
-    /// Its slot's number, counted from 1.
-    pub(crate) number: usize,
+pub(crate) struct Running {
+    pub(crate) slot: usize,
     pub(crate) pid: i32,
-    pub(crate) stdout: Option<RawFd>,
-    pub(crate) stderr: Option<RawFd>,
-}
-
-/// The socket for heartbeats.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hearts {
-    /// The open descriptors: our end, and the workers'.
-    pub(crate) ends: (RawFd, RawFd),
-    /// The processes whose next beat is expected.
-    pub(crate) beating: Vec<i32>,
-}
-
-/// One worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
-    pub(crate) life: Life,
-    pub(crate) short_lives: u32,
-    pub(crate) quick_exits: u32,
-    pub(crate) ends: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    Empty,
-    /// The next start is so far away.
-    Waiting(Duration),
-    /// A process, how old it is, and whether it is up.
-    Process {
-        pid: i32,
-        age: Duration,
-        up: bool,
-    },
+    pub(crate) age: Duration,
+    /// Our open ends of its stdout, its stderr and its channel.
+    pub(crate) pipes: [Option<RawFd>; 3],
+    /// A heartbeat is expected of it.
+    pub(crate) is_due: bool,
 }
 
 /// The listening socket that was handed over to this process, if one was.
 pub(crate) fn listener() -> Result<Option<RawFd>, Error> {
-    Ok(received()?.map(|task| match task {
+    Ok(received()?.and_then(|task| match task {
         Task::Prove(state) | Task::TakeOver(state) => state.listener,
     }))
 }
 
-/// What somebody who was given a state is to do with it.
+/// What a process that was given a state is to do with it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Show that it could take over, and end.
@@ -110,17 +77,20 @@ pub(crate) fn received() -> Result<Option<Task>, Error> {
     let task = match pid {
         Some(pid) if pid == process::id() => Task::TakeOver,
         Some(pid) if pid == parent_id() => Task::Prove,
-        // It came down from somewhere else.
+        // It was inherited from a process that is not ours.
         _ => return Ok(None),
     };
     let state = State::read(rest).filter(|_| version == Some(VERSION)).ok_or_else(unclear)?;
     Ok(Some(task(state)))
 }
 
-/// What the one that proves itself says when it could take over.
+/// What the program prints when it could take over.
 pub(crate) fn proof(supervisor: u32) -> String {
     format!("ready to take over from {supervisor}\n")
 }
+
+/// The lines of [`State::made`].
+const MADE: [&str; 2] = ["socket-directory", "pid-directory"];
 
 impl State {
     /// The text that this process leaves to itself, or shows to a child.
@@ -132,82 +102,55 @@ impl State {
         CallerSignals::from_bits(self.signals.0, self.signals.1)
     }
 
-    /// The pipes of this process, to be filled in.
-    pub(crate) fn pipes_of(&mut self, number: usize, pid: i32) -> &mut Pipes {
-        let at = self.pipes.iter().position(|pipes| pipes.pid == pid).unwrap_or_else(|| {
-            self.pipes.push(Pipes { number, pid, stdout: None, stderr: None });
-            self.pipes.len() - 1
-        });
-        &mut self.pipes[at]
-    }
-
     fn text(&self) -> String {
-        let mut text = String::new();
-        self.write(&mut text).expect("a String takes all");
-        text
-    }
-
-    fn write(&self, text: &mut String) -> fmt::Result {
-        writeln!(text, "listener {}", self.listener)?;
+        let mut text = format!("signals {} {}\n", self.signals.0, self.signals.1);
+        let mut line = |words: std::fmt::Arguments<'_>| {
+            let _ = writeln!(text, "{words}");
+        };
+        if let Some(listener) = self.listener {
+            line(format_args!("listener {listener}"));
+        }
         if let Some((device, inode)) = self.socket_file {
-            writeln!(text, "socket-file {device} {inode}")?;
+            line(format_args!("socket-file {device} {inode}"));
         }
-        for (name, folders) in FOLDERS.iter().zip(&self.folders) {
-            for folder in folders {
-                writeln!(text, "{name} {}", hex(folder.as_os_str().as_bytes()))?;
-            }
-        }
-        writeln!(text, "signals {} {}", self.signals.0, self.signals.1)?;
-        writeln!(text, "workers {}", self.workers)?;
         if let Some(log) = self.log {
-            writeln!(text, "log {log}")?;
+            line(format_args!("log {log}"));
         }
-        if let Some(Hearts { ends: (ours, theirs), beating }) = &self.hearts {
-            write!(text, "hearts {ours} {theirs}")?;
-            beating.iter().try_for_each(|pid| write!(text, " {pid}"))?;
-            text.push('\n');
-        }
-        for version in &self.watched {
-            match version {
-                Some(Version { modified: (seconds, nanoseconds), size, file: (device, inode) }) => {
-                    writeln!(text, "watched {seconds} {nanoseconds} {size} {device} {inode}")?;
-                }
-                None => text.push_str("watched\n"),
+        for (name, directories) in MADE.iter().zip(&self.made) {
+            for directory in directories {
+                let hex: String = directory.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                line(format_args!("{name} {hex}"));
             }
         }
-        for Pipes { number, pid, stdout, stderr } in &self.pipes {
-            writeln!(text, "pipes {number} {pid} {} {}", fd(*stdout), fd(*stderr))?;
+        for Running { slot, pid, age, pipes, is_due } in &self.workers {
+            let [stdout, stderr, channel] = pipes.map(|fd| fd.unwrap_or(NONE));
+            let (age, due) = (age.as_millis(), u8::from(*is_due));
+            line(format_args!("worker {slot} {pid} {age} {stdout} {stderr} {channel} {due}"));
         }
-        for slot in &self.slots {
-            let past = format!("{} {} {}", slot.short_lives, slot.quick_exits, slot.ends);
-            match slot.life {
-                Life::Empty => writeln!(text, "empty {past}")?,
-                Life::Waiting(pause) => writeln!(text, "waiting {past} {}", pause.as_millis())?,
-                Life::Process { pid, age, up } => {
-                    writeln!(text, "{} {past} {pid} {}", if up { "up" } else { "starting" }, age.as_millis())?;
-                }
-            }
-        }
-        Ok(())
+        text
     }
 
     fn read(text: &str) -> Option<Self> {
         let mut state = State::default();
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
+            let words = &mut words;
             match words.next()? {
-                "listener" => state.listener = number(&mut words)?,
-                "socket-file" => state.socket_file = Some((number(&mut words)?, number(&mut words)?)),
-                "signals" => state.signals = (number(&mut words)?, number(&mut words)?),
-                "log" => state.log = Some(number(&mut words)?),
-                "hearts" => state.hearts = Some(hearts(&mut words)?),
-                "pipes" => state.pipes.push(pipes(&mut words)?),
-                "workers" => state.workers = number(&mut words)?,
-                "watched" => state.watched.push(version(&mut words)?),
-                name => match FOLDERS.iter().position(|known| *known == name) {
-                    Some(at) => state.folders[at].push(PathBuf::from(OsString::from_vec(unhex(words.next()?)?))),
-                    None => state.slots.push(slot(name, &mut words)?),
-                },
+                "listener" => state.listener = Some(number(words)?),
+                "socket-file" => state.socket_file = Some((number(words)?, number(words)?)),
+                "signals" => state.signals = (number(words)?, number(words)?),
+                "log" => state.log = Some(number(words)?),
+                "worker" => state.workers.push(Running {
+                    slot: number(words).filter(|slot| *slot < usize::from(crate::Config::MAX_WORKERS))?,
+                    pid: number(words)?,
+                    age: Duration::from_millis(number(words)?),
+                    pipes: [descriptor(words)?, descriptor(words)?, descriptor(words)?],
+                    is_due: number::<u8>(words)? == 1,
+                }),
+                name => {
+                    let made = MADE.iter().position(|known| *known == name)?;
+                    state.made[made].push(OsString::from_vec(unhex(words.next()?)?).into());
+                }
             }
             if words.next().is_some() {
                 return None;
@@ -217,52 +160,15 @@ impl State {
     }
 }
 
-const FOLDERS: [&str; 2] = ["socket-folder", "pid-folder"];
-
-/// Nothing behind the name is a file that was not there.
-fn version(words: &mut SplitAsciiWhitespace<'_>) -> Option<Option<Version>> {
-    let Some(seconds) = words.next() else { return Some(None) };
-    let modified = (seconds.parse().ok()?, number(words)?);
-    Some(Some(Version { modified, size: number(words)?, file: (number(words)?, number(words)?) }))
-}
-
-fn hearts(words: &mut SplitAsciiWhitespace<'_>) -> Option<Hearts> {
-    let ends = (number(words)?, number(words)?);
-    let beating = words.map(|pid| pid.parse().ok()).collect::<Option<_>>()?;
-    Some(Hearts { ends, beating })
-}
-
-fn pipes(words: &mut SplitAsciiWhitespace<'_>) -> Option<Pipes> {
-    let (slot, pid) = (number(words)?, number(words)?);
-    let mut fd = || number(words).map(|fd| Some(fd).filter(|fd| *fd != NONE));
-    Some(Pipes { number: slot, pid, stdout: fd()?, stderr: fd()? })
-}
-
-/// In place of a descriptor that there is not.
+/// In place of a missing descriptor.
 const NONE: RawFd = -1;
 
-fn fd(fd: Option<RawFd>) -> RawFd {
-    fd.unwrap_or(NONE)
-}
-
-fn slot(kind: &str, words: &mut SplitAsciiWhitespace<'_>) -> Option<Slot> {
-    let (short_lives, quick_exits, ends) = (number(words)?, number(words)?, number(words)?);
-    let milliseconds = |words: &mut SplitAsciiWhitespace<'_>| Some(Duration::from_millis(number(words)?));
-    let life = match kind {
-        "empty" => Life::Empty,
-        "waiting" => Life::Waiting(milliseconds(words)?),
-        "up" | "starting" => Life::Process { pid: number(words)?, age: milliseconds(words)?, up: kind == "up" },
-        _ => return None,
-    };
-    Some(Slot { life, short_lives, quick_exits, ends })
+fn descriptor(words: &mut SplitAsciiWhitespace<'_>) -> Option<Option<RawFd>> {
+    number(words).map(|fd| Some(fd).filter(|fd| *fd != NONE))
 }
 
 fn number<T: FromStr>(words: &mut SplitAsciiWhitespace<'_>) -> Option<T> {
     words.next()?.parse().ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -277,25 +183,21 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let past = |life| Slot { life, short_lives: 1, quick_exits: 2, ends: 3 };
         let state = State {
-            listener: 3,
+            listener: Some(3),
             socket_file: Some((u64::MAX, 5)),
-            folders: [vec!["/a b".into(), OsString::from_vec(b"/\xff\n".to_vec()).into()], vec!["/c".into()]],
+            made: [vec!["/a b".into(), OsString::from_vec(b"/\xff\n".to_vec()).into()], vec!["/c".into()]],
             signals: (1 << 63, 7),
-            workers: 3,
-            pipes: vec![
-                Pipes { number: 1, pid: 4711, stdout: Some(5), stderr: None },
-                Pipes { number: 2, pid: 4712, stdout: None, stderr: Some(8) },
-            ],
-            hearts: Some(Hearts { ends: (10, 11), beating: vec![4711, 4712] }),
             log: Some(9),
-            watched: vec![None, Some(Version { modified: (-1, 999), size: u64::MAX, file: (3, 4) })],
-            slots: vec![
-                past(Life::Empty),
-                past(Life::Waiting(Duration::from_millis(1500))),
-                past(Life::Process { pid: 4711, age: Duration::from_secs(60), up: true }),
-                past(Life::Process { pid: 4712, age: Duration::ZERO, up: false }),
+            workers: vec![
+                Running {
+                    slot: 0,
+                    pid: 4711,
+                    age: Duration::from_secs(60),
+                    pipes: [Some(5), None, Some(6)],
+                    is_due: true,
+                },
+                Running { slot: 2, pid: 4712, age: Duration::ZERO, pipes: [None; 3], is_due: false },
             ],
         };
         assert_eq!(State::read(&state.text()), Some(state.clone()));
@@ -303,9 +205,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
-        let cut = ["listener", "up 1 2 3", "hearts 1", "watched 1", "\n"];
-        let wrong = ["listener x", "listener 3 4", "future 1", "hearts 1 2 x", "socket-folder 0"];
+    fn unknown_lines_are_refused() {
+        let cut = ["listener", "worker 1 2 3", "signals 1", "\n", "socket-directory 0"];
+        let wrong = ["listener x", "listener 3 4", "future 1", "worker 1024 2 3 -1 -1 -1 0", "worker 0 1 2 3 4 5 6 7"];
         for text in cut.into_iter().chain(wrong) {
             assert_eq!(State::read(text), None, "{text:?}");
         }
@@ -314,13 +216,9 @@ mod tests {
     /// A variable of the kernel's default limit holds the most workers there can be.
     #[test]
     fn it_fits_into_a_variable() {
-        let life = Life::Process { pid: i32::MAX, age: Duration::from_secs(10_000_000), up: true };
-        let slot = Slot { life, short_lives: 1_000_000, quick_exits: 1_000_000, ends: 1_000_000_000 };
-        let slots = vec![slot; crate::Config::MAX_WORKERS.into()];
-        let fd = Some(9999);
-        let pipes = Pipes { number: 1024, pid: i32::MAX, stdout: fd, stderr: fd };
-        let pipes = vec![pipes; crate::Config::MAX_WORKERS.into()];
-        let hearts = Some(Hearts { ends: (9998, 9999), beating: vec![i32::MAX; crate::Config::MAX_WORKERS.into()] });
-        assert!(State { slots, pipes, hearts, ..State::default() }.variable().len() < 120_000);
+        let age = Duration::from_secs(10_000_000);
+        let worker = Running { slot: 1023, pid: i32::MAX, age, pipes: [Some(99_999); 3], is_due: true };
+        let workers = vec![worker; crate::Config::MAX_WORKERS.into()];
+        assert!(State { workers, ..State::default() }.variable().len() < 120_000);
     }
 }

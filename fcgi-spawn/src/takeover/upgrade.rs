@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
 use crate::fleet::note::Ended;
-use crate::sys::{self, CStrings, Exec, Pid};
+use crate::sys::{self, CStrings, Exec, Launch, Pid, Progress};
 use crate::takeover::handover::{self, State};
 
 /// How long the proof may take.
 const TIME: Duration = Duration::from_secs(10);
 
-/// So many bytes of what it says are enough.
+/// So many bytes of its output are enough.
 const ENOUGH: usize = 16_384;
 
 /// Our program, and the way to its next version.
@@ -34,11 +34,11 @@ pub(crate) struct Upgrade {
 
 enum Stage {
     None,
-    /// Somebody wants it.
+    /// It was asked for.
     Wanted,
-    /// A child shows whether it can.
+    /// A child shows whether it can take over.
     Proving {
-        pid: Pid,
+        child: Launch,
         output: Option<File>,
         said: Vec<u8>,
         until: Instant,
@@ -54,11 +54,19 @@ impl Upgrade {
         Upgrade { program: own_program(called), arguments, stage: Stage::None }
     }
 
-    /// Somebody wants it.
+    /// SIGUSR2 has come.
     pub(crate) fn ask(&mut self) {
         if matches!(self.stage, Stage::None) {
             self.stage = Stage::Wanted;
         }
+    }
+
+    /// A stop has begun: nothing is taken over any more.
+    pub(crate) fn cancel(&mut self) {
+        if let Stage::Proving { child, .. } = &self.stage {
+            let _ = sys::signal_group(child.pid, libc::SIGKILL);
+        }
+        self.stage = Stage::None;
     }
 
     /// Whether it waits for the workers to be settled.
@@ -70,7 +78,7 @@ impl Upgrade {
         matches!(self.stage, Stage::Proven)
     }
 
-    /// What the child that proves itself says.
+    /// The output of the child.
     pub(crate) fn output(&self) -> Option<&File> {
         match &self.stage {
             Stage::Proving { output, .. } => output.as_ref(),
@@ -85,20 +93,20 @@ impl Upgrade {
         }
     }
 
-    /// Starts the child.
+    /// Starts the child. It finds the listening socket as [`sys::KEPT`].
     pub(crate) fn prove(&mut self, state: &State, listener: BorrowedFd<'_>) {
-        self.stage = match self.start(state, listener) {
-            Ok((pid, output)) => {
-                Stage::Proving { pid, output: Some(output), said: Vec::new(), until: Instant::now() + TIME }
+        self.stage = match self.start(&State { listener: Some(sys::KEPT), ..state.clone() }, listener) {
+            Ok((child, output)) => {
+                Stage::Proving { child, output: Some(output), said: Vec::new(), until: Instant::now() + TIME }
             }
             Err(error) => {
-                self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
+                self.refuse(&format!("cannot start {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
                 Stage::None
             }
         };
     }
 
-    fn start(&self, state: &State, listener: BorrowedFd<'_>) -> io::Result<(Pid, File)> {
+    fn start(&self, state: &State, listener: BorrowedFd<'_>) -> io::Result<(Launch, File)> {
         let (output, its_end) = sys::pipe()?;
         let nothing = File::open("/dev/null")?;
         let (program, arguments, environment) = self.words(state);
@@ -113,12 +121,10 @@ impl Upgrade {
             privileges: None,
             signals: &signals,
             death_signal: None,
-            inherited: &[],
+            kept: Some(listener),
         };
-        sys::set_close_on_exec(listener, false)?;
-        let started = sys::fork_exec(&exec);
-        sys::set_close_on_exec(listener, true)?;
-        Ok((started.map_err(|(_, errno)| errno)?, output.into()))
+        let child = sys::launch(&exec).map_err(|failure| failure.error())?;
+        Ok((child, output.into()))
     }
 
     /// What is executed, with which arguments and environment.
@@ -134,7 +140,7 @@ impl Upgrade {
         (string(self.program.clone().into()), CStrings::new(arguments), CStrings::new(environment))
     }
 
-    /// Takes what the child says, until it has closed its end.
+    /// Reads what the child prints, until it has closed its end.
     pub(crate) fn listen(&mut self) {
         let Stage::Proving { output, said, .. } = &mut self.stage else { return };
         let mut bytes = [0; 4096];
@@ -147,30 +153,36 @@ impl Upgrade {
 
     /// Kills the child when it takes too long.
     pub(crate) fn tick(&mut self, now: Instant) {
-        if let Stage::Proving { pid, until, .. } = self.stage {
-            if now >= until {
-                sys::signal_group(pid, libc::SIGKILL);
-                self.stage = Stage::None;
-                self.refuse(&format!("no answer within {}s", TIME.as_secs()));
-            }
+        if self.deadline().is_some_and(|until| now >= until) {
+            self.cancel();
+            self.refuse(&format!("it did not prove within {}s that it can", TIME.as_secs()));
         }
     }
 
-    /// A child ended: whether it was the one that proves itself.
+    /// A child ended: whether it was this one.
     pub(crate) fn ended(&mut self, ended: Pid, status: ExitStatus) -> bool {
         match &self.stage {
-            Stage::Proving { pid, .. } if *pid == ended => {}
+            Stage::Proving { child, .. } if child.pid == ended => {}
             _ => return false,
         }
-        // It may have left processes, which have our socket: they go, and what they have said by now is all we wait for.
-        sys::signal_group(ended, libc::SIGKILL);
-        while self.output().is_some_and(sys::is_readable) {
+        // It may have left processes, which have our socket; what they have printed by now is all that is read.
+        let _ = sys::signal_group(ended, libc::SIGKILL);
+        for _ in 0..ENOUGH / 4096 {
+            if !self.output().is_some_and(sys::is_readable) {
+                break;
+            }
             self.listen();
         }
-        let Stage::Proving { said, .. } = &self.stage else { return false };
+        let Stage::Proving { child, said, .. } = &mut self.stage else { return false };
+        let failure = match child.progress() {
+            Progress::Failed(failure) => Some(failure.error()),
+            _ => None,
+        };
         let said = String::from_utf8_lossy(said).into_owned();
         self.stage = Stage::None;
-        if status.success() && said == handover::proof(process::id()) {
+        if let Some(error) = failure {
+            self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
+        } else if status.success() && said == handover::proof(process::id()) {
             self.stage = Stage::Proven;
         } else {
             let last = said.lines().last().map(|line| format!(": {}", Quoted(OsStr::new(line)))).unwrap_or_default();
@@ -180,12 +192,10 @@ impl Upgrade {
     }
 
     /// Executes the program in our place; returns only if that fails.
-    pub(crate) fn take_place(&mut self, state: &State, listener: BorrowedFd<'_>) {
+    pub(crate) fn take_place(&mut self, state: &State) {
         self.stage = Stage::None;
         let (program, arguments, environment) = self.words(state);
-        let _ = sys::set_close_on_exec(listener, false);
         let error = sys::replace(&program, &arguments, &environment);
-        let _ = sys::set_close_on_exec(listener, true);
         self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
     }
 

@@ -1,0 +1,100 @@
+//! What the fleet is told, and what it wants done.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::Error;
+use crate::fleet::note::{Cause, Note};
+use crate::sys::Pid;
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Everything is there for the first workers.
+    Begin,
+    /// A process was forked for a worker.
+    Forked {
+        slot: usize,
+        pid: Pid,
+    },
+    /// It has executed the program.
+    Executed(Pid),
+    /// It could not execute the program.
+    NotExecuted {
+        pid: Pid,
+        error: Error,
+    },
+    /// The system refused to start a process for a worker.
+    Refused {
+        slot: usize,
+        error: Error,
+    },
+    /// A process reports that it serves.
+    Ready(Pid),
+    /// A child ended and is reaped; whether processes are left in its group.
+    Ended {
+        pid: Pid,
+        status: ExitStatus,
+        others: bool,
+    },
+    /// Whether processes are left in a group.
+    Looked {
+        pid: Pid,
+        others: bool,
+    },
+    /// The signal that kills a group was sent, or was refused for this reason.
+    Signalled {
+        pid: Pid,
+        refused: Option<String>,
+    },
+    /// What a process uses.
+    Measured {
+        pid: Pid,
+        usage: Usage,
+    },
+    /// Whether a connection waits.
+    Waiting(bool),
+    /// The heartbeat of a process is missing for so long.
+    Overdue {
+        pid: Pid,
+        time: Duration,
+    },
+    Reload(Cause),
+    OneMore,
+    OneLess,
+    Stop,
+    Tick,
+}
+
+/// What a process uses, as far as it was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Memory in bytes.
+    pub(crate) rss: u64,
+    /// Time of all its group, in ticks of the kernel.
+    pub(crate) cpu: u64,
+    /// A client is connected to it.
+    pub(crate) connected: bool,
+}
+
+/// Something that is to be done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Start a process; `Forked` or `Refused` follows.
+    Start(usize),
+    /// Ask a process group to stop.
+    Ask(Pid),
+    /// Kill a process group; `Signalled` follows.
+    Kill(Pid),
+    /// `Looked` follows.
+    LookAtGroup(Pid),
+    /// `Waiting` follows.
+    LookAtListener,
+    /// `Measured` follows.
+    Measure(Pid),
+    Say(Note),
+    /// All first workers are up, as far as they can.
+    Up,
+    /// The first start failed, and everything is being stopped.
+    Fail(Error),
+}

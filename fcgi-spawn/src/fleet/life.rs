@@ -1,0 +1,268 @@
+//! The life of one worker's process, in the order in which it happens: it is started, comes up, ends, or is stopped.
+
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::fleet::demand::Idle;
+use crate::fleet::note::{Again, End, Note};
+use crate::fleet::restart::Next;
+use crate::fleet::rolling_restart::Progress;
+use crate::fleet::stop::{self, Stop};
+use crate::fleet::worker::{self, LAUNCH, Process, State};
+use crate::fleet::{Action, Fleet, Phase, Slot, Stopping};
+use crate::sys::Pid;
+
+/// After a worker that was to be recycled could not be replaced.
+const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
+
+impl Fleet {
+    /// A process has executed the program.
+    pub(super) fn executed(&mut self, pid: Pid, now: Instant) {
+        let Some(slot) = self.slot_of(pid) else { return };
+        if !self.slots[slot].quiet {
+            self.say(Note::Started { slot, pid });
+        }
+        self.tell(slot, worker::Event::Executed(pid), None, now);
+    }
+
+    /// A process could not execute the program; it is about to end, and killed in case that it is held up.
+    pub(super) fn not_executed(&mut self, pid: Pid, error: Error, now: Instant) {
+        let Some(slot) = self.slot_of(pid) else { return };
+        self.kill(slot, pid, now);
+        self.not_started(slot, worker::Event::NotStarted, error, now);
+    }
+
+    /// The system refused to start a process for this worker.
+    pub(super) fn refused(&mut self, slot: usize, error: Error, now: Instant) {
+        self.not_started(slot, worker::Event::Refused, error, now);
+    }
+
+    fn not_started(&mut self, slot: usize, event: worker::Event, error: Error, now: Instant) {
+        if self.phase == Phase::First {
+            self.slots[slot].worker.on(event, now);
+            self.fail(error, now);
+            return;
+        }
+        self.tell(slot, event, Some(End::NotStarted(error.to_string())), now);
+    }
+
+    /// Processes that do not arrive at the program: others of their uid may hold them up.
+    pub(super) fn give_up_late_launches(&mut self, now: Instant) {
+        for slot in 0..self.slots.len() {
+            if let Some(pid) = self.slots[slot].worker.late(now) {
+                let time = LAUNCH.as_secs();
+                let why = format!("pid {pid} did not execute the program within {time}s, and is killed");
+                self.not_executed(pid, Error::new(why), now);
+            }
+        }
+    }
+
+    /// The first start failed.
+    fn fail(&mut self, error: Error, now: Instant) {
+        self.actions.push(Action::Fail(error));
+        self.stop(now);
+    }
+
+    /// The first start is over when each worker has been up or has failed to, since one that always fails is never up.
+    pub(super) fn settle(&mut self) {
+        let awaited = |slot: &Slot| !slot.settled && slot.worker.state != State::Empty;
+        if self.phase == Phase::First && !self.slots.iter().any(awaited) {
+            self.phase = Phase::Serving;
+            self.actions.push(Action::Up);
+        }
+    }
+
+    pub(super) fn is_up(&mut self, slot: usize) {
+        let less = 1.0 - self.random.fraction() / 10.0;
+        let slot = &mut self.slots[slot];
+        slot.settled = true;
+        slot.idle = Idle::default();
+        slot.max_rss = self.rules.max_rss.map(|most| (most as f64 * less) as u64);
+        let since = slot.worker.process().map(|process| process.since);
+        slot.recycle = self.rules.max_age.zip(since).map(|(age, since)| since + age.mul_f64(less));
+    }
+
+    /// A child was reaped.
+    pub(super) fn ended(&mut self, pid: Pid, status: ExitStatus, others: bool, now: Instant) {
+        let Some(slot) = self.slot_of(pid) else {
+            // As process 1 of a container we are also given orphans that never were ours.
+            self.tell_stopping(pid, stop::Event::Ended { others }, now);
+            return;
+        };
+        let worker = &self.slots[slot].worker;
+        let processes = worker.process().into_iter().chain(worker.successor());
+        let since = processes.filter(|process| process.pid == pid).map(|process| process.since).next().unwrap_or(now);
+        let end = End::Process(pid, status, now - since);
+        if others {
+            self.say(Note::Orphans { slot, pid });
+            self.actions.push(Action::Ask(pid));
+            let state = Stop::orphans(self.rules.stop_timeout, now);
+            self.stopping.push(Stopping { slot, process: Process { pid, since }, state, reported: false });
+        }
+        let event = worker::Event::Ended { pid, success: status.success() };
+        let cannot_execute = self.rules.shell && matches!(status.code(), Some(126 | 127));
+        if self.phase == Phase::First && cannot_execute {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            let error = Error::new(format!("worker {}{end}: the shell cannot execute the program", slot + 1));
+            self.slots[slot].worker.on(event, now);
+            self.fail(error.with_exit_status(code.unwrap_or(Error::SET_UP)), now);
+            return;
+        }
+        self.slots[slot].ends += 1;
+        self.tell(slot, event, Some(end), now);
+    }
+
+    pub(super) fn tell_all(&mut self, event: worker::Event, now: Instant) {
+        (0..self.slots.len()).for_each(|slot| self.tell(slot, event, None, now));
+    }
+
+    /// Passes on what happened to a worker, and does what follows from it for the others. `end` is how its process ended.
+    pub(super) fn tell(&mut self, slot: usize, event: worker::Event, end: Option<End>, now: Instant) {
+        use worker::Action;
+        let action = self.slots[slot].worker.on(event, now);
+        let turn = self.rolling.starting(slot);
+        match action {
+            Action::Nothing => {}
+            Action::Start => self.actions.push(super::Action::Start(slot)),
+            Action::Up => {
+                self.is_up(slot);
+                if turn.is_some() {
+                    let progress = self.rolling.done();
+                    self.report(progress);
+                }
+            }
+            Action::Replaced(old) => {
+                self.is_up(slot);
+                if let (Some(turn), Some(new)) = (turn, self.slots[slot].worker.process()) {
+                    self.say(Note::Replaced { slot, old: old.pid, new: new.pid, cause: turn.cause });
+                    self.rolling.replaced(old.pid, self.rules.stop_timeout.is_none(), now);
+                }
+                self.stop_process(slot, old, now);
+            }
+            Action::Kept => {
+                if let (Some(turn), Some(end)) = (turn, end) {
+                    self.say(Note::Kept { slot, end, cause: turn.cause });
+                    self.not_replaced(slot, now);
+                }
+            }
+            Action::Succeeded => {
+                if let Some(end) = end {
+                    self.say(Note::Succeeded { slot, end });
+                }
+            }
+            Action::Again(next) => {
+                if let Some(end) = end {
+                    self.again(slot, end, next, now);
+                }
+                if turn.is_some() {
+                    self.not_replaced(slot, now);
+                }
+            }
+            Action::Stop(process, other) => {
+                self.stop_process(slot, process, now);
+                if let Some(other) = other {
+                    self.stop_process(slot, other, now);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    fn not_replaced(&mut self, slot: usize, now: Instant) {
+        let progress = self.rolling.failed();
+        self.report(progress);
+        if progress != Progress::Failed {
+            self.slots[slot].recycle = Some(now + RECYCLE_AGAIN);
+        }
+    }
+
+    /// A worker is without a process.
+    fn again(&mut self, slot: usize, end: End, next: Next, now: Instant) {
+        self.slots[slot].settled = true;
+        self.slots[slot].recycle = None;
+        self.slots[slot].last_end = Some(end.clone());
+        match next {
+            Next::At(then, why) => {
+                let next = Again { pause: then - now, why, min_life: self.rules.policy.min_life };
+                let note = Note::Ended { slot, end, next };
+                let state = &mut self.slots[slot];
+                state.quiet = state.said.as_ref().is_some_and(|said| note.repeats(said));
+                if !state.quiet {
+                    state.said = Some(note.clone());
+                    self.say(note);
+                }
+            }
+            Next::GiveUp(short_lives) => {
+                self.say(Note::GaveUp { slot, end, short_lives });
+                self.failed = true;
+                self.stop(now);
+            }
+        }
+    }
+
+    /// There is to be no process in this slot.
+    pub(super) fn stop_one(&mut self, slot: usize, now: Instant) {
+        self.tell(slot, worker::Event::Stop, None, now);
+        self.slots[slot].recycle = None;
+        if self.rolling.starting(slot).is_some() {
+            let progress = self.rolling.done();
+            self.report(progress);
+        }
+    }
+
+    /// A process is to stop.
+    fn stop_process(&mut self, slot: usize, process: Process, now: Instant) {
+        self.actions.push(Action::Ask(process.pid));
+        let mut state = Stop::asked(self.rules.stop_timeout, now);
+        // The timeout may be zero.
+        let action = state.on(stop::Event::Tick, now);
+        self.stopping.push(Stopping { slot, process, state, reported: false });
+        self.act_on_stopping(slot, process.pid, action);
+    }
+
+    /// A process that never was a worker is to end at once.
+    fn kill(&mut self, slot: usize, pid: Pid, now: Instant) {
+        self.actions.push(Action::Kill(pid));
+        let process = Process { pid, since: now };
+        self.stopping.push(Stopping { slot, process, state: Stop::killed(now), reported: true });
+    }
+
+    pub(super) fn tell_stopping(&mut self, pid: Pid, event: stop::Event, now: Instant) {
+        let Some(stopping) = self.stopping.iter_mut().find(|stopping| stopping.process.pid == pid) else { return };
+        let (slot, action) = (stopping.slot, stopping.state.on(event, now));
+        self.act_on_stopping(slot, pid, action);
+    }
+
+    fn act_on_stopping(&mut self, slot: usize, pid: Pid, action: stop::Action) {
+        match action {
+            stop::Action::Nothing => {}
+            stop::Action::Look => self.actions.push(Action::LookAtGroup(pid)),
+            stop::Action::Kill => self.actions.push(Action::Kill(pid)),
+            stop::Action::GiveUp => self.say(Note::Unkillable { slot, pid }),
+        }
+    }
+
+    /// A process group was killed, or may not be killed by us.
+    pub(super) fn signalled(&mut self, pid: Pid, refused: Option<String>, now: Instant) {
+        let Some(stopping) = self.stopping.iter().find(|stopping| stopping.process.pid == pid) else { return };
+        let (slot, reported) = (stopping.slot, stopping.reported);
+        self.tell_stopping(pid, stop::Event::Signalled { refused: refused.is_some() }, now);
+        self.failed |= self.phase == Phase::Stopping && !reported;
+        match refused {
+            Some(error) => self.say(Note::NotKilled { slot, pid, error }),
+            None if !reported => self.say(Note::Killed { slot, pid }),
+            None => {}
+        }
+    }
+
+    /// Goes on when processes are gone or are not waited for any longer.
+    pub(super) fn forget_gone(&mut self) {
+        let over = self.stopping.iter().filter(|stopping| !stopping.state.is_awaited());
+        for pid in over.map(|stopping| stopping.process.pid).collect::<Vec<_>>() {
+            let progress = self.rolling.gone(pid);
+            self.report(progress);
+        }
+        self.stopping.retain(|stopping| stopping.state != Stop::Gone);
+    }
+}

@@ -1,0 +1,217 @@
+//! The channel of a worker: a pipe by which it reports that it serves, and that it is well.
+//!
+//! The variable `FCGI_SPAWN_REPORT` names the worker's end. The first byte reports that connections are accepted. After
+//! that a `+` a second is the heartbeat of a worker that is at work, and a `-` reports that nothing is to be expected
+//! until the next `+`. A worker that never writes a `+` is never missed.
+//!
+//! Each process has a pipe of its own, so that no worker can write in the name of another; a pipe carries no descriptors;
+//! and however much is written to it, at most [`Channel::RATE`] bytes a second are read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::sys::{self, Pid};
+
+/// The channels of all workers that run.
+pub(crate) struct Channels {
+    /// Between a `+` and the next byte.
+    limit: Option<Duration>,
+    channels: Vec<Channel>,
+}
+
+/// One worker's, until it has ended or closed its end.
+struct Channel {
+    pid: Pid,
+    ours: File,
+    /// Something has come.
+    is_ready: bool,
+    /// The next `+` or `-` is due at this time.
+    due: Option<Instant>,
+    /// What was read since this time.
+    read: (Instant, usize),
+    is_open: bool,
+}
+
+impl Channel {
+    /// How many bytes are read in a second: a heartbeat is one.
+    const RATE: usize = 4096;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When it may be read again, if it was written to too often.
+    fn pause(&self, now: Instant) -> Option<Instant> {
+        let (since, count) = self.read;
+        let end = since + Self::SECOND;
+        (count >= Self::RATE && now < end).then_some(end)
+    }
+
+    /// Whether there is anything more to be learnt from it.
+    fn is_wanted(&self, limit: Option<Duration>) -> bool {
+        self.is_open && (!self.is_ready || limit.is_some())
+    }
+
+    fn take(&mut self, bytes: &[u8], limit: Option<Duration>, now: Instant) {
+        self.is_ready |= !bytes.is_empty();
+        match bytes.iter().rev().find(|byte| matches!(byte, b'+' | b'-')) {
+            Some(b'+') => self.due = limit.map(|limit| now + limit),
+            Some(_) => self.due = None,
+            None => {}
+        }
+    }
+}
+
+/// Our end and the worker's, of which we keep a copy until it has been started.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    sys::pipe()
+}
+
+impl Channels {
+    /// `limit` is the time after which a worker at work is missed.
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
+        Channels { limit, channels: Vec::new() }
+    }
+
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
+    pub(crate) fn add(&mut self, pid: Pid, ours: OwnedFd, now: Instant) {
+        let channel = Channel { pid, ours: ours.into(), is_ready: false, due: None, read: (now, 0), is_open: true };
+        self.channels.push(channel);
+    }
+
+    /// Goes on with a channel of a worker that serves; `is_due` says whether a heartbeat is expected.
+    pub(crate) fn take_over(&mut self, pid: Pid, ours: OwnedFd, is_due: bool, now: Instant) {
+        let due = self.limit.filter(|_| is_due).map(|limit| now + limit);
+        let channel = Channel { pid, ours: ours.into(), is_ready: true, due, read: (now, 0), is_open: true };
+        self.channels.push(channel);
+    }
+
+    /// All that can be read now, to be polled.
+    pub(crate) fn readable(&self, now: Instant) -> impl Iterator<Item = (Pid, &File)> {
+        let wanted = move |channel: &&Channel| channel.is_wanted(self.limit) && channel.pause(now).is_none();
+        self.channels.iter().filter(wanted).map(|channel| (channel.pid, &channel.ours))
+    }
+
+    /// When the first worker is missed, or a channel may be read again.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let wanted = self.channels.iter().filter(|channel| channel.is_wanted(self.limit));
+        let pauses = wanted.filter_map(|channel| channel.pause(now));
+        pauses.chain(self.channels.iter().filter_map(|channel| channel.due)).min()
+    }
+
+    /// Reads what this worker has reported: whether it reported, just now, that it serves.
+    pub(crate) fn read(&mut self, pid: Pid, now: Instant) -> bool {
+        let Some(channel) = self.channels.iter_mut().find(|channel| channel.pid == pid) else { return false };
+        if now >= channel.read.0 + Channel::SECOND {
+            channel.read = (now, 0);
+        }
+        let was_ready = channel.is_ready;
+        let mut bytes = [0; Channel::RATE];
+        let room = Channel::RATE.saturating_sub(channel.read.1);
+        match channel.ours.read(&mut bytes[..room]) {
+            Ok(0) if room > 0 => channel.is_open = false,
+            Ok(count) => {
+                channel.read.1 += count;
+                channel.take(&bytes[..count], self.limit, now);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => channel.is_open = false,
+        }
+        channel.is_ready && !was_ready
+    }
+
+    /// The process has ended.
+    pub(crate) fn ended(&mut self, pid: Pid) {
+        self.channels.retain(|channel| channel.pid != pid);
+    }
+
+    /// The workers whose heartbeat is overdue. If nothing becomes of it they are named again after as long a time.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<Pid> {
+        let Some(limit) = self.limit else { return Vec::new() };
+        let mut overdue = Vec::new();
+        for channel in self.channels.iter_mut().filter(|channel| channel.due.is_some_and(|due| now >= due)) {
+            channel.due = Some(now + limit);
+            overdue.push(channel.pid);
+        }
+        overdue
+    }
+
+    /// Our ends, each with its process, and whether a heartbeat is expected.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (Pid, BorrowedFd<'_>, bool)> {
+        self.channels.iter().map(|channel| (channel.pid, channel.ours.as_fd(), channel.due.is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+    const ONE: Pid = Pid::for_test(1001);
+    const TWO: Pid = Pid::for_test(1002);
+
+    fn channel(channels: &mut Channels, pid: Pid, now: Instant) -> File {
+        let (ours, theirs) = pipe().expect("a pipe");
+        channels.add(pid, ours, now);
+        theirs.into()
+    }
+
+    #[test]
+    fn the_first_byte_reports_readiness() {
+        let now = Instant::now();
+        let mut channels = Channels::new(None);
+        let mut theirs = channel(&mut channels, ONE, now);
+        assert!(!channels.read(ONE, now) && !channels.read(TWO, now));
+        assert_eq!(channels.readable(now).count(), 1);
+        theirs.write_all(b"\n").expect("written");
+        assert!(channels.read(ONE, now));
+        assert_eq!(channels.readable(now).count(), 0, "nothing else is wanted");
+        theirs.write_all(b"+").expect("written");
+        assert!(!channels.read(ONE, now));
+        assert_eq!((channels.deadline(now), channels.overdue(now + 2 * LIMIT)), (None, vec![]));
+    }
+
+    #[test]
+    fn a_heartbeat_is_missed_when_the_last_one_was_a_plus() {
+        let now = Instant::now();
+        let mut channels = Channels::new(Some(LIMIT));
+        let mut one = channel(&mut channels, ONE, now);
+        let mut two = channel(&mut channels, TWO, now);
+        assert_eq!(channels.deadline(now), None);
+        one.write_all(b"r+").expect("written");
+        assert!(channels.read(ONE, now));
+        two.write_all(b"+").expect("written");
+        assert!(channels.read(TWO, now + LIMIT / 2));
+        assert_eq!(channels.deadline(now), Some(now + LIMIT));
+        assert_eq!((channels.overdue(now + LIMIT / 2), channels.overdue(now + LIMIT)), (vec![], vec![ONE]));
+        two.write_all(b"+-x").expect("written");
+        channels.read(TWO, now + LIMIT);
+        assert_eq!(channels.overdue(now + 3 * LIMIT), [ONE]);
+        channels.ended(ONE);
+        assert_eq!(channels.deadline(now), None);
+    }
+
+    #[test]
+    fn a_flood_is_read_4_kib_a_second() {
+        let now = Instant::now();
+        let mut channels = Channels::new(Some(LIMIT));
+        let mut theirs = channel(&mut channels, ONE, now);
+        theirs.write_all(&[b'+'; 3 * Channel::RATE]).expect("it fits in a pipe");
+        assert!(channels.read(ONE, now));
+        for _ in 0..3 {
+            assert_eq!(channels.readable(now).count(), 0);
+            assert!(!channels.read(ONE, now));
+        }
+        let next = now + Channel::SECOND;
+        assert_eq!((channels.deadline(now), channels.readable(next).count()), (Some(next), 1));
+        channels.read(ONE, next);
+        channels.read(ONE, next + Channel::SECOND);
+        drop(theirs);
+        channels.read(ONE, next + 2 * Channel::SECOND);
+        assert_eq!(channels.readable(next + 2 * Channel::SECOND).count(), 0, "the worker has closed its end");
+    }
+}

@@ -1,0 +1,159 @@
+//! The two sides of SIGUSR2 in the supervisor: what it leaves behind, and what its successor takes over.
+//!
+//! The successor must not end, whatever the system refuses it: what it cannot have is missing, reported, and tried again
+//! where it is needed.
+
+use std::fmt::Display;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::process;
+use std::time::Instant;
+
+use crate::files::folders::Folders;
+use crate::files::pid_file::PidFile;
+use crate::files::status::StatusFile;
+use crate::fleet::{Fleet, Rules};
+use crate::notify::Notify;
+use crate::output::{Log, Output, Tag, logger};
+use crate::process::channel::Channels;
+use crate::process::watch::Watch;
+use crate::setup::{self, Setup};
+use crate::signals::Signals;
+use crate::socket::listener::Listener;
+use crate::socket::socket_file::SocketFile;
+use crate::sys::{self, Pid};
+use crate::takeover::handover::{Running, State};
+use crate::{Config, Error, Supervisor};
+
+/// Reports what is missing from here on.
+fn without<T, E: Display>(what: &str, made: Result<T, E>) -> Option<T> {
+    made.inspect_err(|error| log::error!("{error}; going on without {what}")).ok()
+}
+
+impl Supervisor {
+    /// Takes over from another version of this program, which this process was a moment ago.
+    pub(crate) fn adopt(config: &Config, state: &State) -> Self {
+        let now = Instant::now();
+        let stderr = state.log.and_then(sys::take_inherited);
+        let log = config.log.as_ref().and_then(|to| without("a log", Log::open(to, stderr)));
+        log.iter().for_each(logger::direct_to);
+        let mut output = log.map(Output::new);
+        let mut channels = Channels::new(config.heartbeat);
+        let mut running = Vec::new();
+        for worker in &state.workers {
+            let [stdout, stderr, channel] = worker.pipes.map(|fd| fd.and_then(sys::take_inherited));
+            // Only what is our child can be ours to signal.
+            let Some(pid) = Pid::handed_over(worker.pid).filter(|pid| sys::is_child(*pid)) else { continue };
+            if let Some(output) = &mut output {
+                output.take_over(Tag { number: worker.slot + 1, pid }, [stdout, stderr]);
+            }
+            channel.into_iter().for_each(|channel| channels.take_over(pid, channel, worker.is_due, now));
+            running.push((worker.slot, pid, worker.age));
+        }
+        let oldest = running.iter().map(|(_, _, age)| *age).max();
+        let pid_file = config.pid_file.as_deref().and_then(|path| {
+            let made = Folders::adopt(state.made[1].clone());
+            without("a pid file", PidFile::adopt(path, process::id().to_string(), made))
+        });
+        let listener = without("a listening socket", Listener::adopt(config, state));
+        sys::close_inherited_on_exec();
+        let setup = Setup::new(config, state.signals);
+        let status = config.status.as_deref();
+        let mut supervisor = Supervisor {
+            status: status.and_then(|path| without("a status file", StatusFile::new(path, now))),
+            listener,
+            plan: without("workers", setup.plan()),
+            pid_file,
+            fleet: Fleet::adopt(Rules::of(config), setup::random(config), &running, now),
+            launches: Vec::new(),
+            signals: Signals::expect().ok(),
+            output,
+            channels,
+            notify: Notify::new(None, now),
+            watch: Watch::of(config, now).map(|watch| watch.loaded_before(oldest)),
+            failure: None,
+            upgrade: None,
+            poll_failed: false,
+            setup,
+        };
+        log::info!("version {} has taken over", env!("CARGO_PKG_VERSION"));
+        supervisor.notify.ready();
+        // Signals of processes that ended on the way went to the predecessor.
+        supervisor.reap();
+        supervisor
+    }
+
+    /// Makes sure, in a child of the one that is to be replaced, that [`adopt`](Self::adopt) would succeed. Nothing is
+    /// changed.
+    pub(crate) fn prove(config: &Config, state: &State) -> Result<(), Error> {
+        let listener = Listener::adopt(config, state)?;
+        // The file is not ours.
+        if let Some(file) = listener.file {
+            file.keep();
+        }
+        Setup::new(config, state.signals).plan().map(drop)
+    }
+
+    /// Does the next step of an upgrade, if there is one to do.
+    pub(crate) fn further_upgrade(&mut self) {
+        let Some(mut upgrade) = self.upgrade.take() else { return };
+        upgrade.tick(Instant::now());
+        if let Some(listener) = self.listener.as_ref().filter(|_| self.fleet.is_settled()) {
+            if upgrade.is_wanted() {
+                upgrade.prove(&self.state(None), listener.as_fd());
+            } else if upgrade.is_proven() {
+                if let Some(output) = &mut self.output {
+                    output.end_lines();
+                }
+                let log = self.survive_exec(true);
+                upgrade.take_place(&self.state(log));
+                self.survive_exec(false);
+            }
+        }
+        self.upgrade = Some(upgrade);
+    }
+
+    /// Has everything that is handed over survive an exec, or not. Returns the log, if it is our stderr.
+    fn survive_exec(&self, survives: bool) -> Option<RawFd> {
+        let set = |fd: BorrowedFd<'_>| {
+            let _ = sys::set_close_on_exec(fd, !survives);
+        };
+        self.listener.iter().for_each(|listener| set(listener.as_fd()));
+        self.channels.ends().for_each(|(_, end, _)| set(end));
+        let output = self.output.as_ref()?;
+        output.ends().for_each(|(_, _, end)| set(end));
+        output.log().hand_over(survives)
+    }
+
+    /// What the successor needs.
+    fn state(&self, log: Option<RawFd>) -> State {
+        let now = Instant::now();
+        let file = self.listener.as_ref().and_then(|listener| listener.file.as_ref());
+        let list = |made: Option<&Folders>| made.map(|made| made.list().to_vec()).unwrap_or_default();
+        let processes = self.fleet.slots.iter().enumerate();
+        let processes = processes.filter_map(|(slot, its)| its.worker.process().map(|process| (slot, process)));
+        let channel = |pid: Pid| self.channels.ends().find(|(its, ..)| *its == pid);
+        let stream = |pid: Pid, which: usize| {
+            let mut ends = self.output.iter().flat_map(Output::ends);
+            ends.find(|(its, kind, _)| (*its, *kind) == (pid, which)).map(|(_, _, end)| end.as_raw_fd())
+        };
+        let workers = processes.map(|(slot, process)| Running {
+            slot,
+            pid: process.pid.number(),
+            age: now - process.since,
+            pipes: [
+                stream(process.pid, 0),
+                stream(process.pid, 1),
+                channel(process.pid).map(|(_, end, _)| end.as_raw_fd()),
+            ],
+            is_due: channel(process.pid).is_some_and(|(.., is_due)| is_due),
+        });
+        State {
+            listener: self.listener.as_ref().map(|listener| listener.as_fd().as_raw_fd()),
+            socket_file: file.map(SocketFile::identity),
+            made: [list(file.map(SocketFile::folders)), list(self.pid_file.as_ref().map(PidFile::folders))],
+            signals: self.setup.signals(),
+            log,
+            workers: workers.collect(),
+        }
+    }
+}
