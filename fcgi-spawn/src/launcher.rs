@@ -88,12 +88,12 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
     match mode {
         Mode::Once => once(name, &config),
         Mode::Supervise => match handover::received()? {
-            Some(Task::Prove(state)) => {
+            Some((Task::Prove, state)) => {
                 Supervisor::prove(&config, &state)?;
                 say(&handover::proof(parent_id()));
                 Ok(0)
             }
-            Some(Task::TakeOver(state)) => {
+            Some((Task::TakeOver, state)) => {
                 let upgrade = Upgrade::new(args.into());
                 Supervisor::adopt(&config, &state).replaceable(upgrade).run()
             }

@@ -97,9 +97,12 @@ impl Output {
         }
     }
 
-    /// Our ends of all pipes: whose they are, 0 for stdout or 1 for stderr, and the descriptor.
-    pub(crate) fn ends(&self) -> impl Iterator<Item = (Pid, usize, BorrowedFd<'_>)> {
-        self.streams.iter().map(|stream| (stream.tag.pid, stream.kind as usize, stream.pipe.as_fd()))
+    /// Our ends of the stdout and stderr of this worker.
+    pub(crate) fn ends(&self, pid: Pid) -> [Option<BorrowedFd<'_>>; 2] {
+        [Kind::Stdout, Kind::Stderr].map(|kind| {
+            let stream = self.streams.iter().find(|stream| stream.tag.pid == pid && stream.kind == kind);
+            stream.map(|stream| stream.pipe.as_fd())
+        })
     }
 
     /// Takes care of the pipes of a worker that were handed over to us.

@@ -66,8 +66,6 @@ enum Source {
     Listener,
     /// A process has executed the program, or has failed to.
     Launch(Pid),
-    /// The program that is to take our place has printed something.
-    Upgrade,
 }
 
 /// How long to wait before what was refused by the system is tried again.
@@ -186,7 +184,6 @@ impl Supervisor {
                         self.tell(Event::Ready(pid));
                     }
                 }
-                Source::Upgrade => self.upgrade.iter_mut().for_each(Upgrade::listen),
                 Source::Output(stream) => {
                     if let Some(output) = &mut self.output {
                         output.read(stream);
@@ -234,12 +231,7 @@ impl Supervisor {
         if let Some(listener) = self.listener.as_ref().filter(|_| self.fleet.watches_listener()) {
             poll.readable(listener, Source::Listener);
         }
-        if let Some(upgrade) = &self.upgrade {
-            if let Some(output) = upgrade.output() {
-                poll.readable(output, Source::Upgrade);
-            }
-            poll.until(upgrade.deadline());
-        }
+        poll.until(self.upgrade.as_ref().and_then(Upgrade::deadline));
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
         let waited = poll.wait();

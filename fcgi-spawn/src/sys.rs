@@ -313,11 +313,6 @@ pub(crate) fn page_size() -> u64 {
     u64::try_from(size).unwrap_or(4096)
 }
 
-/// Whether there is something to be read, or the other end is gone.
-pub(crate) fn is_readable(fd: impl AsFd) -> bool {
-    poll(&[(fd.as_fd(), For::Reading)], Some(Duration::ZERO)).is_ok_and(|ready| ready == [true])
-}
-
 /// Sends a signal to the child's whole process group. That it has gone already is no error.
 ///
 /// # Errors

@@ -30,9 +30,10 @@ impl Folders {
         Ok(made)
     }
 
-    /// Those that were made, by whoever was here before.
-    pub(crate) fn adopt(made: Vec<PathBuf>) -> Self {
-        Folders(made)
+    /// So many above `path`, an absolute one, which were made before this process took over.
+    pub(crate) fn adopt(path: &Path, count: usize) -> Self {
+        let made: Vec<_> = path.ancestors().skip(1).take(count).map(Path::to_owned).collect();
+        Folders(made.into_iter().rev().collect())
     }
 
     pub(crate) fn list(&self) -> &[PathBuf] {

@@ -40,8 +40,9 @@ impl PidFile {
     }
 
     /// The file that whoever was here before has written.
-    pub(crate) fn adopt(path: &Path, pids: String, folders: Folders) -> Result<Self, Error> {
+    pub(crate) fn adopt(path: &Path, pids: String, made: usize) -> Result<Self, Error> {
         let path = path::absolute(path).map_err(|error| Error::io("write pid file", path, &error))?;
+        let folders = Folders::adopt(&path, made);
         Ok(PidFile { path, beside: None, pids, folders })
     }
 

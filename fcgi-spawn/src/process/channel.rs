@@ -138,9 +138,10 @@ impl Channels {
         overdue
     }
 
-    /// Our ends, each with its process, and whether a heartbeat is expected.
-    pub(crate) fn ends(&self) -> impl Iterator<Item = (Pid, BorrowedFd<'_>, bool)> {
-        self.channels.iter().map(|channel| (channel.pid, channel.ours.as_fd(), channel.due.is_some()))
+    /// Our end of the channel of this worker, and whether a heartbeat is expected.
+    pub(crate) fn end(&self, pid: Pid) -> Option<(BorrowedFd<'_>, bool)> {
+        let channel = self.channels.iter().find(|channel| channel.pid == pid)?;
+        Some((channel.ours.as_fd(), channel.due.is_some()))
     }
 }
 

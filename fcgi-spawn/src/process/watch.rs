@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use crate::process::candidates::Candidates;
 use crate::{Config, Program, sys};
 
+/// By so much the time of a change may be too early: the kernel takes it from its last tick.
+const TICK: Duration = Duration::from_millis(20);
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -74,7 +77,8 @@ impl Watch {
     pub(crate) fn loaded_before(mut self, oldest: Option<Duration>) -> Self {
         let started = oldest.and_then(|age| sys::time_of_day().checked_sub(age));
         for (paths, watched) in &mut self.files {
-            let changed = Version::changed(paths).zip(started).is_some_and(|(changed, started)| changed > started);
+            let changed = Version::changed(paths).zip(started);
+            let changed = changed.is_some_and(|(changed, started)| changed + TICK > started);
             if changed {
                 watched.loaded = None;
             }

@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::{SockAddr, Socket, Type};
 
 use crate::error::Reason;
-use crate::files::folders::Folders;
 use crate::socket::inherited;
 use crate::socket::socket_file::{Access, SocketFile};
 use crate::sys::{self, Owner};
@@ -74,7 +73,7 @@ impl Listener {
         let file = match (&config.address, state.socket_file) {
             (Address::Unix(path), Some(identity)) => {
                 let root = config.chroot.as_deref().filter(|_| !config.socket_outside);
-                Some(SocketFile::adopt(path, root, identity, Folders::adopt(state.made[0].clone()))?)
+                Some(SocketFile::adopt(path, root, identity, state.made.0)?)
             }
             _ => None,
         };

@@ -71,14 +71,10 @@ impl SocketFile {
     }
 
     /// The file that whoever was here before has made.
-    pub(crate) fn adopt(
-        path: &Path,
-        root: Option<&Path>,
-        identity: (u64, u64),
-        folders: Folders,
-    ) -> Result<Self, Error> {
+    pub(crate) fn adopt(path: &Path, root: Option<&Path>, identity: (u64, u64), made: usize) -> Result<Self, Error> {
         let absolute = || path::absolute(path).map_err(|error| Error::io("find", path, &error));
         let path = root::within(root, absolute)??;
+        let folders = Folders::adopt(&path, made);
         Ok(SocketFile { root: root.map(Path::to_owned), path, identity, folders })
     }
 

@@ -4,7 +4,7 @@
 //! where it is needed.
 
 use std::fmt::Display;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process;
 use std::time::Instant;
 
@@ -22,6 +22,7 @@ use crate::socket::listener::Listener;
 use crate::socket::socket_file::SocketFile;
 use crate::sys::{self, Pid};
 use crate::takeover::handover::{Running, State};
+use crate::takeover::upgrade::Stage;
 use crate::{Config, Error, Supervisor};
 
 /// Reports what is missing from here on.
@@ -47,13 +48,13 @@ impl Supervisor {
                 output.take_over(Tag { number: worker.slot + 1, pid }, [stdout, stderr]);
             }
             channel.into_iter().for_each(|channel| channels.take_over(pid, channel, worker.is_due, now));
-            running.push((worker.slot, pid, worker.age));
+            running.push((worker.slot, pid, sys::monotonic().saturating_sub(worker.started)));
         }
         let oldest = running.iter().map(|(_, _, age)| *age).max();
-        let pid_file = config.pid_file.as_deref().and_then(|path| {
-            let made = Folders::adopt(state.made[1].clone());
-            without("a pid file", PidFile::adopt(path, process::id().to_string(), made))
-        });
+        let pid_file = config
+            .pid_file
+            .as_deref()
+            .and_then(|path| without("a pid file", PidFile::adopt(path, process::id().to_string(), state.made.1)));
         let listener = without("a listening socket", Listener::adopt(config, state));
         sys::close_inherited_on_exec();
         let setup = Setup::new(config, state.signals);
@@ -97,62 +98,42 @@ impl Supervisor {
     pub(crate) fn further_upgrade(&mut self) {
         let Some(mut upgrade) = self.upgrade.take() else { return };
         upgrade.tick(Instant::now());
-        if let Some(listener) = self.listener.as_ref().filter(|_| self.fleet.is_settled()) {
-            if upgrade.is_wanted() {
-                upgrade.prove(&self.state(None), listener.as_fd());
-            } else if upgrade.is_proven() {
-                if let Some(output) = &mut self.output {
-                    output.end_lines();
-                }
-                let log = self.survive_exec(true);
-                upgrade.take_place(&self.state(log));
-                self.survive_exec(false);
+        if matches!(upgrade.stage, Stage::Wanted | Stage::Proven) && self.fleet.is_settled() {
+            self.output.iter_mut().for_each(Output::end_lines);
+            let state = self.survive_exec(true);
+            match upgrade.stage {
+                Stage::Wanted => upgrade.prove(&state),
+                _ => upgrade.take_place(&state),
             }
+            self.survive_exec(false);
         }
         self.upgrade = Some(upgrade);
     }
 
-    /// Has everything that is handed over survive an exec, or not. Returns the log, if it is our stderr.
-    fn survive_exec(&self, survives: bool) -> Option<RawFd> {
-        let set = |fd: BorrowedFd<'_>| {
+    /// Has everything that is handed over survive an exec, or not. Returns what the successor needs.
+    fn survive_exec(&self, survives: bool) -> State {
+        let hand_over = |fd: BorrowedFd<'_>| {
             let _ = sys::set_close_on_exec(fd, !survives);
+            fd.as_raw_fd()
         };
-        self.listener.iter().for_each(|listener| set(listener.as_fd()));
-        self.channels.ends().for_each(|(_, end, _)| set(end));
-        let output = self.output.as_ref()?;
-        output.ends().for_each(|(_, _, end)| set(end));
-        output.log().hand_over(survives)
-    }
-
-    /// What the successor needs.
-    fn state(&self, log: Option<RawFd>) -> State {
         let now = Instant::now();
         let file = self.listener.as_ref().and_then(|listener| listener.file.as_ref());
-        let list = |made: Option<&Folders>| made.map(|made| made.list().to_vec()).unwrap_or_default();
-        let processes = self.fleet.slots.iter().enumerate();
-        let processes = processes.filter_map(|(slot, its)| its.worker.process().map(|process| (slot, process)));
-        let channel = |pid: Pid| self.channels.ends().find(|(its, ..)| *its == pid);
-        let stream = |pid: Pid, which: usize| {
-            let mut ends = self.output.iter().flat_map(Output::ends);
-            ends.find(|(its, kind, _)| (*its, *kind) == (pid, which)).map(|(_, _, end)| end.as_raw_fd())
-        };
-        let workers = processes.map(|(slot, process)| Running {
-            slot,
-            pid: process.pid.number(),
-            age: now - process.since,
-            pipes: [
-                stream(process.pid, 0),
-                stream(process.pid, 1),
-                channel(process.pid).map(|(_, end, _)| end.as_raw_fd()),
-            ],
-            is_due: channel(process.pid).is_some_and(|(.., is_due)| is_due),
+        let count = |made: Option<&Folders>| made.map_or(0, |made| made.list().len());
+        let workers = self.fleet.slots.iter().enumerate().filter_map(|(slot, its)| {
+            let process = its.worker.process()?;
+            let channel = self.channels.end(process.pid);
+            let [stdout, stderr] = self.output.as_ref().map_or([None; 2], |output| output.ends(process.pid));
+            let is_due = channel.is_some_and(|(_, is_due)| is_due);
+            let pipes = [stdout, stderr, channel.map(|(end, _)| end)].map(|end| end.map(hand_over));
+            let started = sys::monotonic().saturating_sub(now - process.since);
+            Some(Running { slot, pid: process.pid.number(), started, pipes, is_due })
         });
         State {
-            listener: self.listener.as_ref().map(|listener| listener.as_fd().as_raw_fd()),
+            listener: self.listener.as_ref().map(|listener| hand_over(listener.as_fd())),
             socket_file: file.map(SocketFile::identity),
-            made: [list(file.map(SocketFile::folders)), list(self.pid_file.as_ref().map(PidFile::folders))],
+            made: (count(file.map(SocketFile::folders)), count(self.pid_file.as_ref().map(PidFile::folders))),
             signals: self.setup.signals(),
-            log,
+            log: self.output.as_ref().and_then(|output| output.log().hand_over(survives)),
             workers: workers.collect(),
         }
     }

@@ -5,23 +5,22 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{self, Path, PathBuf};
-use std::process::{self, ExitStatus};
-use std::slice;
+use std::process::{self, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
 use crate::fleet::note::Ended;
-use crate::sys::{self, CStrings, Exec, Launch, Pid, Progress};
+use crate::sys::{self, CStrings, Pid};
 use crate::takeover::handover::{self, State};
 
 /// How long the proof may take.
 const TIME: Duration = Duration::from_secs(10);
 
-/// So many bytes of its output are enough.
+/// How much of its output is read: the last line of it is why it cannot.
 const ENOUGH: usize = 16_384;
 
 /// Our program, and the way to its next version.
@@ -29,18 +28,17 @@ pub(crate) struct Upgrade {
     program: PathBuf,
     /// With the name in front.
     arguments: Vec<OsString>,
-    stage: Stage,
+    pub(crate) stage: Stage,
 }
 
-enum Stage {
+pub(crate) enum Stage {
     None,
-    /// It was asked for.
+    /// SIGUSR2 has come.
     Wanted,
     /// A child shows whether it can take over.
     Proving {
-        child: Launch,
-        output: Option<File>,
-        said: Vec<u8>,
+        child: Pid,
+        output: File,
         until: Instant,
     },
     /// It can.
@@ -56,99 +54,39 @@ impl Upgrade {
 
     /// SIGUSR2 has come.
     pub(crate) fn ask(&mut self) {
-        if matches!(self.stage, Stage::None) {
+        if let Stage::None = self.stage {
             self.stage = Stage::Wanted;
         }
     }
 
     /// A stop has begun: nothing is taken over any more.
     pub(crate) fn cancel(&mut self) {
-        if let Stage::Proving { child, .. } = &self.stage {
-            let _ = sys::signal_group(child.pid, libc::SIGKILL);
+        if let Stage::Proving { child, .. } = self.stage {
+            let _ = sys::signal_group(child, libc::SIGKILL);
         }
         self.stage = Stage::None;
     }
 
-    /// Whether it waits for the workers to be settled.
-    pub(crate) fn is_wanted(&self) -> bool {
-        matches!(self.stage, Stage::Wanted)
-    }
-
-    pub(crate) fn is_proven(&self) -> bool {
-        matches!(self.stage, Stage::Proven)
-    }
-
-    /// The output of the child.
-    pub(crate) fn output(&self) -> Option<&File> {
-        match &self.stage {
-            Stage::Proving { output, .. } => output.as_ref(),
-            Stage::None | Stage::Wanted | Stage::Proven => None,
-        }
-    }
-
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Proving { until, .. } => Some(until),
-            Stage::None | Stage::Wanted | Stage::Proven => None,
-        }
+        if let Stage::Proving { until, .. } = self.stage { Some(until) } else { None }
     }
 
-    /// Starts the child. It finds the listening socket as [`sys::KEPT`].
-    pub(crate) fn prove(&mut self, state: &State, listener: BorrowedFd<'_>) {
-        self.stage = match self.start(&State { listener: Some(sys::KEPT), ..state.clone() }, listener) {
-            Ok((child, output)) => {
-                Stage::Proving { child, output: Some(output), said: Vec::new(), until: Instant::now() + TIME }
-            }
-            Err(error) => {
-                self.refuse(&format!("cannot start {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
-                Stage::None
-            }
+    /// Starts the child, which gets the descriptors that survive an exec.
+    pub(crate) fn prove(&mut self, state: &State) {
+        self.stage = match self.start(state) {
+            Ok((child, output)) => Stage::Proving { child, output, until: Instant::now() + TIME },
+            Err(error) => self.refuse(&format!("cannot execute {}: {}", self.quoted(), Reason(&error))),
         };
     }
 
-    fn start(&self, state: &State, listener: BorrowedFd<'_>) -> io::Result<(Launch, File)> {
+    fn start(&self, state: &State) -> io::Result<(Pid, File)> {
         let (output, its_end) = sys::pipe()?;
-        let nothing = File::open("/dev/null")?;
-        let (program, arguments, environment) = self.words(state);
-        let signals = state.caller_signals().restoration();
-        let exec = Exec {
-            programs: slice::from_ref(&program),
-            searched: None,
-            arguments: &arguments,
-            environment: &environment,
-            stdin: nothing.as_fd(),
-            output: Some([its_end.as_fd(); 2]),
-            privileges: None,
-            signals: &signals,
-            death_signal: None,
-            kept: Some(listener),
-        };
-        let child = sys::launch(&exec).map_err(|failure| failure.error())?;
-        Ok((child, output.into()))
-    }
-
-    /// What is executed, with which arguments and environment.
-    fn words(&self, state: &State) -> (CString, CStrings, CStrings) {
-        let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
-        let mut variable = OsString::from(handover::VARIABLE);
-        variable.push("=");
-        let mut environment = sys::environment();
-        environment.retain(|other| !other.to_bytes().starts_with(variable.as_bytes()));
-        variable.push(state.variable());
-        environment.push(string(variable));
-        let arguments = self.arguments.iter().cloned().map(string).collect();
-        (string(self.program.clone().into()), CStrings::new(arguments), CStrings::new(environment))
-    }
-
-    /// Reads what the child prints, until it has closed its end.
-    pub(crate) fn listen(&mut self) {
-        let Stage::Proving { output, said, .. } = &mut self.stage else { return };
-        let mut bytes = [0; 4096];
-        match output.as_mut().map(|output| output.read(&mut bytes)) {
-            Some(Ok(count @ 1..)) if said.len() < ENOUGH => said.extend_from_slice(&bytes[..count]),
-            Some(Ok(1..)) => {}
-            Some(Ok(0) | Err(_)) | None => *output = None,
-        }
+        let mut child = Command::new(&self.program);
+        child.arg0(self.arguments.first().map_or(OsStr::new(""), |name| name)).args(self.arguments.iter().skip(1));
+        child.env(handover::VARIABLE, state.variable()).process_group(0);
+        child.stdin(File::open("/dev/null")?).stdout(its_end.try_clone()?).stderr(its_end);
+        let pid = i32::try_from(child.spawn()?.id()).ok().and_then(Pid::handed_over);
+        Ok((pid.ok_or(io::ErrorKind::InvalidData)?, output.into()))
     }
 
     /// Kills the child when it takes too long.
@@ -161,46 +99,45 @@ impl Upgrade {
 
     /// A child ended: whether it was this one.
     pub(crate) fn ended(&mut self, ended: Pid, status: ExitStatus) -> bool {
-        match &self.stage {
-            Stage::Proving { child, .. } if child.pid == ended => {}
-            _ => return false,
+        let Stage::Proving { child, output, .. } = &mut self.stage else { return false };
+        if *child != ended {
+            return false;
         }
         // It may have left processes, which have our socket; what they have printed by now is all that is read.
         let _ = sys::signal_group(ended, libc::SIGKILL);
-        for _ in 0..ENOUGH / 4096 {
-            if !self.output().is_some_and(sys::is_readable) {
-                break;
-            }
-            self.listen();
+        let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
+        while let (Ok(count @ 1..), true) = (output.read(&mut bytes), said.len() < ENOUGH) {
+            said.extend_from_slice(&bytes[..count]);
         }
-        let Stage::Proving { child, said, .. } = &mut self.stage else { return false };
-        let failure = match child.progress() {
-            Progress::Failed(failure) => Some(failure.error()),
-            _ => None,
-        };
-        let said = String::from_utf8_lossy(said).into_owned();
-        self.stage = Stage::None;
-        if let Some(error) = failure {
-            self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
-        } else if status.success() && said == handover::proof(process::id()) {
-            self.stage = Stage::Proven;
+        let said = String::from_utf8_lossy(&said);
+        self.stage = if status.success() && said == handover::proof(process::id()) {
+            Stage::Proven
         } else {
-            let last = said.lines().last().map(|line| format!(": {}", Quoted(OsStr::new(line)))).unwrap_or_default();
-            self.refuse(&format!("it {}{last}", Ended(status)));
-        }
+            let last = said.lines().last().map(|line| format!(": {}", Quoted(OsStr::new(line))));
+            self.refuse(&format!("it {}{}", Ended(status), last.unwrap_or_default()))
+        };
         true
     }
 
     /// Executes the program in our place; returns only if that fails.
     pub(crate) fn take_place(&mut self, state: &State) {
-        self.stage = Stage::None;
-        let (program, arguments, environment) = self.words(state);
-        let error = sys::replace(&program, &arguments, &environment);
-        self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(&error)));
+        let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
+        let name = [handover::VARIABLE.as_bytes(), b"="].concat();
+        let mut environment = sys::environment();
+        environment.retain(|other| !other.to_bytes().starts_with(&name));
+        environment.push(string(OsString::from_vec([&name[..], state.variable().as_bytes()].concat())));
+        let arguments = CStrings::new(self.arguments.iter().cloned().map(string).collect());
+        let error = sys::replace(&string(self.program.clone().into()), &arguments, &CStrings::new(environment));
+        self.stage = self.refuse(&format!("cannot execute {}: {}", self.quoted(), Reason(&error)));
     }
 
-    fn refuse(&self, why: &str) {
+    fn quoted(&self) -> Quoted<'_> {
+        Quoted(self.program.as_os_str())
+    }
+
+    fn refuse(&self, why: &str) -> Stage {
         log::error!("the new program does not take over, we go on: {why}");
+        Stage::None
     }
 }
 
