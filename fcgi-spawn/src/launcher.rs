@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{self, ExitCode};
+use std::thread;
+use std::time::Duration;
 
 use log::LevelFilter;
 
@@ -84,10 +86,15 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
     // In the background there is soon nobody to read what is merely going on.
     let is_read = mode == Mode::Supervise && (options.foreground || options.log.is_some());
     logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
-    let config = Config { search_path: !as_spawn_fcgi, ..Config::try_from(options)? };
+    let received = handover::received()?;
+    let config = match &received {
+        Some((Task::TakeOver, _)) => patiently(|| Config::try_from(options.clone()))?,
+        _ => Config::try_from(options)?,
+    };
+    let config = Config { search_path: !as_spawn_fcgi, ..config };
     match mode {
         Mode::Once => once(name, &config),
-        Mode::Supervise => match handover::received()? {
+        Mode::Supervise => match received {
             Some((Task::Prove, state)) => {
                 Supervisor::prove(&config, &state)?;
                 say(&handover::proof(parent_id()));
@@ -106,6 +113,20 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
             }
         },
     }
+}
+
+/// Something that worked a moment ago, in the program that was replaced: a refusal of the system may pass.
+fn patiently<T>(make: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(100);
+    for _ in 0..TRIES {
+        match make() {
+            Ok(made) => return Ok(made),
+            Err(error) => log::error!("{error}; trying again"),
+        }
+        thread::sleep(PAUSE);
+    }
+    make()
 }
 
 fn once(name: &str, config: &Config) -> Result<u8, Error> {

@@ -65,11 +65,9 @@ pub(crate) enum Task {
 /// The state that is meant for this process, if there is one.
 pub(crate) fn received() -> Result<Option<(Task, State)>, Error> {
     let Ok(text) = env::var(VARIABLE) else { return Ok(None) };
-    let numbers: Option<Vec<i128>> = text.split(' ').map(|word| word.parse().ok()).collect();
-    let (version, pid, state) = match numbers.as_deref() {
-        Some([version, pid, state @ ..]) => (*version, *pid, State::read(state)),
-        _ => (NONE, process::id().into(), None),
-    };
+    let mut words = text.split_ascii_whitespace().map(|word| word.parse::<i128>().ok());
+    let (Some(Some(version)), Some(Some(pid))) = (words.next(), words.next()) else { return Ok(None) };
+    let state = words.collect::<Option<Vec<_>>>().and_then(|numbers| State::read(&numbers));
     let task = match u32::try_from(pid) {
         Ok(pid) if pid == process::id() => Task::TakeOver,
         Ok(pid) if pid == parent_id() => Task::Prove,
