@@ -361,6 +361,27 @@ fn what_is_installed_is_removed() {
     assert_eq!(tree(root.path()), ["/usr/bin/spawn-fcgi"]);
 }
 
+/// Before there was a program fcgi-get, static builds had a link to fcgi-spawn of that name.
+#[test]
+fn a_link_of_an_earlier_version_is_replaced() {
+    once_is_enough!();
+    let (root, programs) = (temp_dir(), temp_dir());
+    let bin = root.path().join("usr/bin");
+    fs::create_dir_all(&bin).expect("a folder");
+    fs::write(bin.join("fcgi-spawn"), "an earlier version").expect("a file");
+    std::os::unix::fs::symlink("fcgi-spawn", bin.join("fcgi-get")).expect("a link");
+    for program in ["fcgi-spawn", "fcgi-get"] {
+        fs::write(programs.path().join(program), program).expect("a file");
+    }
+    run(Command::new(dist("install")).arg(programs.path()).arg(root.path()));
+    for program in ["fcgi-spawn", "fcgi-get"] {
+        let installed = bin.join(program);
+        assert!(fs::symlink_metadata(&installed).expect("a file").is_file(), "{program} is no file");
+        assert_eq!(fs::read_to_string(&installed).expect("text"), program);
+    }
+    assert_eq!(fs::read_dir(&bin).expect("a folder").count(), 2, "something else was left");
+}
+
 /// `package` and the like are executed as abuild does it, with programs that are built already.
 #[test]
 fn alpines_package_has_all_files() {
