@@ -18,7 +18,7 @@ use crate::socket::inherited::Given;
 use crate::sys::{self, Pid};
 use crate::takeover::handover::{self, Task};
 use crate::takeover::upgrade::Upgrade;
-use crate::{Config, Error, Mode, Options, Supervisor, get, once};
+use crate::{Config, Error, Mode, Options, Supervisor, once};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///
@@ -28,9 +28,6 @@ use crate::{Config, Error, Mode, Options, Supervisor, get, once};
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
     let name = name(args.first());
-    if name == get::NAME {
-        return get::main(args);
-    }
     let status = or_say(&name, launch(&name, &args));
     ExitCode::from(status)
 }
@@ -44,7 +41,7 @@ fn name(called: Option<&OsString>) -> String {
 }
 
 /// The exit status of what was done, or of why not, which is said.
-pub(crate) fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
+fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
     done.unwrap_or_else(|error| {
         // In one piece, so that lines of several processes do not mix.
         let _ = io::stderr().write_all(format!("{name}: {error}\n").as_bytes());

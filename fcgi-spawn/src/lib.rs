@@ -27,8 +27,6 @@
 //! What was typed ([`Options`]) becomes what is meant and valid ([`Config`]); a [`Supervisor`] does
 //! it. The launcher has exactly one thread and expects to be alone in its process: it forks, it
 //! handles signals, and it reaps every child.
-//!
-//! [`get`] is `fcgi-get`, which asks an application from the command line.
 
 #![warn(missing_docs)]
 
@@ -40,7 +38,6 @@ mod daemon;
 mod error;
 mod files;
 mod fleet;
-pub mod get;
 mod launcher;
 mod notify;
 mod once;

@@ -25,13 +25,11 @@ use std::time::Duration;
 use crate::process::usage::Stat;
 
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
-pub(crate) use clock::{modified, monotonic, time_of_day};
+pub(crate) use clock::{monotonic, time_of_day};
 pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, environment, exec, launch, replace};
 pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
-pub(crate) use signals::{
-    CallerSignals, Restoration, end_after, expect_children, next_signal, signal_fd, wait_for_child,
-};
+pub(crate) use signals::{CallerSignals, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

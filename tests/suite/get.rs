@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -110,14 +109,6 @@ fn i_prints_the_header_section() {
     let (app, _dir) = hello();
     let ended = Ended::of(get().arg("-i").arg(app.address.to_string()).arg("/hello"));
     assert!(ended.stdout.starts_with("Status: 200") && ended.stdout.ends_with("\r\n\r\nHello, World!"), "{ended:?}");
-}
-
-#[test]
-fn fcgi_spawn_called_fcgi_get_is_the_same() {
-    let (app, dir) = hello();
-    symlink(Program::ours("fcgi-spawn").path(), dir.path().join("fcgi-get")).expect("a symlink");
-    let mut command = Command::new(dir.path().join("fcgi-get"));
-    Ended::of(command.arg(app.address.to_string()).arg("/hello")).is(0, "Hello, World!", "");
 }
 
 #[test]

@@ -1,7 +1,5 @@
-//! Clocks, and times of files, that go on after January 2038 on 32 bits.
+//! Clocks that go on after January 2038 on 32 bits.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libc::c_long;
@@ -40,20 +38,6 @@ fn short_time() -> Duration {
     Duration::new(u64::from(time[0] as u32), time[1] as u32)
 }
 
-/// When a file was last changed, in seconds since 1970.
-pub(crate) fn modified(file: &Metadata) -> u64 {
-    unwrapped(file.mtime())
-}
-
-/// Seconds that are negative on 32 bits only because they are past 2038: without a sign they last until 2106.
-fn unwrapped(seconds: i64) -> u64 {
-    match u64::try_from(seconds) {
-        Ok(seconds) => seconds,
-        Err(_) if IS_SHORT => u64::from(seconds as u32),
-        Err(_) => 0,
-    }
-}
-
 /// What CLOCK_MONOTONIC says, by which systemd tells messages apart. It begins at the boot.
 pub(crate) fn monotonic() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -74,13 +58,5 @@ mod tests {
         assert!(same(short_time()), "{:?} after {before:?}", short_time());
         // x86_64 has no such call: 403 is a gap there.
         assert!(long_time().is_none_or(same), "{:?} after {before:?}", long_time());
-    }
-
-    #[test]
-    fn seconds_after_2038_are_not_before_1970() {
-        assert_eq!(unwrapped(2_147_483_647), 2_147_483_647);
-        assert_eq!(unwrapped(4_000_000_000), 4_000_000_000);
-        let first_second_after = i32::MIN.into();
-        assert_eq!(unwrapped(first_second_after), if IS_SHORT { 2_147_483_648 } else { 0 });
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -167,34 +166,6 @@ pub(crate) fn wait_for_child(timeout: Duration) {
     let timeout = libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
     // SAFETY: both pointers are to initialised values that outlive the call; nobody wants the details.
     unsafe { libc::sigtimedwait(&set_of(&[libc::SIGCHLD]), ptr::null_mut(), &timeout) };
-}
-
-/// What is said when the time is over, and the exit status then.
-static LATE: OnceLock<(String, c_int)> = OnceLock::new();
-
-/// Ends the process after this time, wherever it is then, with a line on stderr. Of several calls the first one counts.
-pub(crate) fn end_after(time: Duration, line: String, status: c_int) {
-    extern "C" fn end(_: c_int) {
-        let (line, status) = LATE.get().map_or(("", 1), |(line, status)| (line, *status));
-        // SAFETY: a string and its length; the call may be made by a handler.
-        unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
-        // SAFETY: it does not return.
-        unsafe { libc::_exit(status) }
-    }
-    if LATE.set((line, status)).is_err() {
-        return;
-    }
-    let handler: extern "C" fn(c_int) = end;
-    // SAFETY: the handler makes system calls only.
-    unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) };
-    // SAFETY: an initialised set; nobody wants to know what was blocked before.
-    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &set_of(&[libc::SIGALRM]), ptr::null_mut()) };
-    // No time at all would never be over.
-    let microseconds = time.subsec_micros().max(u32::from(time.as_secs() == 0));
-    let value = libc::timeval { tv_sec: time.as_secs() as _, tv_usec: microseconds as _ };
-    let timer = libc::itimerval { it_value: value, it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 } };
-    // SAFETY: an initialised timer that outlives the call; nobody wants to know what it was before.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
 }
 
 fn set_of(signals: &[c_int]) -> libc::sigset_t {

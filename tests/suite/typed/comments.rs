@@ -166,7 +166,14 @@ fn every_start_command_is_typed() {
 
 /// The files below examples/ and the pages that have commands, from the root of the repository.
 fn files() -> Vec<String> {
-    let pages = ["README.md", "dist/README.md", "fcgi-app/README.md", "fcgi-proto/README.md", "fcgi-spawn/README.md"];
+    let pages = [
+        "README.md",
+        "dist/README.md",
+        "fcgi-app/README.md",
+        "fcgi-proto/README.md",
+        "fcgi-spawn/README.md",
+        "fcgi-tools/README.md",
+    ];
     let mut found: Vec<_> = pages.map(str::to_owned).into();
     let mut directories = vec![PathBuf::from("examples")];
     while let Some(directory) = directories.pop() {

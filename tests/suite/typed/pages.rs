@@ -53,6 +53,8 @@ typed! {
     dist_as_an_ordinary_user: "dist/README.md" as Reader needs &["dpkg-shlibdeps"], after "";
     fcgi_spawn_as_root: "fcgi-spawn/README.md" as Root needs &[], after "";
     fcgi_spawn_as_an_ordinary_user: "fcgi-spawn/README.md" as Reader needs &[], after "";
+    fcgi_tools_as_root: "fcgi-tools/README.md" as Root needs &[], after "";
+    fcgi_tools_as_an_ordinary_user: "fcgi-tools/README.md" as Reader needs &[], after "";
     fcgi_app_as_root: "fcgi-app/README.md" as Root needs &[], after "";
     fcgi_app_as_an_ordinary_user: "fcgi-app/README.md" as Reader needs &[], after "";
 }

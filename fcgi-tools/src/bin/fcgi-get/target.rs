@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::usage;
-use crate::Error;
-use crate::error::Quoted;
+use crate::error::{Error, Quoted};
 
 /// `HOST:PORT`, `[IPV6]:PORT`, `unix:PATH`, or `unix:@NAME` for an abstract socket.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 use fcgi_proto::{Header, RecordType, Role};
 use socket2::Socket;
@@ -11,8 +12,8 @@ use socket2::Socket;
 use super::body::Body;
 use super::lost;
 use super::request::{ID, Request};
-use crate::Error;
-use crate::poll::Poll;
+use crate::error::Error;
+use crate::sys::{self, For};
 
 /// What is left to be sent, from the first to the last.
 #[derive(Debug, Default)]
@@ -56,14 +57,13 @@ impl Sender {
             while self.records.is_empty() && self.has_more() && self.waits_for().is_none() {
                 self.further(connection);
             }
-            let mut poll = Poll::new();
-            poll.readable(connection, Source::Answer);
+            let mut waits = vec![(connection.as_fd(), For::Reading, Source::Answer)];
             if !self.records.is_empty() {
-                poll.writable(connection, Source::Room);
+                waits.push((connection.as_fd(), For::Writing, Source::Room));
             } else if let Some(file) = self.waits_for() {
-                poll.readable(file, Source::Body);
+                waits.push((file.as_fd(), For::Reading, Source::Body));
             }
-            let ready = poll.wait().map_err(|error| lost(&error))?;
+            let ready = sys::poll(&waits).map_err(|error| lost(&error))?;
             if ready.contains(&Source::Room) {
                 self.write(connection);
             }

@@ -5,8 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 use super::usage;
-use crate::Error;
-use crate::error::Reason;
+use crate::error::{Error, Reason};
 
 /// How much of a body of unknown length is read to find it out.
 const AHEAD: usize = 1024 * 1024;

@@ -5,7 +5,7 @@ use std::io::Write;
 use fcgi_proto::{EndRequest, ProtocolStatus};
 
 use super::{not_printed, protocol};
-use crate::Error;
+use crate::error::Error;
 
 /// The longest header section, in bytes.
 const MAX_HEAD: usize = 256 * 1024;

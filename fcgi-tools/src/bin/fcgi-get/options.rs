@@ -4,18 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use fcgi_proto::Role;
+use lexopt::{Arg, Parser};
 
 use super::body::Body;
 use super::request::{Params, Request};
 use super::{Target, usage};
-use crate::Error;
-use crate::cli::duration;
-use crate::cli::table::{Table, flag, value};
-use crate::error::{Quoted, Reason};
-use crate::sys;
+use crate::duration;
+use crate::error::{Error, Quoted, Reason};
 
 /// How long the whole of it may take by default.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,44 +35,51 @@ pub(super) struct Options {
     words: Vec<OsString>,
 }
 
-const TABLE: Table<Options> = Table(&[
-    (
-        "The request",
-        &[
-            value("X", "method", "METHOD", |o, v| o.method = Some(v), "GET, or POST with -d"),
-            value("d", "data", "DATA", |o, v| o.data.push(v), "the body; @FILE reads it from there, @- from stdin"),
-            value("", "param", "NAME=VALUE", |o, v| o.params.push(v), "one more param, or another value of one"),
-            value("", "role", "ROLE", |o, v| o.role = Some(v), "responder (default), authorizer or filter"),
-            value("", "file", "FILE", |o, v| o.file = Some(v), "what a filter is to filter"),
-            flag("", "get-values", |o| o.get_values = true, "ask for the application's capacities instead"),
-        ],
-    ),
-    (
-        "The answer",
-        &[
-            flag("i", "include", |o| o.include = true, "print its header section, too"),
-            value("", "timeout", "TIME", |o, v| o.timeout = Some(v), "when to give up, or off (default 60s)"),
-        ],
-    ),
-    (
-        "This program",
-        &[
-            flag("v", "version", |o| o.version = true, "print the version"),
-            flag("h?", "help", |o| o.help = true, "print this help"),
-        ],
-    ),
-]);
+/// Behind the usage and the first sentence.
+const HELP: &str = "
+The request:
+  -X, --method METHOD        GET, or POST with -d
+  -d, --data DATA            the body; @FILE reads it from there, @- from stdin
+      --param NAME=VALUE     one more param, or another value of one
+      --role ROLE            responder (default), authorizer or filter
+      --file FILE            what a filter is to filter
+      --get-values           ask for the application's capacities instead
+
+The answer:
+  -i, --include              print its header section, too
+      --timeout TIME         when to give up, or off (default 60s)
+
+This program:
+  -v, --version              print the version
+  -h, -?, --help             print this help
+";
 
 impl Options {
+    /// Options before and behind the other words, until `--`; nothing is read behind `--help` or `--version`.
     pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut options = Options::default();
-        let parsed = TABLE.parse(
-            args.into_iter().collect(),
-            &mut options,
-            |o, word| o.words.push(word),
-            |o| o.help || o.version,
-        );
-        parsed.map_err(|error| usage(error.to_string()))?;
+        let mut parser = Parser::from_args(args.into_iter().collect::<Vec<_>>());
+        // To getopt the value of `-d=x` is "=x".
+        parser.set_short_equals(false);
+        while let Some(arg) = parser.next().map_err(refused)? {
+            match arg {
+                Arg::Short('X') | Arg::Long("method") => options.method = Some(parser.value().map_err(refused)?),
+                Arg::Short('d') | Arg::Long("data") => options.data.push(parser.value().map_err(refused)?),
+                Arg::Long("param") => options.params.push(parser.value().map_err(refused)?),
+                Arg::Long("role") => options.role = Some(parser.value().map_err(refused)?),
+                Arg::Long("file") => options.file = Some(parser.value().map_err(refused)?),
+                Arg::Long("get-values") => options.get_values = true,
+                Arg::Short('i') | Arg::Long("include") => options.include = true,
+                Arg::Long("timeout") => options.timeout = Some(parser.value().map_err(refused)?),
+                Arg::Short('v') | Arg::Long("version") => options.version = true,
+                Arg::Short('h' | '?') | Arg::Long("help") => options.help = true,
+                Arg::Value(word) => options.words.push(word),
+                unknown => return Err(refused(unknown.unexpected())),
+            }
+            if options.help || options.version {
+                break;
+            }
+        }
         Ok(options)
     }
 
@@ -81,9 +87,8 @@ impl Options {
         format!(
             "Usage: fcgi-get [options] TARGET [PATH[?QUERY]]\n\n\
              Sends one FastCGI request to HOST:PORT, [IPV6]:PORT or unix:PATH, and prints the body of the answer.\n\
-             {}\n\
-             Exit status: 0 below 400, 22 above, 7 no connection, 28 too late, 1 no proper answer, 2 wrong usage.\n",
-            TABLE.help()
+             {HELP}\n\
+             Exit status: 0 below 400, 22 above, 7 no connection, 28 too late, 1 no proper answer, 2 wrong usage.\n"
         )
     }
 
@@ -185,6 +190,10 @@ impl Options {
     }
 }
 
+fn refused(error: lexopt::Error) -> Error {
+    usage(error.to_string())
+}
+
 /// What a filter is to filter.
 struct FilterFile {
     body: Body,
@@ -197,8 +206,15 @@ impl FilterFile {
         let file = open("--file", name)?;
         let about = file.metadata().ok().filter(|about| about.is_file());
         let about = about.ok_or_else(|| usage(format!("--file {}: not a regular file", Quoted(name))))?;
-        Ok(FilterFile { body: Body::file(file)?, length: about.len(), modified: sys::modified(&about) })
+        Ok(FilterFile { body: Body::file(file)?, length: about.len(), modified: unwrapped(about.mtime()) })
     }
+}
+
+/// Seconds since 1970 that are negative where a `long` has 32 bits only because they are past January 2038: without a sign
+/// they last until 2106.
+fn unwrapped(seconds: i64) -> u64 {
+    let is_short = size_of::<libc::c_long>() == 4;
+    u64::try_from(seconds).unwrap_or(if is_short { u64::from(seconds as u32) } else { 0 })
 }
 
 fn open(option: &str, name: &OsStr) -> Result<File, Error> {
@@ -280,8 +296,18 @@ mod tests {
             letters.chars().for_each(|letter| check(format!("-{letter}"), set));
             check(format!("--{long}"), set);
         }
-        let mut named: Vec<_> = value.iter().chain(&flag).map(|row| (row.0, row.1)).collect();
-        let mut all: Vec<_> = TABLE.rows().map(|row| (row.long, row.letters)).collect();
+        let mut named: Vec<_> = value.iter().chain(&flag).map(|row| (row.0, row.1.to_owned())).collect();
+        // In the help `-h, -?, --help` is ("help", "h?").
+        let spellings = |line: &'static str| {
+            let words = line.split_ascii_whitespace().map(|word| word.trim_end_matches(','));
+            words.take_while(|word| word.starts_with('-')).collect::<Vec<_>>()
+        };
+        let in_help = |line| {
+            let spellings: Vec<&str> = spellings(line);
+            let (long, letters) = spellings.split_last()?;
+            Some((long.strip_prefix("--")?, letters.concat().replace('-', "")))
+        };
+        let mut all: Vec<_> = HELP.lines().filter_map(in_help).collect();
         named.sort_unstable();
         all.sort_unstable();
         assert_eq!(named, all);
@@ -299,9 +325,16 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_option_in_short_lines() {
+    fn the_help_has_short_lines() {
         let help = Options::help();
-        assert!(TABLE.rows().all(|row| help.contains(&format!("--{}", row.long))));
         assert!(help.lines().all(|line| line.len() <= 110), "{help}");
+    }
+
+    #[test]
+    fn seconds_after_2038_are_not_before_1970() {
+        assert_eq!(unwrapped(2_147_483_647), 2_147_483_647);
+        assert_eq!(unwrapped(4_000_000_000), 4_000_000_000);
+        let first_second_after = i32::MIN.into();
+        assert_eq!(unwrapped(first_second_after), if cfg!(target_pointer_width = "32") { 2_147_483_648 } else { 0 });
     }
 }

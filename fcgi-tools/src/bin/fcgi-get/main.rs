@@ -11,9 +11,12 @@
 
 mod answer;
 mod body;
+mod duration;
+mod error;
 mod options;
 mod request;
 mod sender;
+mod sys;
 mod target;
 
 use std::ffi::OsString;
@@ -23,41 +26,41 @@ use std::process::ExitCode;
 use fcgi_proto::{ProtocolError, ResponseDecoder, ResponseEvent, Values};
 use socket2::Socket;
 
-use crate::Error;
-use crate::cli::duration::Human;
-use crate::error::Reason;
-use crate::launcher::or_say;
-use crate::sys;
 use answer::Answer;
+use duration::Human;
+use error::{Error, Reason};
 use options::Options;
 use request::ID;
 use sender::Sender;
 use target::Target;
 
-/// The name it is called by.
-pub const NAME: &str = "fcgi-get";
+/// In front of each message.
+const NAME: &str = "fcgi-get";
 
 /// Read from the connection at once.
 const BUFFER: usize = 64 * 1024;
 
 /// Wrong words on the command line.
 fn usage(message: impl Into<String>) -> Error {
-    Error::new(message).with_exit_status(2)
+    Error::new(2, message)
 }
 
 /// No proper answer.
 fn protocol(message: impl Into<String>) -> Error {
-    Error::new(message).with_exit_status(1)
+    Error::new(1, message)
 }
 
-/// The whole program `fcgi-get`, given its arguments with the name it was called by in front.
-///
-/// It writes the body of the answer to stdout and what the application logs to stderr, and returns the exit status.
-/// When the time is over it ends the process, by SIGALRM.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::from(or_say(NAME, get(args.into_iter().skip(1))))
+fn main() -> ExitCode {
+    let status = get(std::env::args_os().skip(1)).unwrap_or_else(|error| {
+        // In one piece, so that lines of several processes do not mix.
+        let _ = io::stderr().write_all(format!("{NAME}: {error}\n").as_bytes());
+        error.exit_status()
+    });
+    ExitCode::from(status)
 }
 
+/// Writes the body of the answer to stdout and what the application logs to stderr, and returns the exit status. When
+/// the time is over it ends the process, by SIGALRM.
 fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Error> {
     let options = Options::parse(args)?;
     if options.help {
@@ -76,9 +79,8 @@ fn get(args: impl Iterator<Item = OsString>) -> Result<u8, Error> {
 
     let include = options.include;
     let request = if options.get_values { None } else { Some(options.request()?) };
-    let connection = target
-        .connect()
-        .map_err(|error| Error::new(format!("cannot connect to {target}: {}", Reason(&error))).with_exit_status(7))?;
+    let connection =
+        target.connect().map_err(|error| Error::new(7, format!("cannot connect to {target}: {}", Reason(&error))))?;
     // What it does not take at once waits, while what it says is read.
     connection.set_nonblocking(true).map_err(|error| lost(&error))?;
     let Some(request) = request else { return get_values(&connection) };
