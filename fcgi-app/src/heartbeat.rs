@@ -3,16 +3,20 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
 /// The socket or pipe that a supervisor listens at. While there are connections it gets a [`BEAT`](Self::BEAT) a
 /// second; before the housekeeper sleeps, and nobody wakes it, a last byte that says so. A worker that has nothing to do
 /// is therefore silent, costs no wake-up, and is not missed.
+///
+/// The last byte also follows connections of a moment, which had no beat, but not more often than once a second: a
+/// supervisor knows within a second since when a worker rests.
 pub(crate) struct Heartbeat {
     pipe: File,
     pulse: Pulse,
+    rested: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +32,13 @@ enum Pulse {
 impl Heartbeat {
     const BEAT: u8 = b'+';
     const REST: u8 = b'-';
+    /// Between two bytes that say no more than that connections came and went.
+    const PAUSE: Duration = Duration::from_secs(1);
     /// How long to wait for a supervisor that does not read, with a byte that no other replaces.
     const PATIENCE: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(pipe: File) -> Self {
-        Heartbeat { pipe, pulse: Pulse::Resting }
+        Heartbeat { pipe, pulse: Pulse::Resting, rested: None }
     }
 
     /// A tick has passed while there are connections, and all is well.
@@ -57,8 +63,10 @@ impl Heartbeat {
 
     /// No beat is to be expected until there are connections again.
     pub(crate) fn rest(&mut self) {
-        if self.pulse == Pulse::Beating {
+        let is_news = self.rested.is_none_or(|rested| rested.elapsed() >= Self::PAUSE);
+        if self.pulse == Pulse::Beating || is_news {
             self.write(Self::REST, Self::PATIENCE);
+            self.rested = Some(Instant::now());
         }
         self.pulse = Pulse::Resting;
     }
@@ -92,13 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn connections_of_a_moment_cost_nothing() {
+    fn connections_of_a_moment_cost_one_byte_a_second() {
         let (mut heartbeat, supervisor) = heartbeat();
-        for _ in 0..5 {
-            heartbeat.beat();
-            heartbeat.rest();
+        for _ in 0..3 {
+            for _ in 0..5 {
+                heartbeat.beat();
+                heartbeat.rest();
+            }
+            heartbeat.rested = heartbeat.rested.and_then(|rested| rested.checked_sub(Heartbeat::PAUSE));
         }
-        assert_eq!(heard(heartbeat, supervisor), "");
+        assert_eq!(heard(heartbeat, supervisor), "---");
     }
 
     #[test]

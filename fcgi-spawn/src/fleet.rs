@@ -18,7 +18,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::Config;
-use crate::fleet::demand::{Demand, Idle};
+use crate::fleet::demand::{Demand, Idle, Look, Reported};
 pub(crate) use crate::fleet::event::{Action, Event, Usage};
 use crate::fleet::note::{Cause, End, Note};
 use crate::fleet::random::Random;
@@ -59,6 +59,8 @@ pub(crate) struct Fleet {
     next_look: Option<Instant>,
     /// Whether there was one.
     looked: bool,
+    /// Whether it was reported that the program is never idle.
+    said_restless: bool,
     /// Whether a process had to be killed, or a worker was given up.
     failed: bool,
     actions: Vec<Action>,
@@ -132,6 +134,7 @@ impl Fleet {
             rolling: RollingRestart::default(),
             next_look: None,
             looked: false,
+            said_restless: false,
             failed: false,
             actions: Vec::new(),
             rules,
@@ -411,9 +414,16 @@ impl Fleet {
             self.rolling.recycle(slot, Cause::Memory(usage.rss), now);
         }
         let Some(time) = self.rules.idle.filter(|_| self.rules.on_demand) else { return };
-        if self.slots[slot].idle.look(usage, time, now) && self.rolling.starting(slot).is_none() {
-            self.say(Note::Idle { slot, pid });
-            self.stop_one(slot, now);
+        match self.slots[slot].idle.look(usage, Reported::Nothing, time, now) {
+            Look::Idle if self.rolling.starting(slot).is_none() => {
+                self.say(Note::Idle { slot, pid });
+                self.stop_one(slot, now);
+            }
+            // Every worker executes the same program.
+            Look::Restless if !mem::replace(&mut self.said_restless, true) => {
+                self.say(Note::Restless { slot, pid, time });
+            }
+            Look::Busy | Look::Idle | Look::Restless => {}
         }
     }
 

@@ -85,10 +85,9 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
     logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
     let received = handover::received()?;
     let config = match &received {
-        Some((Task::TakeOver, _)) => patiently(|| Config::try_from(options.clone()))?,
-        _ => Config::try_from(options)?,
+        Some((Task::TakeOver, _)) => patiently(|| Config::of(options.clone(), as_spawn_fcgi))?,
+        _ => Config::of(options, as_spawn_fcgi)?,
     };
-    let config = Config { search_path: !as_spawn_fcgi, ..config };
     match mode {
         Mode::Once => once(name, &config),
         Mode::Supervise => match received {

@@ -3,7 +3,6 @@
 use crate::fleet::random::Random;
 use crate::process::child::Plan;
 use crate::process::identity::Identity;
-use crate::process::privileges;
 use crate::sys::{CallerSignals, Owner};
 use crate::{Config, Error};
 
@@ -34,10 +33,10 @@ impl Setup {
 
     /// The plan for the workers.
     pub(crate) fn plan(&self) -> Result<Plan, Error> {
-        let privileges = privileges::of_workers(&self.config, Identity::of_workers(&self.config)?)?;
+        let identity = Identity::of_workers(&self.config)?;
         let (ignored, blocked) = self.signals;
         let signals = CallerSignals::from_bits(ignored, blocked);
-        Plan::supervised(&self.config, privileges, signals, self.config.heartbeat.is_some())
+        Plan::supervised(&self.config, &identity, signals, self.config.heartbeat.is_some())
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::files::pid_file::PidFile;
@@ -48,8 +47,6 @@ pub struct Supervisor {
     /// Why the first start failed.
     pub(crate) failure: Option<Error>,
     pub(crate) upgrade: Option<Upgrade>,
-    /// Whether the last poll failed, which is reported once.
-    pub(crate) poll_failed: bool,
 }
 
 /// What wakes the supervisor up.
@@ -86,12 +83,13 @@ impl Supervisor {
 
     pub(crate) fn start_with(config: &Config, given: Given) -> Result<Self, Error> {
         let caller = CallerSignals::look();
-        let pid_file = config.pid_file.as_deref().map(|path| PidFile::new(path, config.mkdir)).transpose()?;
         let setup = Setup::new(config, caller.bits());
+        // Look-ups may take long: a signal ends them, and there is nothing to remove yet.
         let owner = setup.owner()?;
         // Also what a look-up may have left open.
         sys::close_inherited_on_exec();
         let signals = Signals::expect().map_err(|error| Error::cannot("handle signals", &error))?;
+        let pid_file = config.pid_file.as_deref().map(|path| PidFile::new(path, config.mkdir)).transpose()?;
         let plan = setup.plan()?;
         let listener = match given.listener {
             Some(socket) => Listener { socket, file: None },
@@ -115,7 +113,6 @@ impl Supervisor {
             watch: Watch::of(config, now),
             failure: None,
             upgrade: None,
-            poll_failed: false,
             setup,
         };
         supervisor.tell(Event::Begin);
@@ -234,22 +231,7 @@ impl Supervisor {
         poll.until(self.upgrade.as_ref().and_then(Upgrade::deadline));
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
-        let waited = poll.wait();
-        match waited {
-            Ok(sources) => {
-                self.poll_failed = false;
-                sources
-            }
-            Err(error) => {
-                if !self.poll_failed {
-                    log::error!("{}; trying again", Error::cannot("wait for events", &error));
-                }
-                self.poll_failed = true;
-                thread::sleep(RETRY);
-                // What has happened is found without it.
-                vec![Source::Signals]
-            }
-        }
+        poll.wait_or_look()
     }
 
     /// Reports how the workers are.

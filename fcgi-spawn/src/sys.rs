@@ -29,7 +29,7 @@ pub(crate) use clock::{monotonic, time_of_day};
 pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, environment, exec, launch, replace};
 pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
-pub(crate) use signals::{CallerSignals, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
+pub(crate) use signals::{CallerSignals, Held, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,6 +309,11 @@ pub(crate) fn page_size() -> u64 {
     // SAFETY: a number goes in, a number comes out.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(size).unwrap_or(4096)
+}
+
+/// Whether there is something to be read, or the other end is gone, now or within this time.
+pub(crate) fn is_readable_within(fd: impl AsFd, time: Duration) -> bool {
+    poll(&[(fd.as_fd(), For::Reading)], Some(time)).is_ok_and(|ready| ready == [true])
 }
 
 /// Sends a signal to the child's whole process group. That it has gone already is no error.

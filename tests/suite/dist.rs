@@ -127,6 +127,53 @@ fn systemd_accepts_the_units() {
     }
 }
 
+/// `systemd-analyze security` in tenths, from 0 to 100: of the unit as it is, and with the drop-in.
+#[test]
+fn the_service_is_restricted_and_more_so_with_the_drop_in() {
+    once_is_enough!();
+    let Some(analyze) = Program::installed("systemd-analyze") else { skip!("systemd is not installed") };
+    let help = run(analyze.command().arg("--help"));
+    if !help.contains("--offline") {
+        skip!("systemd-analyze has no --offline, which came with 250");
+    }
+    let dir = temp_dir();
+    let unit = dir.path().join("fcgi-spawn.service");
+    fs::write(&unit, read("init/fcgi-spawn.service").replace("/usr/bin/fcgi-spawn", "/bin/true")).expect("a unit");
+    let exposure = || {
+        let said = run(analyze.command().args(["security", "--offline=true", "--no-pager"]).arg(&unit));
+        let level =
+            said.lines().find_map(|line| line.split_once("exposure level for fcgi-spawn.service: ")?.1.split_once(' '));
+        level.and_then(|(level, _)| level.replace('.', "").parse::<u32>().ok()).unwrap_or_else(|| panic!("{said}"))
+    };
+    let alone = exposure();
+    fs::create_dir(dir.path().join("fcgi-spawn.service.d")).expect("a directory");
+    fs::copy(dist("init/hardening.conf"), dir.path().join("fcgi-spawn.service.d/hardening.conf")).expect("a copy");
+    let hardened = exposure();
+    assert!(alone < 70 && hardened < 40, "{alone} alone, {hardened} with the drop-in");
+    let page = read("init/README.md");
+    for level in [alone, hardened] {
+        assert!(page.contains(&format!("{}.{}", level / 10, level % 10)), "dist/init/README.md does not name {level}");
+    }
+    let said = run(analyze.command().args(["--man=no", "verify"]).arg(&unit));
+    assert!(!said.contains("fcgi-spawn."), "{said}");
+}
+
+/// With the drop-in PHP's mail() fails, which is what its comments are for: no line is without one.
+#[test]
+fn each_line_of_the_drop_in_says_what_it_breaks() {
+    let text = read("init/hardening.conf");
+    let blocks: Vec<&str> = text.split_once("[Service]\n").expect("a section").1.split("\n\n").collect();
+    assert!(blocks.len() > 10, "{text}");
+    for block in blocks {
+        assert!(block.starts_with("# ") && block.lines().any(|line| !line.starts_with('#')), "{block}");
+    }
+    let unit = read("init/fcgi-spawn.service");
+    for breaks in ["NoNewPrivileges", "MemoryDenyWriteExecute", "PrivateTmp", "ProtectSystem", "ProtectHome", "@debug"]
+    {
+        assert!(text.contains(breaks) && !unit.contains(breaks), "{breaks}");
+    }
+}
+
 /// With the socket unit: the service's own command line, which finds its socket in LISTEN_FDS, and says that it is
 /// ready as Type=notify wants it.
 #[test]

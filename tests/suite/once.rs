@@ -1,12 +1,14 @@
 //! What the launcher does, and spawn-fcgi has no idea of, when it does not supervise.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fcgi_tests::{Process, Program, Stray, TempDir, eventually, needs_root, proc, skip, temp_dir};
+use fcgi_tests::{Process, Program, Signal, Stray, TempDir, eventually, needs_root, proc, skip, temp_dir};
+use rustix::pipe::PipeFlags;
 
 use crate::launcher::{in_folder, script};
 
@@ -19,7 +21,7 @@ fn once(dir: &Path, options: &[&str]) -> Command {
 
 /// Exit status, stdout and stderr.
 #[track_caller]
-fn run(command: &mut Command) -> (Option<i32>, String, String) {
+pub(crate) fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let mut process = Process::start(command);
     let status = process.wait_exit().code();
     (status, process.stdout().to_end(), process.stderr().to_end())
@@ -38,7 +40,7 @@ fn run_short(command: impl Fn(&Path) -> Command) -> (TempDir, Option<i32>, Strin
 
 /// The worker of a successful start.
 #[track_caller]
-fn started(command: &mut Command) -> Stray {
+pub(crate) fn started(command: &mut Command) -> Stray {
     let (status, stdout, stderr) = run(command);
     let pid =
         stdout.strip_prefix("fcgi-spawn: child spawned successfully: PID: ").and_then(|pid| pid.trim().parse().ok());
@@ -147,6 +149,91 @@ fn with_n_the_program_has_no_child() {
     assert_eq!(children.expect("a list of children, zombies included"), "");
     assert!(dir.path().join("app.sock").exists());
     process.stop();
+}
+
+/// The limit counts the processes of a user whom no other test knows: the launcher, which has become that user, and one
+/// worker.
+#[test]
+fn a_fork_that_is_refused_leaves_no_worker() {
+    needs_root!();
+    let Some(prlimit) = Program::installed("prlimit") else { skip!("there is no prlimit") };
+    let dir = temp_dir();
+    let user = (40_000 + std::process::id() % 10_000).to_string();
+    let mut command = prlimit.command();
+    command.arg("--nproc=2").arg(Program::ours("fcgi-spawn").path());
+    command.args(["--once", "-u", &user, "-g", &user, "-F", "2"]);
+    command.args(in_folder(&["-s", "@/app.sock", "-P", "@/pid", "--", "/bin/sleep", "1000"], dir.path()));
+    let (status, stdout, stderr) = run(&mut command);
+    assert_eq!((status, &stdout[..]), (Some(255), ""), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("fork: Resource temporarily unavailable"), "{stderr}");
+    assert_eq!(names(&dir), [""; 0]);
+    assert_eq!(of_user(&user), [0; 0]);
+}
+
+/// The processes of a user.
+fn of_user(user: &str) -> Vec<u32> {
+    let numbers = fs::read_dir("/proc").expect("a directory");
+    let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(|pid| proc::is_alive(*pid) && proc::status(*pid, "Uid").iter().any(|id| id == user)).collect()
+}
+
+/// Until all is well a signal takes back what was made, and ends the launcher; afterwards it comes too late.
+#[test]
+fn a_signal_during_the_start_leaves_nothing() {
+    let mut broken_off = 0;
+    eventually("ten starts that were broken off", || {
+        let dir = temp_dir();
+        let options = ["-s", "@/app.sock", "-P", "@/pid", "--", "/bin/sleep", "1000"];
+        let mut process = Process::start(&mut once(dir.path(), &options));
+        eventually("the socket or the end", || {
+            (dir.path().join("app.sock").exists() || process.has_ended()).then_some(())
+        });
+        let workers: Vec<Stray> = proc::descendants(process.pid()).into_iter().map(Stray::adopt).collect();
+        process.signal(Signal::TERM);
+        let status = process.wait_exit();
+        if status.code() == Some(0) {
+            let pid = fs::read_to_string(dir.path().join("pid")).expect("a pid file");
+            drop(Stray::adopt(pid.parse().expect("a pid")));
+            return None;
+        }
+        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{}", process.stderr().text());
+        assert_eq!(names(&dir), [""; 0]);
+        workers.iter().for_each(Stray::wait_gone);
+        broken_off += 1;
+        (broken_off == 10).then_some(())
+    });
+}
+
+/// The user database is a named pipe that no process writes to, in a mount namespace of its own.
+#[test]
+fn a_signal_during_a_look_up_leaves_nothing() {
+    needs_root!();
+    if Program::installed("unshare").is_none() {
+        skip!("there is no unshare");
+    }
+    for (mode, is_foreground) in [(&["--once"][..], true), (&["--supervise", "-n"], true), (&["--supervise"], false)] {
+        let dir = temp_dir();
+        let script = "mkfifo \"$0/fifo\" && mount --bind \"$0/fifo\" /etc/passwd && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c", script]).arg(dir.path()).arg(Program::ours("fcgi-spawn").path());
+        command.args(mode).args(in_folder(&["-s", "@/app.sock", "-P", "@/pid", "-u", "nobody"], dir.path()));
+        let mut process = Process::start(command.args(["--", "/bin/sleep", "1000"]).stdin(Stdio::null()));
+        let mut open = OpenOptions::new();
+        open.write(true).custom_flags(PipeFlags::NONBLOCK.bits().try_into().expect("a flag"));
+        // It succeeds when the pipe is open for reading; who reads waits for as long as we hold it.
+        let _held = eventually("a look-up", || open.open(dir.path().join("fifo")).ok());
+        match is_foreground {
+            true => process.signal(Signal::TERM),
+            false => {
+                let looks_up = || proc::descendants_named(process.pid(), "fcgi-spawn").first().copied();
+                Stray::adopt(eventually("the process in the background", looks_up)).signal(Signal::TERM);
+            }
+        }
+        let status = process.wait_exit();
+        assert!(!status.success(), "{mode:?}: {}", process.stderr().text());
+        assert_eq!(names(&dir), ["fifo"], "{mode:?}: {}", process.stderr().text());
+    }
 }
 
 /// An init script may ignore any of them.

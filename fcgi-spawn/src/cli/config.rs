@@ -102,6 +102,9 @@ pub struct Config {
     /// at each start of a worker; `true` by default. Empty and relative elements of `PATH` are skipped. With `false`,
     /// as for spawn-fcgi, such a name is a file in the working directory of the worker.
     pub search_path: bool,
+    /// Whether `HOME`, `USER` and `LOGNAME` in the environment of the workers are those of [`user`](Self::user); `true` by
+    /// default. With `false`, as for spawn-fcgi, they are the launcher's.
+    pub user_variables: bool,
 }
 
 /// Where log lines go. A log that is slow or full loses lines, which are counted and named when there is room again;
@@ -213,7 +216,17 @@ impl Config {
             heartbeat: None,
             program: Program::File(program),
             search_path: true,
+            user_variables: true,
         }
+    }
+
+    /// Checks what was typed, under our own name or under spawn-fcgi's.
+    pub(crate) fn of(options: Options, as_spawn_fcgi: bool) -> Result<Self, Error> {
+        let (config, ignored) = meant(options, sys::is_root(), as_spawn_fcgi)?;
+        for line in ignored {
+            log::warn!("{line}");
+        }
+        Ok(Config { search_path: !as_spawn_fcgi, user_variables: !as_spawn_fcgi, ..config })
     }
 }
 
@@ -226,23 +239,24 @@ impl TryFrom<Options> for Config {
     ///
     /// One line that names the option and its value. What is merely ignored is logged.
     fn try_from(options: Options) -> Result<Self, Error> {
-        let (config, ignored) = meant(options, sys::is_root())?;
-        for line in ignored {
-            log::warn!("{line}");
-        }
-        Ok(config)
+        Config::of(options, false)
     }
 }
 
-/// What was meant, by root or somebody else, and a line on each thing that is ignored.
-fn meant(mut options: Options, root: bool) -> Result<(Config, Vec<String>), Error> {
+/// What was meant, by root or another user, and a line on each thing that is ignored.
+fn meant(mut options: Options, root: bool, as_spawn_fcgi: bool) -> Result<(Config, Vec<String>), Error> {
     let mut ignored = Ignored::default();
     if !root {
         let why = "unless root runs this";
-        ignored.value("-c", &mut options.chroot, why);
-        ignored.flag("-S", &mut options.socket_outside, why);
-        ignored.value("-u", &mut options.user, why);
-        ignored.value("-g", &mut options.group, why);
+        if as_spawn_fcgi {
+            ignored.value("-c", &mut options.chroot, why);
+            ignored.flag("-S", &mut options.socket_outside, why);
+            ignored.value("-u", &mut options.user, why);
+            ignored.value("-g", &mut options.group, why);
+        } else if let Some(directory) = &options.chroot {
+            let why = "only root may change the root directory: run this as root, or leave -c out";
+            return Err(invalid("-c", directory, why));
+        }
         ignored.value("-U", &mut options.socket_user, why);
         ignored.value("-G", &mut options.socket_group, why);
     }
@@ -543,7 +557,7 @@ mod tests {
     fn config(line: &str) -> Result<Config, String> {
         let words = line.split(' ').map(|word| if word == "''" { "" } else { word });
         let options = Options::parse(words.map(OsString::from)).expect("only values are wrong");
-        meant(options, true).map(|(config, _)| config).map_err(|error| error.to_string())
+        meant(options, true, false).map(|(config, _)| config).map_err(|error| error.to_string())
     }
 
     /// What is said to be ignored, and nothing else in the way.
@@ -551,7 +565,7 @@ mod tests {
     fn ignores(line: &str, root: bool, want: &[&str]) {
         let words = format!("{line} -- app");
         let options = Options::parse(words.split(' ').map(OsString::from)).expect("a command line");
-        let (_, ignored) = meant(options, root).expect("it makes sense");
+        let (_, ignored) = meant(options, root, true).expect("it makes sense");
         assert_eq!(ignored, want, "{line:?}");
     }
 
@@ -748,6 +762,20 @@ mod tests {
         let lines = options.map(|option| format!("{option} {why}"));
         ignores("-s a -u u -g g -U v -G h -c c -S", false, &lines.each_ref().map(String::as_str));
         ignores("-s a -u u -g g -U v -G h -c c -S", true, &[]);
+    }
+
+    #[test]
+    fn under_our_own_name_what_only_root_may_do_is_not_ignored() {
+        let others = |line: &str| {
+            let options = Options::parse(line.split(' ').map(OsString::from)).expect("a command line");
+            meant(options, false, false).map_err(|error| error.to_string())
+        };
+        let (config, ignored) = others("-s a -u u -g g -U v -G h -S -- app").expect("it makes sense");
+        assert_eq!((config.user, config.group), (Some("u".into()), Some("g".into())));
+        let why = "is ignored unless root runs this";
+        assert_eq!(ignored, [format!("-U 'v' {why}"), format!("-G 'h' {why}"), "-S is ignored without -c".into()]);
+        let message = "-c 'd': only root may change the root directory: run this as root, or leave -c out";
+        assert_eq!(others("-s a -c d -- app"), Err(message.into()));
     }
 
     #[test]

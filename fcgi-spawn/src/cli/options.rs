@@ -244,11 +244,15 @@ impl Options {
 
     /// The help text, for a program called `name`.
     pub fn help(name: &str) -> String {
+        let others = match name {
+            "spawn-fcgi" => "ignored, and said so, unless root runs it",
+            _ => "for root only: for others -u, -g and -c are errors, -S, -U and -G are ignored, and said so",
+        };
         format!(
             "Usage: {name} [options] [--] program [arguments]\n\n\
              Binds a socket and starts a FastCGI program that finds it as file descriptor 0.\n\
              {}\n\
-             [root]: ignored, and said so, unless root runs it.\n",
+             [root]: {others}.\n",
             TABLE.help()
         )
     }

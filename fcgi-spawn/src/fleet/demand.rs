@@ -38,25 +38,106 @@ impl Demand {
     }
 }
 
-/// Since when a worker does nothing.
+/// What a worker reports of itself by its heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "for programs with a heartbeat, which reports to the process, not yet to the fleet")]
+pub(crate) enum Reported {
+    /// Nothing yet, or it has no heartbeat.
+    Nothing,
+    /// It has something to do.
+    AtWork,
+    /// It has had nothing to do since then. It reports that anew after each request, within [`Idle::LATE`].
+    Resting { since: Instant },
+}
+
+/// What a look at a worker shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Busy,
+    /// It has had nothing to do for the whole time.
+    Idle,
+    /// It was never seen with a connection, and yet it has run, about as much between any two looks.
+    Restless,
+}
+
+/// How long a worker has had nothing to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Idle(Option<(Instant, u64)>);
+pub(crate) struct Idle(Option<Seen>);
+
+/// What the last looks at a worker without a connection have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    work: u64,
+    /// It has not run since.
+    since: Instant,
+    runs: Option<Runs>,
+}
+
+/// Looks in a row that each found it to have run since the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Runs {
+    first: Instant,
+    looks: u32,
+    least: u64,
+    most: u64,
+}
 
 impl Idle {
+    /// The longest time from the end of a request to the report that the worker rests.
+    pub(crate) const LATE: Duration = Duration::from_secs(1);
+
+    /// How many looks have to agree on a worker that is never idle.
+    const LOOKS: u32 = 8;
+
     /// Between two looks at a worker that may be idle for this long.
     pub(crate) fn interval(idle: Duration) -> Duration {
-        (idle / 8).clamp(Duration::from_millis(100), Duration::from_secs(60))
+        (idle / Self::LOOKS).clamp(Duration::from_millis(100), Duration::from_secs(60))
     }
 
-    /// A look at what it uses: whether that was nothing for this long.
-    pub(crate) fn look(&mut self, usage: Usage, idle: Duration, now: Instant) -> bool {
-        match self.0 {
-            Some((since, cpu)) if cpu == usage.cpu && !usage.connected => now.saturating_duration_since(since) >= idle,
-            _ => {
-                self.0 = (!usage.connected).then_some((now, usage.cpu));
-                false
-            }
+    /// A look at what a worker uses and reports. `idle` is how long it may have nothing to do.
+    pub(crate) fn look(&mut self, usage: Usage, reported: Reported, idle: Duration, now: Instant) -> Look {
+        match reported {
+            _ if usage.connected => self.busy(),
+            Reported::AtWork => self.busy(),
+            Reported::Resting { since } if now.saturating_duration_since(since) >= idle + Self::LATE => Look::Idle,
+            Reported::Resting { .. } => self.busy(),
+            Reported::Nothing => self.look_at_work(usage.work, idle, now),
         }
+    }
+
+    fn busy(&mut self) -> Look {
+        self.0 = None;
+        Look::Busy
+    }
+
+    /// A program without a heartbeat rests as long as none of its threads has run.
+    fn look_at_work(&mut self, work: u64, idle: Duration, now: Instant) -> Look {
+        let Some(seen) = self.0 else {
+            self.0 = Some(Seen { work, since: now, runs: None });
+            return Look::Busy;
+        };
+        if seen.work == work {
+            self.0 = Some(Seen { runs: None, ..seen });
+            return if now.saturating_duration_since(seen.since) >= idle { Look::Idle } else { Look::Busy };
+        }
+        let runs = Runs::after(seen.runs, work.abs_diff(seen.work), now);
+        self.0 = Some(Seen { work, since: now, runs: Some(runs) });
+        if runs.are_alike(idle, now) { Look::Restless } else { Look::Busy }
+    }
+}
+
+impl Runs {
+    fn after(before: Option<Self>, work: u64, now: Instant) -> Self {
+        let Some(Runs { first, looks, least, most }) = before else {
+            return Runs { first: now, looks: 1, least: work, most: work };
+        };
+        Runs { first, looks: looks.saturating_add(1), least: least.min(work), most: most.max(work) }
+    }
+
+    /// Requests come as they like; a timer has a period.
+    fn are_alike(self, idle: Duration, now: Instant) -> bool {
+        let is_long = self.looks >= Idle::LOOKS && now.saturating_duration_since(self.first) >= idle;
+        is_long && self.most - self.least <= 2 + self.most / 4
     }
 }
 
@@ -83,19 +164,65 @@ mod tests {
         assert!(demand.is_watching() && !demand.look(true, true, now + 4 * LOOK));
     }
 
+    const IDLE: Duration = Duration::from_secs(10);
+
+    fn usage(work: u64, connected: bool) -> Usage {
+        Usage { rss: 0, work, connected }
+    }
+
     #[test]
     fn idle_is_no_connection_and_no_work_for_all_the_time() {
         let start = Instant::now();
-        let idle = Duration::from_secs(10);
         let at = |seconds| start + Duration::from_secs(seconds);
-        let usage = |cpu, connected| Usage { rss: 0, cpu, connected };
         let mut seen = Idle::default();
-        assert!(!seen.look(usage(1, false), idle, at(0)));
-        assert!(!seen.look(usage(1, false), idle, at(9)));
-        assert!(!seen.look(usage(2, false), idle, at(10)), "it has worked");
-        assert!(!seen.look(usage(2, true), idle, at(19)), "somebody is connected");
-        assert!(!seen.look(usage(2, false), idle, at(21)));
-        assert!(!seen.look(usage(2, false), idle, at(30)));
-        assert!(seen.look(usage(2, false), idle, at(31)));
+        let mut look = |work, connected, at| seen.look(usage(work, connected), Reported::Nothing, IDLE, at);
+        assert_eq!(look(1, false, at(0)), Look::Busy);
+        assert_eq!(look(1, false, at(9)), Look::Busy);
+        assert_eq!(look(2, false, at(10)), Look::Busy, "it has worked");
+        assert_eq!(look(2, true, at(19)), Look::Busy, "a client is connected");
+        assert_eq!(look(2, false, at(21)), Look::Busy);
+        assert_eq!(look(2, false, at(30)), Look::Busy);
+        assert_eq!(look(2, false, at(31)), Look::Idle);
+    }
+
+    #[test]
+    fn a_heartbeat_counts_for_more_than_threads_that_run() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let resting = Reported::Resting { since: at(1) };
+        let mut seen = Idle::default();
+        assert_eq!(seen.look(usage(1, false), resting, IDLE, at(11)), Look::Busy, "the report may be late");
+        assert_eq!(seen.look(usage(2, false), resting, IDLE, at(12)), Look::Idle);
+        assert_eq!(seen.look(usage(2, true), resting, IDLE, at(13)), Look::Busy, "a client is connected");
+        for second in 0..40 {
+            let at_work = seen.look(usage(2, false), Reported::AtWork, IDLE, at(second));
+            assert_eq!(at_work, Look::Busy, "it waits for something else than a client");
+        }
+    }
+
+    /// The looks at a worker that has run as often between one and the next, a second each.
+    fn looks(runs: &[u64]) -> Vec<Look> {
+        let start = Instant::now();
+        let (mut seen, mut work) = (Idle::default(), 0);
+        let mut look = |(second, runs): (usize, &u64)| {
+            work += runs;
+            seen.look(usage(work, false), Reported::Nothing, IDLE, start + Duration::from_secs(second as u64))
+        };
+        runs.iter().enumerate().map(&mut look).collect()
+    }
+
+    #[test]
+    fn a_worker_that_wakes_by_itself_is_never_idle() {
+        for period in [[1, 1, 1], [1, 3, 2], [100, 120, 110]] {
+            let looks = looks(&period.repeat(10));
+            assert_eq!(looks[..11], [Look::Busy; 11], "{period:?}");
+            assert_eq!(looks[11..], [Look::Restless; 19], "{period:?}");
+        }
+    }
+
+    #[test]
+    fn requests_are_no_timer() {
+        assert_eq!(looks(&[10, 40, 25].repeat(20)), [Look::Busy; 60]);
+        assert_eq!(looks(&[2, 2, 2, 2, 0].repeat(12)), [Look::Busy; 60]);
     }
 }

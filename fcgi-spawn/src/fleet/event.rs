@@ -71,8 +71,8 @@ pub(crate) enum Event {
 pub(crate) struct Usage {
     /// Memory in bytes.
     pub(crate) rss: u64,
-    /// Time of all its group, in ticks of the kernel.
-    pub(crate) cpu: u64,
+    /// A number that changes whenever one of its threads, or one of its children's, has run.
+    pub(crate) work: u64,
     /// A client is connected to it.
     pub(crate) connected: bool,
 }

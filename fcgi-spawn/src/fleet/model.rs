@@ -114,8 +114,8 @@ impl World {
             }
             Action::Measure(pid) => {
                 let rss = if self.happens(10) { 2000 } else { 10 };
-                let cpu = if self.happens(2) { self.random.number() } else { 0 };
-                self.tell(Event::Measured { pid, usage: Usage { rss, cpu, connected: false } });
+                let work = if self.happens(2) { self.random.number() } else { 0 };
+                self.tell(Event::Measured { pid, usage: Usage { rss, work, connected: false } });
             }
             Action::Say(_) | Action::Up => {}
             Action::Fail(error) => panic!("the start was over: {error}"),

@@ -78,6 +78,12 @@ pub(crate) enum Note {
         slot: usize,
         pid: Pid,
     },
+    /// It wakes by itself, so that `--idle` never finds it idle for this time.
+    Restless {
+        slot: usize,
+        pid: Pid,
+        time: Duration,
+    },
     /// It has not said for so long that it is well, and is replaced.
     Overdue {
         slot: usize,
@@ -157,6 +163,7 @@ impl Note {
             | Note::NotKilled { .. }
             | Note::Unkillable { .. }
             | Note::Orphans { .. }
+            | Note::Restless { .. }
             | Note::Overdue { .. }
             | Note::NoOther(_) => Level::Warn,
             _ => Level::Info,
@@ -193,6 +200,13 @@ impl fmt::Display for Note {
                 write!(f, "worker {} (pid {pid}) has left processes in its group, stopped", slot + 1)
             }
             Note::Idle { slot, pid } => write!(f, "worker {} (pid {pid}) is idle, stopped", slot + 1),
+            Note::Restless { slot, pid, time } => write!(
+                f,
+                "worker {} (pid {pid}) is never idle: for {} it ran without a connection, as with a timer of its own; \
+                 --idle cannot stop such a program, leave --on-demand out",
+                slot + 1,
+                Human(*time)
+            ),
             Note::Overdue { slot, pid, time } => {
                 write!(f, "worker {} (pid {pid}) has no heartbeat for {}, replaced", slot + 1, Human(*time))
             }
@@ -225,7 +239,7 @@ impl fmt::Display for Again {
             Why::ShortLives(count) => write!(f, ": {count} times in a row it lived less than {}", Human(self.min_life)),
             Why::Recycled => f.write_str(": exit 0 is no failure"),
             Why::QuickExits => f.write_str(": exit 0 within 1s, again and again"),
-            Why::Refused => f.write_str(": the system refused it"),
+            Why::Refused => f.write_str(": the system refused the start, which is no failure of the program"),
         }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) enum Why {
     Recycled,
     /// Exits 0, so soon and so often that nothing can have been served.
     QuickExits,
-    /// The system has refused a start: the program is not at fault.
+    /// The system had no process, memory or descriptor for it.
     Refused,
 }
 
@@ -90,9 +90,9 @@ impl Restart {
         Next::At(now + pause, Why::ShortLives(self.short_lives))
     }
 
-    /// The system refused to start a worker, for want of processes, memory or descriptors: the pause is the usual one,
-    /// and nothing is counted.
-    pub(crate) fn on_refusal(&mut self, now: Instant) -> Next {
+    /// The system refused the start for want of a process, memory or descriptors. The program has not failed: nothing is
+    /// counted or doubled, and there is always a next start.
+    pub(crate) fn on_refusal(&self, now: Instant) -> Next {
         Next::At(now + self.policy.delay.max(QUICK), Why::Refused)
     }
 
@@ -243,5 +243,25 @@ mod tests {
         assert!(pauses(&mut restart, seconds(0), 1)[0] >= seconds(10));
         restart.on_exit_0(now, now + seconds(30));
         assert_eq!(pauses(&mut restart, seconds(0), 1), [seconds(5)]);
+    }
+
+    #[test]
+    fn a_refusal_is_no_failure_of_the_program() {
+        let now = Instant::now();
+        let mut restart = restart(Policy { give_up: Some(3), ..MOD_FASTCGI });
+        pauses(&mut restart, seconds(0), 2);
+        let before = restart.clone();
+        for _ in 0..100 {
+            assert_eq!(restart.on_refusal(now), Next::At(now + seconds(5), Why::Refused));
+        }
+        assert_eq!(restart, before);
+        assert_eq!(restart.on_failure(now, now), Next::GiveUp(3));
+    }
+
+    #[test]
+    fn refusals_do_not_follow_each_other_at_once() {
+        let now = Instant::now();
+        let restart = restart(Policy { delay: Duration::ZERO, ..MOD_FASTCGI });
+        assert_eq!(restart.on_refusal(now), Next::At(now + QUICK, Why::Refused));
     }
 }

@@ -469,7 +469,7 @@ fn workers_come_on_demand_and_go_when_idle() {
     play.pass(seconds(1));
     assert!(!play.fleet.watches_listener(), "there are as many as there may be");
 
-    let usage = |cpu| Usage { rss: 0, cpu, connected: false };
+    let usage = |work| Usage { rss: 0, work, connected: false };
     for look in 0..9 {
         play.pass(seconds(10));
         play.measure(1001, usage(1));
@@ -479,11 +479,34 @@ fn workers_come_on_demand_and_go_when_idle() {
     assert!(play.fleet.watches_listener());
 }
 
+/// Of a program it is worth one line, whichever worker is seen first.
+#[test]
+fn a_program_that_wakes_by_itself_is_reported_once() {
+    let mut play = Play::new(|config| {
+        (config.workers, config.on_demand, config.idle) = (2, true, Some(seconds(80)));
+    });
+    for pid in [1001, 1002] {
+        play.waits = true;
+        play.tell(Event::Waiting(true));
+        play.pass(seconds(1));
+        play.ready(pid);
+    }
+    play.waits = false;
+    for look in 0..30 {
+        play.pass(seconds(10));
+        for pid in [1001, 1002] {
+            play.measure(pid, Usage { rss: 0, work: 3 * look, connected: false });
+        }
+    }
+    let reports = play.said.iter().filter(|line| line.contains("is never idle"));
+    assert_eq!((play.serving(), reports.count()), (vec![1001, 1002], 1));
+}
+
 #[test]
 fn strangers_change_nothing() {
     let mut play = Play::up(|_| ());
     play.end(4711, FAILURE);
     play.ready(4711);
-    play.measure(4711, Usage { rss: u64::MAX, cpu: 0, connected: false });
+    play.measure(4711, Usage { rss: u64::MAX, work: 0, connected: false });
     assert_eq!((play.serving(), play.fleet.deadline()), (vec![1001], None));
 }

@@ -11,6 +11,7 @@ use libc::c_int;
 
 use crate::error::Reason;
 use crate::process::candidates::Candidates;
+use crate::process::identity::Identity;
 use crate::process::privileges;
 use crate::socket::inherited;
 use crate::sys::{
@@ -40,11 +41,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for workers of a supervisor, which give up `privileges` each for itself, and have a channel; `heartbeat`
-    /// says whether they are watched.
+    /// The plan for workers of a supervisor, each of which takes on `identity` itself and has a channel; `heartbeat` says
+    /// whether they are watched.
     pub(crate) fn supervised(
         config: &Config,
-        privileges: Privileges,
+        identity: &Identity,
         signals: CallerSignals,
         heartbeat: bool,
     ) -> Result<Self, Error> {
@@ -57,17 +58,23 @@ impl Plan {
         let watched = if heartbeat { ",heartbeat" } else { "" };
         let variable = format!("{REPORT}{}{watched}", sys::KEPT);
         environment.push(CString::new(variable).expect("letters and digits"));
-        let plan = Plan::with_environment(config, signals, environment)?;
+        let privileges = Some(privileges::of_workers(config, identity)?);
+        let plan = Plan::with_environment(config, identity, signals, environment)?;
         let death_signal = Some((config.stop_signal, Pid::ours()));
-        Ok(Plan { privileges: Some(privileges), death_signal, ..plan })
+        Ok(Plan { privileges, death_signal, ..plan })
     }
 
     /// The plan for workers that are on their own, of a launcher that has given up its privileges.
-    pub(crate) fn new(config: &Config, signals: CallerSignals) -> Result<Self, Error> {
-        Plan::with_environment(config, signals, environment())
+    pub(crate) fn new(config: &Config, identity: &Identity, signals: CallerSignals) -> Result<Self, Error> {
+        Plan::with_environment(config, identity, signals, environment())
     }
 
-    fn with_environment(config: &Config, signals: CallerSignals, mut environment: Vec<CString>) -> Result<Self, Error> {
+    fn with_environment(
+        config: &Config,
+        identity: &Identity,
+        signals: CallerSignals,
+        mut environment: Vec<CString>,
+    ) -> Result<Self, Error> {
         let (program, arguments) = match &config.program {
             Program::File(words) => match words.first() {
                 Some(name) => (&**name, words.clone()),
@@ -80,6 +87,9 @@ impl Plan {
             }
         };
         let candidates = Candidates::new(config, program, variable(&environment, "PATH"));
+        if config.user_variables {
+            identity.name_user(&mut environment);
+        }
         if let Some(children) = config.php_children {
             let name = b"PHP_FCGI_CHILDREN=";
             environment.retain(|variable| !variable.to_bytes().starts_with(name));
@@ -223,7 +233,7 @@ impl fmt::Display for StartError<'_> {
             Step::Session => "setsid",
             Step::Output => "dup2 of its output",
             Step::ParentDeathSignal => "prctl(PR_SET_PDEATHSIG)",
-            Step::Gid | Step::Groups | Step::Root | Step::Uid | Step::Final | Step::Directory => {
+            Step::Gid | Step::Groups | Step::Root | Step::Uid | Step::Capabilities | Step::Final | Step::Directory => {
                 return match &self.plan.privileges {
                     Some(privileges) => privileges::failed(privileges, self.failure.step, &errno).fmt(f),
                     None => reason.fmt(f),
@@ -267,7 +277,7 @@ mod tests {
     }
 
     fn run(words: &[&str]) -> Result<ExitStatus, Error> {
-        run_to_end(&Plan::new(&config(words), CallerSignals::look()).expect("it opens nothing"))
+        run_to_end(&Plan::new(&config(words), &Identity::default(), CallerSignals::look()).expect("it opens nothing"))
     }
 
     #[track_caller]
@@ -322,7 +332,7 @@ mod tests {
         fn run(&self, directories: &[&str]) -> Result<ExitStatus, Error> {
             let path = CString::new(format!("PATH={}", self.list(directories))).expect("no NUL in a test");
             let config = config(&["app", "-c", "exit 7"]);
-            run_to_end(&Plan::with_environment(&config, CallerSignals::look(), vec![path])?)
+            run_to_end(&Plan::with_environment(&config, &Identity::default(), CallerSignals::look(), vec![path])?)
         }
 
         #[track_caller]
@@ -356,7 +366,7 @@ mod tests {
         check_refused(&[""], "cannot execute '': No such file or directory", libc::ENOENT);
         // As spawn-fcgi.
         let unsearched = Config { search_path: false, ..config(&["sh"]) };
-        let plan = Plan::new(&unsearched, CallerSignals::look()).expect("it opens nothing");
+        let plan = Plan::new(&unsearched, &Identity::default(), CallerSignals::look()).expect("it opens nothing");
         refused(run_to_end(&plan), "cannot execute 'sh': No such file or directory", libc::ENOENT);
     }
 
@@ -409,7 +419,12 @@ mod tests {
     #[test]
     fn a_file_in_the_working_directory_is_not_executed() {
         let hint = |name: &str| {
-            let plan = Plan::with_environment(&config(&[name]), CallerSignals::look(), vec![c"PATH=.::src".into()]);
+            let plan = Plan::with_environment(
+                &config(&[name]),
+                &Identity::default(),
+                CallerSignals::look(),
+                vec![c"PATH=.::src".into()],
+            );
             run_to_end(&plan.expect("it opens nothing")).expect_err("not in PATH").to_string()
         };
         let not_found = "not found in PATH (no absolute directories)";

@@ -11,10 +11,10 @@ use crate::sys::{self, Privileges, Step};
 use crate::{Config, Error};
 
 /// Everything that is given up on the way, with all names looked up.
-pub(crate) fn of_workers(config: &Config, identity: Identity) -> Result<Privileges, Error> {
+pub(crate) fn of_workers(config: &Config, identity: &Identity) -> Result<Privileges, Error> {
     let path = |option, path: &Option<_>| path.clone().map(|path| c_string(option, path)).transpose();
     let (root, directory) = (path("-c", &config.chroot)?, path("-d", &config.directory)?);
-    Ok(Privileges::new(identity.uid, identity.gid, identity.groups, root, directory))
+    Ok(Privileges::new(identity.uid, identity.gid, identity.groups.clone(), root, directory))
 }
 
 /// Gives it all up in this process.
@@ -32,6 +32,7 @@ pub(crate) fn failed(privileges: &Privileges, step: Step, errno: &io::Error) -> 
         Step::Groups => Error::new(format!("cannot change the supplementary groups: {reason}")),
         Step::Root => Error::io("chroot to", path(&privileges.root), errno),
         Step::Uid => Error::new(format!("cannot change to uid {}: {reason}", number(privileges.uid))),
+        Step::Capabilities => Error::new(format!("cannot clear the inheritable capabilities: {reason}")),
         Step::Directory => Error::io("change to the directory", path(&privileges.directory), errno),
         _ => {
             let (uid, gid) = ids(Some(privileges));

@@ -53,17 +53,41 @@ pub(crate) fn rss(pid: Pid) -> u64 {
     pages.unwrap_or_default() * sys::page_size()
 }
 
-/// All a worker and the processes of its session use. What cannot be read counts as busy.
+/// All a worker and the processes of its session use. What cannot be read counts as connected.
 pub(crate) fn of_worker(leader: Pid, clients: Option<&Clients>) -> Usage {
-    let mut usage = Usage { rss: rss(leader), cpu: 0, connected: clients.is_none() };
+    let mut usage = Usage { rss: rss(leader), work: 0, connected: true };
     let Some(clients) = clients else { return usage };
-    let entries = fs::read_dir("/proc").into_iter().flatten();
-    for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
+    let (mut found, mut connected) = (false, false);
+    for pid in numbers_in("/proc") {
         let Some(stat) = Stat::of(pid).filter(|stat| stat.session == leader.number()) else { continue };
-        usage.cpu += stat.cpu;
-        usage.connected |= clients.are_at(pid);
+        found = true;
+        usage.work = usage.work.wrapping_add(stat.cpu).wrapping_add(switches(pid));
+        connected |= clients.are_at(pid);
     }
+    // Where /proc hides processes there is nothing to go by.
+    usage.connected = connected || !found;
     usage
+}
+
+/// How often the threads of a process have begun to wait for something: every request wakes one of them, which waits
+/// again afterwards, however short it was. /proc/PID/status has those of the first thread alone.
+fn switches(pid: u32) -> u64 {
+    let threads = format!("/proc/{pid}/task");
+    let of_thread = |thread: u32| switches_in(&fs::read(format!("{threads}/{thread}/status")).ok()?);
+    numbers_in(&threads).filter_map(of_thread).fold(0, u64::wrapping_add)
+}
+
+/// In /proc/PID/task/TID/status, since Linux 2.6.23.
+fn switches_in(status: &[u8]) -> Option<u64> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let count = lines.find_map(|line| line.strip_prefix(b"voluntary_ctxt_switches:"))?;
+    str::from_utf8(count).ok()?.trim().parse().ok()
+}
+
+/// The entries of a directory of /proc that are numbers.
+fn numbers_in(directory: &str) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// The connections that were accepted from our listening socket, whoever has them, by inode.
@@ -148,6 +172,37 @@ mod tests {
         assert_eq!(Stat::parse(line), Some(Stat { state: 'S', group: 8, session: 9, cpu: 11, start: 4711 }));
         assert_eq!(Stat::parse(b"42 (cut"), None);
         assert!(Stat::of(std::process::id()).is_some_and(|stat| stat.is_alive()));
+    }
+
+    #[test]
+    fn voluntary_switches_are_read() {
+        let status = b"Name:\tvoluntary_ctxt_switches:\t1\nThreads:\t2\nvoluntary_ctxt_switches:\t150\n\
+            nonvoluntary_ctxt_switches:\t545\n";
+        assert_eq!(switches_in(status), Some(150));
+        assert_eq!(switches_in(b"nonvoluntary_ctxt_switches:\t545\n"), None);
+    }
+
+    #[test]
+    fn switches_of_every_thread_count() {
+        let us = std::process::id();
+        let (to_worker, from_us) = std::sync::mpsc::channel::<()>();
+        let (to_us, from_worker) = std::sync::mpsc::channel();
+        let worker = std::thread::spawn(move || from_us.iter().for_each(|()| to_us.send(()).expect("sent")));
+        for _ in 0..100 {
+            to_worker.send(()).expect("sent");
+            from_worker.recv().expect("received");
+        }
+        let of_all = switches(us);
+        let of_first = switches_in(&fs::read("/proc/self/status").expect("read")).expect("a number");
+        drop(to_worker);
+        worker.join().expect("it ends");
+        assert!(of_all > of_first, "{of_all} {of_first}");
+    }
+
+    #[test]
+    fn a_worker_that_is_hidden_counts_as_connected() {
+        let clients = Clients::default();
+        assert!(of_worker(Pid::for_test(i32::MAX), Some(&clients)).connected);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) struct User {
     pub(crate) uid: u32,
     /// The primary group.
     pub(crate) gid: u32,
+    pub(crate) home: CString,
 }
 
 /// The user called `name`, if there is one.
@@ -34,7 +35,9 @@ pub(crate) fn user_by_id(uid: u32) -> io::Result<Option<User>> {
 fn user(entry: &libc::passwd) -> User {
     // SAFETY: each string of an entry ends in a NUL.
     let name = unsafe { CStr::from_ptr(entry.pw_name) };
-    User { name: name.into(), uid: entry.pw_uid, gid: entry.pw_gid }
+    // SAFETY: as above.
+    let home = unsafe { CStr::from_ptr(entry.pw_dir) };
+    User { name: name.into(), uid: entry.pw_uid, gid: entry.pw_gid, home: home.into() }
 }
 
 /// The number of the group called `name`, if there is one.
@@ -70,35 +73,87 @@ fn look_up<E, T>(
 }
 
 /// All groups the user is in, and `gid`, sorted.
-pub(crate) fn groups_of(user: &CStr, gid: u32) -> Vec<u32> {
+pub(crate) fn groups_of(user: &CStr, gid: u32) -> io::Result<Vec<u32>> {
+    let mut groups = all_groups(|groups, count| {
+        // SAFETY: a string, and room for as many groups as `count` says; all outlive the call.
+        unsafe { libc::getgrouplist(user.as_ptr(), gid, groups.as_mut_ptr(), count) }
+    })?;
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(groups)
+}
+
+/// What getgrouplist(3) finds. With too little room it fails, and says how much it needs; musl also fails where it
+/// cannot read the groups, and leaves the number as it is then.
+fn all_groups(find: impl Fn(&mut [u32], &mut c_int) -> c_int) -> io::Result<Vec<u32>> {
+    /// The kernel takes no more, and `gid` may be named twice.
+    const MOST: usize = 65_536 + 1;
     let mut groups = vec![0; 32];
     loop {
-        let room = c_int::try_from(groups.len()).expect("a user is in fewer groups");
-        let mut count = room;
-        // SAFETY: the string outlives the call, and `count` says how many groups there is room for.
-        let all = unsafe { libc::getgrouplist(user.as_ptr(), gid, groups.as_mut_ptr(), &mut count) };
-        if all >= 0 {
-            groups.truncate(count.max(0) as usize);
-            groups.sort_unstable();
-            groups.dedup();
-            return groups;
+        let mut count = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
+        let found = find(&mut groups, &mut count);
+        let needed = usize::try_from(count).unwrap_or_default();
+        if found >= 0 {
+            groups.truncate(needed);
+            return Ok(groups);
         }
-        // Now `count` is how many there are; an old C library leaves it alone.
-        groups.resize(count.max(room.saturating_mul(2)) as usize, 0);
+        if needed <= groups.len() {
+            return Err(io::Error::last_os_error());
+        }
+        if needed > MOST {
+            return Err(io::Error::other(format!("{needed} groups, and the kernel takes {}", MOST - 1)));
+        }
+        groups.resize(needed, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::thread;
+
+    /// A user who is in so many groups, and what is found with how many calls.
+    fn in_groups(all: usize) -> (Option<usize>, u32) {
+        let calls = Cell::new(0);
+        let found = all_groups(|groups, count| {
+            calls.set(calls.get() + 1);
+            *count = c_int::try_from(all).expect("few");
+            if all <= groups.len() { *count } else { -1 }
+        });
+        (found.ok().map(|groups| groups.len()), calls.get())
+    }
+
+    #[test]
+    fn there_is_room_for_all_groups() {
+        assert_eq!(in_groups(3), (Some(3), 1));
+        assert_eq!(in_groups(32), (Some(32), 1));
+        assert_eq!(in_groups(33), (Some(33), 2));
+        assert_eq!(in_groups(65_537), (Some(65_537), 2));
+        assert_eq!(in_groups(65_538), (None, 1));
+    }
+
+    /// musl, when it has no descriptor for /etc/group.
+    #[test]
+    fn a_list_that_cannot_be_read_is_an_error_at_once() {
+        let calls = Cell::new(0);
+        let error = all_groups(|_, _| {
+            calls.set(calls.get() + 1);
+            // SAFETY: no arguments.
+            let errno = unsafe { libc::__errno_location() };
+            // SAFETY: a valid pointer to a variable of this thread.
+            unsafe { *errno = libc::EMFILE };
+            -1
+        });
+        assert_eq!((error.expect_err("no list").raw_os_error(), calls.get()), (Some(libc::EMFILE), 1));
+    }
 
     #[test]
     fn threads_do_not_disturb_each_other() {
         let names = [c"root", c"nobody", c"daemon", c"www-data"];
         let look = |name| (user_by_name(name).expect("looked up"), group_by_name(name).expect("looked up"));
         let alone = names.map(look);
-        assert_eq!(alone[0], (Some(User { name: c"root".into(), uid: 0, gid: 0 }), Some(0)));
+        assert_eq!(alone[0], (Some(User { name: c"root".into(), uid: 0, gid: 0, home: c"/root".into() }), Some(0)));
         thread::scope(|scope| {
             for (name, alone) in names.iter().zip(&alone) {
                 scope.spawn(move || (0..200).for_each(|_| assert_eq!(look(name), *alone)));

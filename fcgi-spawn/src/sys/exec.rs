@@ -84,6 +84,8 @@ pub(crate) enum Step {
     Root,
     /// Changing to the user.
     Uid,
+    /// Clearing the capabilities that a change of the user leaves.
+    Capabilities,
     /// Making sure of the three.
     Final,
     /// Changing to the working directory.

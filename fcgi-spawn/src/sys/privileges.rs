@@ -60,6 +60,7 @@ impl Privileges {
         if let Some(uid) = self.uid {
             // SAFETY: a number.
             did(unsafe { libc::setuid(uid) }, Step::Uid)?;
+            did(clear_capabilities(), Step::Capabilities)?;
         }
         if !self.are_final() {
             // SAFETY: no arguments.
@@ -98,6 +99,24 @@ impl Privileges {
         }
         true
     }
+}
+
+/// Takes all capabilities from this process. A change of the user leaves those that programs inherit, and the kernel takes
+/// the ambient ones with them. No allocation: it also runs in a forked child.
+fn clear_capabilities() -> libc::c_int {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    /// Effective, permitted and inheritable ones, 32 of each.
+    type Sets = [u32; 3];
+    /// Two structures of sets, since Linux 2.6.26.
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let none: [Sets; 2] = [[0; 3]; 2];
+    // SAFETY: a header and the two structures that its version asks for; both outlive the call.
+    unsafe { libc::syscall(libc::SYS_capset, &raw mut header, none.as_ptr()) as libc::c_int }
 }
 
 /// Whether root started us.

@@ -168,6 +168,37 @@ pub(crate) fn wait_for_child(timeout: Duration) {
     unsafe { libc::sigtimedwait(&set_of(&[libc::SIGCHLD]), ptr::null_mut(), &timeout) };
 }
 
+/// Signals that would end this process, held back so that it can first remove what it has made.
+pub(crate) struct Held(Vec<c_int>);
+
+impl Held {
+    /// Holds those back that are neither blocked nor ignored by the caller.
+    pub(crate) fn hold() -> Self {
+        const ENDS: [c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+        let mut before = signal_set(libc::sigemptyset);
+        // SAFETY: initialised sets that outlive the call.
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set_of(&ENDS), &mut before) };
+        // SAFETY: an initialised set, and a signal's number.
+        let is_ours = |signal: &c_int| !is_ignored(*signal) && unsafe { libc::sigismember(&before, *signal) } == 0;
+        Held(ENDS.into_iter().filter(is_ours).collect())
+    }
+
+    /// The first of them that has arrived.
+    pub(crate) fn arrived(&self) -> Option<c_int> {
+        let mut pending = signal_set(libc::sigemptyset);
+        // SAFETY: an initialised set that outlives the call.
+        unsafe { libc::sigpending(&mut pending) };
+        // SAFETY: an initialised set, and a signal's number.
+        self.0.iter().copied().find(|signal| unsafe { libc::sigismember(&pending, *signal) } == 1)
+    }
+
+    /// Lets those that have arrived end this process; returns if none has.
+    pub(crate) fn release(&self) {
+        // SAFETY: an initialised set; the caller does not want to know what was blocked before.
+        unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &set_of(&self.0), ptr::null_mut()) };
+    }
+}
+
 fn set_of(signals: &[c_int]) -> libc::sigset_t {
     let mut set = signal_set(libc::sigemptyset);
     for signal in signals {

@@ -73,7 +73,6 @@ impl Supervisor {
             watch: Watch::of(config, now).map(|watch| watch.loaded_before(oldest)),
             failure: None,
             upgrade: None,
-            poll_failed: false,
             setup,
         };
         log::info!("version {} has taken over", env!("CARGO_PKG_VERSION"));

@@ -257,6 +257,18 @@ fn systemd() {
     assert_eq!(state("StatusText"), "2 of 2 workers up\n");
     assert_eq!(state("NRestarts"), "1\n");
 
+    // The unit itself takes nothing that programs which send mail need, the drop-in does.
+    let no_new_privileges = || proc::status(machine.supervisor(2).workers[0], "NoNewPrivs").concat();
+    assert_eq!(no_new_privileges(), "0");
+    let before = machine.supervisor(2);
+    for command in Section::of("systemd-hardening").install {
+        machine.run(&command);
+    }
+    others_than(&machine, &before.workers);
+    assert_eq!(no_new_privileges(), "1");
+    expect_hello(&machine.socket());
+    machine.run("rm -r /etc/systemd/system/fcgi-spawn.service.d && systemctl daemon-reload");
+
     // With its own socket, which lets clients wait through a restart.
     machine.run("systemctl stop fcgi-spawn");
     for command in Section::of("systemd-socket").install {
