@@ -51,7 +51,6 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Whether a system call failed for want of a process, memory or descriptors, which may be there the next time.
-#[allow(dead_code, reason = "for the fleet, which does not tell a refused start from a failed one yet")]
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOBUFS))
 }

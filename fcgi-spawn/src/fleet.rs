@@ -235,7 +235,10 @@ impl Fleet {
             Event::Begin => self.begin(now),
             Event::Forked { slot, pid } => self.tell(slot, worker::Event::Forked(pid), None, now),
             Event::Executed(pid) => self.executed(pid, now),
-            Event::NotExecuted { pid, error } => self.not_executed(pid, error, now),
+            Event::NotExecuted { pid, error, is_shortage } => {
+                let event = if is_shortage { worker::Event::Refused } else { worker::Event::NotStarted };
+                self.not_executed(pid, event, error, now);
+            }
             Event::Refused { slot, error } => self.refused(slot, error, now),
             Event::Ready(pid) => {
                 if let Some(slot) = self.slot_of(pid) {
@@ -245,7 +248,7 @@ impl Fleet {
             Event::Ended { pid, status, others } => self.ended(pid, status, others, now),
             Event::Looked { pid, others } => self.tell_stopping(pid, stop::Event::Looked { others }, now),
             Event::Signalled { pid, refused } => self.signalled(pid, refused, now),
-            Event::Measured { pid, usage } => self.measured(pid, usage, now),
+            Event::Measured { pid, usage, reported } => self.measured(pid, usage, reported, now),
             Event::Overdue { pid, time } => self.overdue(pid, time, now),
             Event::Waiting(waiting) => self.waiting(waiting, now),
             Event::Reload(cause) => self.reload(cause, now),
@@ -408,13 +411,13 @@ impl Fleet {
         self.next_look = interval.map(|interval| self.next_look.unwrap_or(next(interval)));
     }
 
-    fn measured(&mut self, pid: Pid, usage: Usage, now: Instant) {
+    fn measured(&mut self, pid: Pid, usage: Usage, reported: Reported, now: Instant) {
         let Some(slot) = self.slot_of(pid).filter(|_| self.phase == Phase::Serving) else { return };
         if self.slots[slot].max_rss.is_some_and(|most| usage.rss > most) {
             self.rolling.recycle(slot, Cause::Memory(usage.rss), now);
         }
         let Some(time) = self.rules.idle.filter(|_| self.rules.on_demand) else { return };
-        match self.slots[slot].idle.look(usage, Reported::Nothing, time, now) {
+        match self.slots[slot].idle.look(usage, reported, time, now) {
             Look::Idle if self.rolling.starting(slot).is_none() => {
                 self.say(Note::Idle { slot, pid });
                 self.stop_one(slot, now);

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::files::pid_file::PidFile;
 use crate::files::status::{self, StatusFile, Summary};
+use crate::fleet::demand::Reported;
 use crate::fleet::note::{Cause, Note};
 use crate::fleet::{Action, Event, Fleet, Phase, Rules};
 use crate::notify::Notify;
 use crate::output::{self, Log, Output, Pipes, Tag, logger};
 use crate::poll::Poll;
-use crate::process::channel::{self, Channels};
+use crate::process::channel::{self, Channels, Heartbeat};
 use crate::process::usage::{self, Clients};
 use crate::process::watch::Watch;
 use crate::setup::{self, Setup};
@@ -324,7 +325,14 @@ impl Supervisor {
             }
             Action::LookAtGroup(pid) => return Some(Event::Looked { pid, others: sys::group_is_left(pid) }),
             Action::LookAtListener => return Some(Event::Waiting(self.connection_waits())),
-            Action::Measure(pid) => return Some(Event::Measured { pid, usage: self.measure(pid) }),
+            Action::Measure(pid) => {
+                let reported = match self.channels.heartbeat(pid) {
+                    None => Reported::Nothing,
+                    Some(Heartbeat::AtWork) => Reported::AtWork,
+                    Some(Heartbeat::Resting(since)) => Reported::Resting { since },
+                };
+                return Some(Event::Measured { pid, usage: self.measure(pid), reported });
+            }
             Action::Say(note) => {
                 log::log!(note.level(), "{note}");
                 match note {
@@ -376,8 +384,10 @@ impl Supervisor {
             Progress::UnderWay => return,
             Progress::Executed => Some(Event::Executed(pid)),
             Progress::Failed(failure) => {
+                let is_shortage = crate::error::is_shortage(&failure.error());
                 let error = self.plan.as_ref().map(|plan| plan.failed(failure).into());
-                Some(Event::NotExecuted { pid, error: error.unwrap_or_else(|| Error::new("it was not started")) })
+                let error = error.unwrap_or_else(|| Error::new("it was not started"));
+                Some(Event::NotExecuted { pid, error, is_shortage })
             }
             // SIGCHLD is on its way.
             Progress::Ended => None,

@@ -40,7 +40,6 @@ impl Demand {
 
 /// What a worker reports of itself by its heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "for programs with a heartbeat, which reports to the process, not yet to the fleet")]
 pub(crate) enum Reported {
     /// Nothing yet, or it has no heartbeat.
     Nothing,

@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::Error;
+use crate::fleet::demand::Reported;
 use crate::fleet::note::{Cause, Note};
 use crate::sys::Pid;
 
@@ -19,10 +20,11 @@ pub(crate) enum Event {
     },
     /// It has executed the program.
     Executed(Pid),
-    /// It could not execute the program.
+    /// It could not execute the program, perhaps for want of memory or processes, which is no fault of the program.
     NotExecuted {
         pid: Pid,
         error: Error,
+        is_shortage: bool,
     },
     /// The system refused to start a process for a worker.
     Refused {
@@ -51,6 +53,7 @@ pub(crate) enum Event {
     Measured {
         pid: Pid,
         usage: Usage,
+        reported: Reported,
     },
     /// Whether a connection waits.
     Waiting(bool),

@@ -83,7 +83,12 @@ impl World {
                 self.tell(Event::Forked { slot, pid: Pid::for_test(pid) });
                 if self.happens(8) {
                     self.processes.get_mut(&pid).expect("just made").ending = true;
-                    self.tell(Event::NotExecuted { pid: Pid::for_test(pid), error: Error::new("no program") });
+                    let is_shortage = self.happens(2);
+                    self.tell(Event::NotExecuted {
+                        pid: Pid::for_test(pid),
+                        error: Error::new("no program"),
+                        is_shortage,
+                    });
                 } else if !self.happens(8) {
                     self.executed(pid);
                 }
@@ -115,7 +120,11 @@ impl World {
             Action::Measure(pid) => {
                 let rss = if self.happens(10) { 2000 } else { 10 };
                 let work = if self.happens(2) { self.random.number() } else { 0 };
-                self.tell(Event::Measured { pid, usage: Usage { rss, work, connected: false } });
+                self.tell(Event::Measured {
+                    pid,
+                    usage: Usage { rss, work, connected: false },
+                    reported: Reported::Nothing,
+                });
             }
             Action::Say(_) | Action::Up => {}
             Action::Fail(error) => panic!("the start was over: {error}"),

@@ -84,7 +84,9 @@ impl Play {
                     self.tell(Event::Forked { slot, pid });
                     match self.start {
                         Start::Works => self.tell(Event::Executed(pid)),
-                        Start::Fails => self.tell(Event::NotExecuted { pid, error: Error::new("not executed") }),
+                        Start::Fails => {
+                            self.tell(Event::NotExecuted { pid, error: Error::new("not executed"), is_shortage: false })
+                        }
                         Start::HeldUp | Start::Refused => {}
                     }
                 }
@@ -136,7 +138,7 @@ impl Play {
     }
 
     fn measure(&mut self, pid: i32, usage: Usage) {
-        self.tell(Event::Measured { pid: Pid::for_test(pid), usage });
+        self.tell(Event::Measured { pid: Pid::for_test(pid), usage, reported: Reported::Nothing });
     }
 }
 

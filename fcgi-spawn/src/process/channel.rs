@@ -29,6 +29,8 @@ struct Channel {
     is_ready: bool,
     /// The next `+` or `-` is due at this time.
     due: Option<Instant>,
+    /// When the last `-` came, if no `+` has come since.
+    resting: Option<Instant>,
     /// What was read since this time.
     read: (Instant, usize),
     is_open: bool,
@@ -38,6 +40,11 @@ impl Channel {
     /// How many bytes are read in a second: a heartbeat is one.
     const RATE: usize = 4096;
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn new(pid: Pid, ours: OwnedFd, now: Instant) -> Self {
+        let (due, resting) = (None, None);
+        Channel { pid, ours: ours.into(), is_ready: true, due, resting, read: (now, 0), is_open: true }
+    }
 
     /// When it may be read again, if it was written to too often.
     fn pause(&self, now: Instant) -> Option<Instant> {
@@ -54,11 +61,18 @@ impl Channel {
     fn take(&mut self, bytes: &[u8], limit: Option<Duration>, now: Instant) {
         self.is_ready |= !bytes.is_empty();
         match bytes.iter().rev().find(|byte| matches!(byte, b'+' | b'-')) {
-            Some(b'+') => self.due = limit.map(|limit| now + limit),
-            Some(_) => self.due = None,
+            Some(b'+') => (self.due, self.resting) = (limit.map(|limit| now + limit), None),
+            Some(_) => (self.due, self.resting) = (None, Some(now)),
             None => {}
         }
     }
+}
+
+/// What a heartbeat reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heartbeat {
+    AtWork,
+    Resting(Instant),
 }
 
 /// Our end and the worker's, of which we keep a copy until it has been started.
@@ -77,15 +91,13 @@ impl Channels {
     }
 
     pub(crate) fn add(&mut self, pid: Pid, ours: OwnedFd, now: Instant) {
-        let channel = Channel { pid, ours: ours.into(), is_ready: false, due: None, read: (now, 0), is_open: true };
-        self.channels.push(channel);
+        self.channels.push(Channel { is_ready: false, ..Channel::new(pid, ours, now) });
     }
 
     /// Goes on with a channel of a worker that serves; `is_due` says whether a heartbeat is expected.
     pub(crate) fn take_over(&mut self, pid: Pid, ours: OwnedFd, is_due: bool, now: Instant) {
         let due = self.limit.filter(|_| is_due).map(|limit| now + limit);
-        let channel = Channel { pid, ours: ours.into(), is_ready: true, due, read: (now, 0), is_open: true };
-        self.channels.push(channel);
+        self.channels.push(Channel { due, ..Channel::new(pid, ours, now) });
     }
 
     /// All that can be read now, to be polled.
@@ -120,6 +132,17 @@ impl Channels {
             Err(_) => channel.is_open = false,
         }
         channel.is_ready && !was_ready
+    }
+
+    /// What this worker has last reported by its heartbeat, if it has one: that it is at work, or has rested since then.
+    pub(crate) fn heartbeat(&self, pid: Pid) -> Option<Heartbeat> {
+        self.limit?;
+        let channel = self.channels.iter().find(|channel| channel.pid == pid)?;
+        match (channel.due, channel.resting) {
+            (Some(_), _) => Some(Heartbeat::AtWork),
+            (None, Some(since)) => Some(Heartbeat::Resting(since)),
+            (None, None) => None,
+        }
     }
 
     /// The process has ended.
@@ -188,9 +211,11 @@ mod tests {
         two.write_all(b"+").expect("written");
         assert!(channels.read(TWO, now + LIMIT / 2));
         assert_eq!(channels.deadline(now), Some(now + LIMIT));
+        assert_eq!(channels.heartbeat(ONE), Some(Heartbeat::AtWork));
         assert_eq!((channels.overdue(now + LIMIT / 2), channels.overdue(now + LIMIT)), (vec![], vec![ONE]));
         two.write_all(b"+-x").expect("written");
         channels.read(TWO, now + LIMIT);
+        assert_eq!(channels.heartbeat(TWO), Some(Heartbeat::Resting(now + LIMIT)));
         assert_eq!(channels.overdue(now + 3 * LIMIT), [ONE]);
         channels.ended(ONE);
         assert_eq!(channels.deadline(now), None);
