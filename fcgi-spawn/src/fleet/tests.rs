@@ -85,7 +85,11 @@ impl Play {
                     match self.start {
                         Start::Works => self.tell(Event::Executed(pid)),
                         Start::Fails => {
-                            self.tell(Event::NotExecuted { pid, error: Error::new("not executed"), is_shortage: false })
+                            self.tell(Event::NotExecuted {
+                                pid,
+                                error: Error::new("not executed"),
+                                is_shortage: false,
+                            });
                         }
                         Start::HeldUp | Start::Refused => {}
                     }

@@ -99,7 +99,7 @@ pub(crate) enum Step {
 
 impl Step {
     /// In the order of their numbers.
-    const ALL: [Step; 13] = [
+    const ALL: [Step; 14] = [
         Step::Fork,
         Step::Stdin,
         Step::Session,
@@ -108,6 +108,7 @@ impl Step {
         Step::Groups,
         Step::Root,
         Step::Uid,
+        Step::Capabilities,
         Step::Final,
         Step::Directory,
         Step::ParentDeathSignal,
