@@ -55,6 +55,11 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOBUFS))
 }
 
+/// `-p '0': not a number from 1 to 65535`
+pub(crate) fn invalid(option: &str, value: &OsStr, why: impl fmt::Display) -> Error {
+    Error::new(format!("{option} {}: {why}", Quoted(value)))
+}
+
 /// Something that was typed, between quotes, and on one line whatever it contains.
 pub(crate) struct Quoted<'a>(pub(crate) &'a OsStr);
 

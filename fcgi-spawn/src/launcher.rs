@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::cli::completions;
+use crate::cli::{self, Caller, Request};
 use crate::daemon::{self, Daemon, Outcome};
 use crate::files::status;
 use crate::output::logger;
-use crate::socket::inherited::Given;
+use crate::socket::inherited::{self, Given};
 use crate::sys::{self, Pid};
 use crate::takeover::handover::{self, Task};
 use crate::takeover::upgrade::Upgrade;
-use crate::{Config, Error, Mode, Options, Supervisor, once};
+use crate::{Config, Error, Mode, Supervisor, once};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///
@@ -52,43 +52,38 @@ fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
 fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
     let typed = args.get(1..).unwrap_or_default();
     if typed.is_empty() {
-        say(&Options::help(name));
+        say(&cli::help(name));
         return Ok(Error::SET_UP);
-    }
-    let mut options = Options::parse(typed.iter().cloned())?;
-    if options.help {
-        say(&Options::help(name));
-        return Ok(0);
-    }
-    if options.version {
-        say(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n"));
-        return Ok(0);
-    }
-    if let Some(shell) = options.completions {
-        say(&completions::of(&shell)?);
-        return Ok(0);
-    }
-    if options.check {
-        let path = options.status.ok_or_else(|| Error::new("--check needs --status FILE"))?;
-        let check = status::check(Path::new(&path));
-        say(&check.text);
-        return Ok(check.status);
     }
     if sys::is_set_uid() && !sys::is_root() {
         return Err(Error::new("this program is not made to be installed set-uid or set-gid"));
     }
-
-    let as_spawn_fcgi = name == "spawn-fcgi";
-    let mode = *options.mode.get_or_insert(if as_spawn_fcgi { Mode::Once } else { Mode::Supervise });
-    // In the background there is soon nobody to read what is merely going on.
-    let is_read = mode == Mode::Supervise && (options.foreground || options.log.is_some());
-    logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
+    let inherited = || handover::listener()?.map_or_else(inherited::find, |fd| Ok(Some(fd)));
     let received = handover::received()?;
-    let config = match &received {
-        Some((Task::TakeOver, _)) => patiently(|| Config::of(options.clone(), as_spawn_fcgi))?,
-        _ => Config::of(options, as_spawn_fcgi)?,
+    let caller = Caller { name, is_root: sys::is_root(), inherited };
+    let request = match &received {
+        Some((Task::TakeOver, _)) => patiently(|| cli::read(&caller, typed))?,
+        _ => cli::read(&caller, typed)?,
     };
-    match mode {
+    let (config, ignored) = match request {
+        Request::Print(text) => {
+            say(&text);
+            return Ok(0);
+        }
+        Request::Check(path) => {
+            let check = status::check(Path::new(&path));
+            say(&check.text);
+            return Ok(check.status);
+        }
+        Request::Start(config, ignored) => (*config, ignored),
+    };
+    // In the background there is soon nobody to read what is merely going on.
+    let is_read = config.mode == Mode::Supervise && (config.foreground || config.log.is_some());
+    logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
+    for line in ignored {
+        log::warn!("{line}");
+    }
+    match config.mode {
         Mode::Once => once(name, &config),
         Mode::Supervise => match received {
             Some((Task::Prove, state)) => {

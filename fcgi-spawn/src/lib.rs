@@ -24,9 +24,8 @@
 //! # Ok::<(), fcgi_spawn::Error>(())
 //! ```
 //!
-//! What was typed ([`Options`]) becomes what is meant and valid ([`Config`]); a [`Supervisor`] does
-//! it. The launcher has exactly one thread and expects to be alone in its process: it forks, it
-//! handles signals, and it reaps every child.
+//! A [`Config`] has every value, and a [`Supervisor`] runs it. The launcher has exactly one thread and
+//! expects to be alone in its process: it forks, it handles signals, and it reaps every child.
 
 #![warn(missing_docs)]
 
@@ -51,8 +50,8 @@ mod supervisor;
 mod sys;
 mod takeover;
 
-pub use cli::config::{Address, Config, LogTo, Mode, Program};
-pub use cli::options::Options;
+pub use cli::address::Address;
+pub use cli::config::{Config, LogTo, Mode, Program};
 pub use error::Error;
 pub use launcher::main;
 pub use supervisor::Supervisor;

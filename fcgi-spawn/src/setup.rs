@@ -1,6 +1,5 @@
 //! What a supervisor is made of, made anew where it is missing.
 
-use crate::fleet::random::Random;
 use crate::process::child::Plan;
 use crate::process::identity::Identity;
 use crate::sys::{CallerSignals, Owner};
@@ -38,9 +37,4 @@ impl Setup {
         let signals = CallerSignals::from_bits(ignored, blocked);
         Plan::supervised(&self.config, &identity, signals, self.config.heartbeat.is_some())
     }
-}
-
-/// The seed of all jitter.
-pub(crate) fn random(config: &Config) -> Random {
-    config.seed.map_or_else(Random::of_this_process, Random::new)
 }

@@ -10,6 +10,7 @@ use crate::files::pid_file::PidFile;
 use crate::files::status::{self, StatusFile, Summary};
 use crate::fleet::demand::Reported;
 use crate::fleet::note::{Cause, Note};
+use crate::fleet::random::Random;
 use crate::fleet::{Action, Event, Fleet, Phase, Rules};
 use crate::notify::Notify;
 use crate::output::{self, Log, Output, Pipes, Tag, logger};
@@ -17,7 +18,7 @@ use crate::poll::Poll;
 use crate::process::channel::{self, Channels, Heartbeat};
 use crate::process::usage::{self, Clients};
 use crate::process::watch::Watch;
-use crate::setup::{self, Setup};
+use crate::setup::Setup;
 use crate::signals::{self, Signals};
 use crate::socket::inherited::Given;
 use crate::socket::listener::Listener;
@@ -105,7 +106,7 @@ impl Supervisor {
             listener: Some(listener),
             plan: Some(plan),
             pid_file,
-            fleet: Fleet::new(Rules::of(config), setup::random(config)),
+            fleet: Fleet::new(Rules::of(config), Random::of_this_process()),
             launches: Vec::new(),
             signals: Some(signals),
             output: log.map(Output::new),

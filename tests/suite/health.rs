@@ -29,7 +29,7 @@ fn workers(path: &Path) -> Vec<Vec<String>> {
 /// What a monitor gets: exit status and first line.
 #[track_caller]
 fn check(path: &Path) -> (i32, String) {
-    let mut process = Process::start(launcher().arg("--status").arg(path).arg("--check"));
+    let mut process = Process::start(launcher().args(["--check", "--status"]).arg(path));
     let status = process.wait_exit().code().expect("it exits");
     (status, process.stdout().to_end().lines().next().unwrap_or_default().to_owned())
 }

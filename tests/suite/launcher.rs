@@ -334,6 +334,12 @@ fn a_command_line_that_makes_no_sense_is_refused() {
         ("missing/pid", &["-s", "@/app.sock", "-P", "@/missing/pid", "--", "/bin/true"]),
         ("-Z", &["-Z", "-s", "@/app.sock", "--", "/bin/true"]),
         ("--no-such-option", &["--no-such-option", "-s", "@/app.sock", "--", "/bin/true"]),
+        ("--seed", &["--seed", "1", "-s", "@/app.sock", "--", "/bin/true"]),
+        ("--check", &["--status", "@/status", "--check"]),
+        ("--check needs --status", &["--check", "-s", "@/app.sock", "--", "/bin/true"]),
+        ("--completions", &["-n", "--completions", "bash"]),
+        ("--help", &["-s", "@/app.sock", "--help"]),
+        ("--version", &["/bin/true", "--version"]),
     ];
     let dir = temp_dir();
     for (named, arguments) in cases {

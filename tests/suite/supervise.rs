@@ -94,7 +94,7 @@ const NOTE_TIME: &str = "date +%s.%N >>@/starts";
 /// Pauses as the policy has them, said once per change; the socket accepts throughout, and a start costs little.
 #[test]
 fn a_crash_loop_follows_the_policy() {
-    let options = ["--restart-delay", "200ms", "--backoff-after", "3", "--max-backoff", "1600ms", "--seed", "1"];
+    let options = ["--restart-delay", "200ms", "--backoff-after", "3", "--max-backoff", "1600ms"];
     let launcher = supervise(&options, &format!("{NOTE_TIME}; exit 3"));
     launcher.says("listening on");
     let mut seen = 0;

@@ -1,12 +1,12 @@
-//! What a shell needs to complete our command line, made from the table of options.
+//! What a shell needs to complete our command line, made from the list of options.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
 
 use crate::Error;
-use crate::cli::config::invalid;
-use crate::cli::options::{Options, rows};
-use crate::cli::table::Row;
+use crate::cli::item::{Completion, Value};
+use crate::cli::list::items;
+use crate::error::invalid;
 
 /// The names we are called by.
 const NAMES: [&str; 2] = ["fcgi-spawn", "spawn-fcgi"];
@@ -21,34 +21,27 @@ pub(crate) fn of(shell: &OsStr) -> Result<String, Error> {
     }
 }
 
-/// How each kind of value is completed: in bash, zsh and fish.
-fn kind(placeholder: &str) -> [&'static str; 3] {
-    match placeholder {
-        "PATH" | "FILE" => ["-f", "_files", "-rF"],
-        "DIR" => ["-d", "_files -/", "-xa '(__fish_complete_directories)'"],
-        "USER" => ["-u", "_users", "-xa '(__fish_complete_users)'"],
-        "GROUP" => ["-g", "_groups", "-xa '(__fish_complete_groups)'"],
-        "CMD" => ["-c", "_command_names -e", "-xa '(__fish_complete_command)'"],
-        "SHELL" => ["-W 'bash zsh fish'", "(bash zsh fish)", "-xa 'bash zsh fish'"],
-        _ => ["-W ''", " ", "-x"],
+/// How a value is completed in bash, zsh and fish.
+fn kind(value: &Value) -> [&'static str; 3] {
+    match value.completion {
+        Completion::Nothing => ["-W ''", " ", "-x"],
+        Completion::File => ["-f", "_files", "-rF"],
+        Completion::Directory => ["-d", "_files -/", "-xa '(__fish_complete_directories)'"],
+        Completion::User => ["-u", "_users", "-xa '(__fish_complete_users)'"],
+        Completion::Group => ["-g", "_groups", "-xa '(__fish_complete_groups)'"],
+        Completion::Command => ["-c", "_command_names -e", "-xa '(__fish_complete_command)'"],
+        Completion::Shell => ["-W 'bash zsh fish'", "(bash zsh fish)", "-xa 'bash zsh fish'"],
     }
-}
-
-/// `-s`, `--socket`: all ways to write an option.
-fn spellings(row: &Row<Options>) -> Vec<String> {
-    let short = row.letters.chars().map(|letter| format!("-{letter}"));
-    short.chain([format!("--{}", row.long)]).collect()
 }
 
 fn bash() -> String {
     let mut cases = String::new();
-    for row in rows() {
-        if let Some(placeholder) = row.placeholder() {
-            let [kind, ..] = kind(placeholder);
-            let _ = writeln!(cases, "    {}) kind=({kind}) ;;", spellings(row).join("|"));
+    for item in items() {
+        if let Some(value) = &item.value {
+            let _ = writeln!(cases, "    {}) kind=({}) ;;", item.names().join("|"), kind(value)[0]);
         }
     }
-    let all: Vec<_> = rows().flat_map(spellings).collect();
+    let all: Vec<_> = items().flat_map(|item| item.names()).collect();
     format!(
         "_fcgi_spawn() {{\n\
          \x20   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} kind i\n\
@@ -73,17 +66,17 @@ fn bash() -> String {
 
 fn zsh() -> String {
     let mut text = format!("#compdef {0}\n\n_fcgi_spawn() {{\n    _arguments -s -S \\\n", NAMES.join(" "));
-    for row in rows() {
-        let spellings = spellings(row);
-        for spelling in &spellings {
-            let others = spellings.join(" ");
-            let help = row.help.replace('[', "(").replace(']', ")").replace(':', "\\:").replace('\'', r"'\''");
-            let _ = match row.placeholder() {
-                None => writeln!(text, "        '({others}){spelling}[{help}]' \\"),
-                Some(placeholder) => {
-                    let [_, kind, _] = kind(placeholder);
-                    let joint = if spelling.starts_with("--") { "=" } else { "+" };
-                    writeln!(text, "        '({others}){spelling}{joint}[{help}]:{placeholder}:{kind}' \\")
+    for item in items() {
+        let names = item.names();
+        for name in &names {
+            // A repeatable option excludes none.
+            let others = if item.repeatable { "*".into() } else { format!("({})", names.join(" ")) };
+            let help = item.help.replace('[', "(").replace(']', ")").replace(':', "\\:").replace('\'', r"'\''");
+            let _ = match &item.value {
+                None => writeln!(text, "        '{others}{name}[{help}]' \\"),
+                Some(value) => {
+                    let joint = if name.starts_with("--") { "=" } else { "+" };
+                    writeln!(text, "        '{others}{name}{joint}[{help}]:{}:{}' \\", value.name, kind(value)[1])
                 }
             };
         }
@@ -98,17 +91,16 @@ fn zsh() -> String {
 fn fish() -> String {
     let mut text = String::new();
     for name in NAMES {
-        for row in rows() {
+        for item in items() {
             let _ = write!(text, "complete -c {name}");
-            for letter in row.letters.chars() {
+            for letter in item.letters.chars() {
                 let _ = write!(text, " -s '{letter}'");
             }
-            let _ = write!(text, " -l {}", row.long);
-            if let Some(placeholder) = row.placeholder() {
-                let [_, _, kind] = kind(placeholder);
-                let _ = write!(text, " {kind}");
+            let _ = write!(text, " -l {}", item.long);
+            if let Some(value) = &item.value {
+                let _ = write!(text, " {}", kind(value)[2]);
             }
-            let _ = writeln!(text, " -d '{}'", row.help.replace('\'', "\\'"));
+            let _ = writeln!(text, " -d '{}'", item.help.replace('\'', "\\'"));
         }
     }
     text
@@ -122,9 +114,9 @@ mod tests {
     fn every_option_is_in_each() {
         for shell in ["bash", "zsh", "fish"] {
             let text = of(shell.as_ref()).expect("a known shell");
-            for row in rows() {
-                let spelling = if shell == "fish" { format!("-l {}", row.long) } else { format!("--{}", row.long) };
-                assert!(text.contains(&spelling), "{shell}: {spelling}");
+            for item in items() {
+                let name = if shell == "fish" { format!("-l {}", item.long) } else { format!("--{}", item.long) };
+                assert!(text.contains(&name), "{shell}: {name}");
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::ffi::{CString, OsStr};
 use std::io;
 
-use crate::cli::config::{c_string, invalid};
-use crate::error::Reason;
+use crate::cli::value::c_string;
+use crate::error::{Reason, invalid};
 use crate::sys::{self, Owner, User};
 use crate::{Config, Error};
 

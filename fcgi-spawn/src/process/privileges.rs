@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::cli::config::c_string;
+use crate::cli::value::c_string;
 use crate::error::Reason;
 use crate::process::identity::Identity;
 use crate::sys::{self, Privileges, Step};

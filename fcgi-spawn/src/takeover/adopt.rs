@@ -11,12 +11,13 @@ use std::time::Instant;
 use crate::files::folders::Folders;
 use crate::files::pid_file::PidFile;
 use crate::files::status::StatusFile;
+use crate::fleet::random::Random;
 use crate::fleet::{Fleet, Rules};
 use crate::notify::Notify;
 use crate::output::{Log, Output, Tag, logger};
 use crate::process::channel::Channels;
 use crate::process::watch::Watch;
-use crate::setup::{self, Setup};
+use crate::setup::Setup;
 use crate::signals::Signals;
 use crate::socket::listener::Listener;
 use crate::socket::socket_file::SocketFile;
@@ -64,7 +65,7 @@ impl Supervisor {
             listener,
             plan: without("workers", setup.plan()),
             pid_file,
-            fleet: Fleet::adopt(Rules::of(config), setup::random(config), &running, now),
+            fleet: Fleet::adopt(Rules::of(config), Random::of_this_process(), &running, now),
             launches: Vec::new(),
             signals: Signals::expect().ok(),
             output,

@@ -31,6 +31,14 @@ fn help_wins_over_what_comes_behind() {
 }
 
 #[test]
+fn help_may_stand_behind_other_options() {
+    for line in ["-s sock -h", "-n -?", "-nh"] {
+        let ended = Case::new().run(line);
+        assert_eq!((ended.status, &ended.stderr[..]), (0, ""), "{line}");
+    }
+}
+
+#[test]
 fn version_is_on_stdout() {
     let ended = Case::new().run("-v");
     assert_eq!((ended.status, &ended.stderr[..]), (0, ""));

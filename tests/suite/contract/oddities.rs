@@ -120,6 +120,24 @@ fn what_n_ignores_is_said() {
     assert!(ended.status == 0 && ended.stderr.contains("-P") && ended.stderr.contains("-F"), "{ended:?}");
 }
 
+/// One line each, in the order of the command line.
+#[test]
+fn every_ignored_option_is_reported_with_the_reason() {
+    let case = Case::new();
+    let ended = case.run(&format!("-s sock -S --idle 1s -f x -a ::1 --auto-update --restart-delay=1s -- {SLEEP}"));
+    assert!(ended.status == 0 && ended.children.len() == 1, "{ended:?}");
+    let want = [
+        if is_root() { "-S is ignored without -c" } else { "-S is ignored unless root runs this" },
+        "--idle '1s' is ignored with --once",
+        "-f 'x' is ignored with a program",
+        "-a '::1' is ignored with -s",
+        "--auto-update is ignored with --once",
+        "--restart-delay '1s' is ignored with --once",
+    ];
+    let lines: Vec<_> = ended.stderr.lines().map(|line| line.trim_start_matches("spawn-fcgi: ")).collect();
+    assert_eq!(lines, want);
+}
+
 #[test]
 fn what_only_root_may_do_is_said_to_others() {
     let case = Case::called_by_nobody();
