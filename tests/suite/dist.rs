@@ -414,7 +414,7 @@ fn a_link_of_an_earlier_version_is_replaced() {
     once_is_enough!();
     let (root, programs) = (temp_dir(), temp_dir());
     let bin = root.path().join("usr/bin");
-    fs::create_dir_all(&bin).expect("a folder");
+    fs::create_dir_all(&bin).expect("a directory");
     fs::write(bin.join("fcgi-spawn"), "an earlier version").expect("a file");
     std::os::unix::fs::symlink("fcgi-spawn", bin.join("fcgi-get")).expect("a link");
     for program in ["fcgi-spawn", "fcgi-get"] {
@@ -426,7 +426,7 @@ fn a_link_of_an_earlier_version_is_replaced() {
         assert!(fs::symlink_metadata(&installed).expect("a file").is_file(), "{program} is no file");
         assert_eq!(fs::read_to_string(&installed).expect("text"), program);
     }
-    assert_eq!(fs::read_dir(&bin).expect("a folder").count(), 2, "something else was left");
+    assert_eq!(fs::read_dir(&bin).expect("a directory").count(), 2, "something else was left");
 }
 
 /// `package` and the like are executed as abuild does it, with programs that are built already.
@@ -503,6 +503,26 @@ fn openwrts_packages_have_all_files() {
     let mode = fs::metadata(root.path().join("fcgi-spawn/etc/init.d/fcgi-spawn")).expect("a script").mode();
     assert_eq!(mode & 0o777, 0o755);
     assert!(read("openwrt/Makefile").contains(&format!("\nPKG_VERSION:={}\n", workspace_version())));
+}
+
+/// cargo reads the manifests of all members, whichever of them it builds.
+#[test]
+fn openwrts_recipe_copies_all_members() {
+    once_is_enough!();
+    let manifest = fs::read_to_string(repository().join("Cargo.toml")).expect("a manifest");
+    let between = |text: &str, begin: &str, end: &str| {
+        let rest = text.split_once(begin).map(|(_, rest)| rest.to_owned());
+        rest.and_then(|rest| Some(rest.split_once(end)?.0.to_owned())).unwrap_or_else(|| panic!("no {begin}"))
+    };
+    let members = between(&manifest, "\nmembers = [", "]");
+    let copied = between(&read("openwrt/Makefile"), "$(addprefix $(CLONE)/,", ")");
+    let copied: Vec<&str> = copied.split_whitespace().collect();
+    let members: Vec<&str> = members.split(['"', ',', ' ', '\n']).filter(|word| !word.is_empty()).collect();
+    assert!(members.contains(&"fcgi-tools"), "{members:?}");
+    for member in members {
+        let directory = member.split('/').next().unwrap_or(member);
+        assert!(copied.contains(&directory), "{member} is not in {copied:?}");
+    }
 }
 
 fn workspace_version() -> String {

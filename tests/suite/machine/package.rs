@@ -90,6 +90,10 @@ fn life_of_a_package(machine: &Machine) {
         assert!(installed.lines().any(|line| line.ends_with(file)), "{file} is not in\n{installed}");
     }
     assert_eq!(machine.run("dpkg --verify fcgi-spawn"), "");
+    for program in ["fcgi-spawn", "fcgi-get"] {
+        let version = machine.run(&format!("{program} -v"));
+        assert!(version.starts_with(&format!("{program} ")), "{version}");
+    }
 
     machine.run("sed -i 's|^PROGRAM=.*|PROGRAM=\"/usr/local/bin/app\"|' /etc/default/fcgi-spawn");
     machine.run("invoke-rc.d fcgi-spawn start");
