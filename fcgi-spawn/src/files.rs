@@ -1,7 +1,14 @@
 //! Files that the launcher makes, and removes at its end.
 
-pub(crate) mod folders;
+pub(crate) mod atomic_file;
+pub(crate) mod check;
+pub(crate) mod directories;
 pub(crate) mod lock;
 pub(crate) mod made;
+pub(crate) mod page;
 pub(crate) mod pid_file;
-pub(crate) mod status;
+pub(crate) mod place;
+#[cfg(test)]
+pub(crate) mod scratch;
+pub(crate) mod status_file;
+mod walk;

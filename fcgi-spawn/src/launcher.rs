@@ -12,7 +12,7 @@ use log::LevelFilter;
 
 use crate::cli::{self, Caller, Request};
 use crate::daemon::{self, Daemon, Outcome};
-use crate::files::status;
+use crate::files::check;
 use crate::output::logger;
 use crate::socket::inherited::{self, Given};
 use crate::sys::{self, Pid};
@@ -71,7 +71,7 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
             return Ok(0);
         }
         Request::Check(path) => {
-            let check = status::check(Path::new(&path));
+            let check = check::check(Path::new(&path));
             say(&check.text);
             return Ok(check.status);
         }

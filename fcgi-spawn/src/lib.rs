@@ -43,6 +43,7 @@ mod once;
 mod output;
 mod poll;
 mod process;
+mod report;
 mod setup;
 mod signals;
 mod socket;

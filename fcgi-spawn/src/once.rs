@@ -55,12 +55,12 @@ pub(crate) fn run(config: &Config) -> Result<Started, Error> {
 fn make(config: &Config, owner: Owner, privileges: &Privileges, plan: &Plan, held: &Held) -> Result<Started, Error> {
     let pid_file = config.pid_file.as_deref().filter(|_| !config.foreground);
     let pid_file = pid_file.map(|path| PidFile::new(path, config.mkdir)).transpose()?;
-    let Listener { socket, file } = Listener::bind(config, owner)?;
+    let Listener { socket, file, .. } = Listener::bind(config, owner)?;
 
     let files = Files { socket: file, pid_file };
     let (made, socket) = match privileges.are_less() {
         true => Made::with_keeper(files, socket)?,
-        false => (Made::Us(files), socket),
+        false => (Made::Us(Box::new(files)), socket),
     };
     let started = privileges::take_on(privileges).and_then(|()| match config.foreground {
         true => Err(become_worker(plan, &socket, held)),

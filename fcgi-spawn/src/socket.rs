@@ -1,5 +1,6 @@
 //! The listening socket.
 
+pub(crate) mod holder;
 pub(crate) mod inherited;
 pub(crate) mod listener;
 pub(crate) mod socket_file;

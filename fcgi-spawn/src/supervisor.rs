@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process;
 use std::time::{Duration, Instant};
 
+use crate::files::page::{Listening, Summary};
 use crate::files::pid_file::PidFile;
-use crate::files::status::{self, StatusFile, Summary};
+use crate::files::status_file::StatusFile;
 use crate::fleet::demand::Reported;
 use crate::fleet::note::{Cause, Note};
 use crate::fleet::random::Random;
@@ -18,6 +19,7 @@ use crate::poll::Poll;
 use crate::process::channel::{self, Channels, Heartbeat};
 use crate::process::usage::{self, Clients};
 use crate::process::watch::Watch;
+use crate::report;
 use crate::setup::Setup;
 use crate::signals::{self, Signals};
 use crate::socket::inherited::Given;
@@ -94,7 +96,7 @@ impl Supervisor {
         let pid_file = config.pid_file.as_deref().map(|path| PidFile::new(path, config.mkdir)).transpose()?;
         let plan = setup.plan()?;
         let listener = match given.listener {
-            Some(socket) => Listener { socket, file: None },
+            Some(socket) => Listener::given(socket),
             None => Listener::bind(config, owner)?,
         };
         let log = config.log.as_ref().map(|to| Log::open(to, None)).transpose()?;
@@ -243,10 +245,12 @@ impl Supervisor {
         if self.status.is_none() && !self.notify.wants_status() {
             return;
         }
-        let mut rows = status::rows(&self.fleet, now);
+        let mut rows = report::rows(&self.fleet, now);
         self.notify.status(&Summary::of(rows.iter().map(|row| row.state)).to_string());
         if let Some(status) = &mut self.status {
-            status.update(&mut rows, now);
+            let is_down = self.listener.as_ref().is_none_or(Listener::is_shut_down);
+            let listening = if is_down { Listening::Down } else { Listening::Up };
+            status.update(listening, &mut rows, now);
         }
     }
 

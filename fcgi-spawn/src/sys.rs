@@ -7,10 +7,13 @@
 
 mod accounts;
 mod clock;
+mod directory;
+mod entropy;
 mod exec;
 mod files;
 mod privileges;
 mod signals;
+mod sockets;
 
 use std::ffi::c_int;
 use std::fmt;
@@ -26,10 +29,13 @@ use crate::process::usage::Stat;
 
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
 pub(crate) use clock::{monotonic, time_of_day};
+pub(crate) use directory::Directory;
+pub(crate) use entropy::unguessable;
 pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, environment, exec, launch, replace};
-pub(crate) use files::{Handle, Owner, change_directory, open_path, try_lock, umask, with_owner, with_umask};
+pub(crate) use files::{Handle, Owner, Status, change_directory, try_lock, umask, with_owner, with_umask};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{CallerSignals, Held, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
+pub(crate) use sockets::is_hung_up;
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

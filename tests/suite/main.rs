@@ -14,6 +14,7 @@ mod dist;
 mod dump;
 mod echo;
 mod environment;
+mod files;
 mod form;
 mod gateway;
 mod get;

@@ -1,36 +1,59 @@
 //! A lock between processes that lasts for a moment and leaves nothing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 
-use crate::sys;
+use crate::error::{Quoted, Reason};
+use crate::files::place::{Place, not_regular};
+use crate::sys::{self, Status};
 
 /// An empty file beside another one, locked, and removed when this is dropped.
 ///
-/// It may stay behind if we are killed, and does no harm then. A lock on the folder itself would leave nothing at
-/// all, but everybody who may read the folder could hold it against us.
+/// It may stay behind if we are killed, and does no harm then. A lock on the directory itself would leave nothing at
+/// all, but every user who may read the directory could hold it against us.
 pub(crate) struct Lock {
-    path: PathBuf,
-    _file: File,
+    place: Place,
+    file: Option<File>,
 }
 
 impl Lock {
-    /// Takes the lock `PATH.lock`; `None` if somebody else has it.
-    pub(crate) fn take(beside: &Path) -> io::Result<Option<Self>> {
-        let mut path = beside.to_owned().into_os_string();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+    /// Takes the lock `PATH.lock`; `None` if another process has it.
+    ///
+    /// Where it cannot be had, because the file system has no locks or a worker has put something else there, that is
+    /// reported and done without.
+    pub(crate) fn take(beside: &Place) -> io::Result<Option<Self>> {
+        Self::take_by(beside, sys::try_lock)
+    }
+
+    fn take_by(beside: &Place, try_lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Option<Self>> {
+        let place = beside.with_suffix(".lock")?;
+        let without = |place: Place, file: Option<File>, why: &io::Error| {
+            let path = Quoted(place.path().as_os_str());
+            log::warn!("cannot lock {path}: {}; going on without the lock", Reason(why));
+            Ok(Some(Lock { place, file }))
+        };
         loop {
-            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-            let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(flags).open(&path)?;
-            if !sys::try_lock(&file)? {
-                return Ok(None);
+            let file = match place.open_to_write(libc::O_CREAT, 0o600) {
+                Ok(file) => file,
+                Err(error) => match error.raw_os_error() {
+                    // A symlink, a FIFO or a socket, a directory.
+                    Some(libc::ELOOP | libc::ENXIO | libc::EISDIR) => return without(place, None, &not_regular()),
+                    _ => return Err(error),
+                },
+            };
+            let status = Status::of(&file)?;
+            if !status.is_regular() {
+                return without(place, None, &not_regular());
             }
-            // The one who had it before us has removed it when it was his.
-            if is_at(&file, &path) {
-                return Ok(Some(Lock { path, _file: file }));
+            if status.uid != sys::ids().0 || !status.has_one_name {
+                return without(place, None, &io::Error::other("it is not ours"));
+            }
+            match try_lock(&file) {
+                Ok(false) => return Ok(None),
+                // Its former owner has removed it when it was not ours yet.
+                Ok(true) if !place.has(&file) => {}
+                Ok(true) => return Ok(Some(Lock { place, file: Some(file) })),
+                Err(error) => return without(place, Some(file), &error),
             }
         }
     }
@@ -38,53 +61,85 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What has something in it is not ours.
-        if fs::symlink_metadata(&self.path).is_ok_and(|now| now.is_file() && now.len() == 0) {
-            let _ = fs::remove_file(&self.path);
+        // What has something in it was not made by a launcher.
+        let is_ours = |file: &File| self.place.has(file) && file.metadata().is_ok_and(|now| now.len() == 0);
+        if self.file.as_ref().is_some_and(is_ours) {
+            let _ = self.place.remove();
         }
-    }
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
-        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
 
-    fn beside(test: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("fcgi-spawn-lock-{test}-{}", std::process::id()))
+    use super::*;
+    use crate::files::scratch::Scratch;
+
+    fn take(beside: &Path) -> Option<Lock> {
+        Lock::take(&Place::of(beside).expect("a directory")).expect("tried")
     }
 
     #[test]
     fn there_is_one_at_a_time() {
-        let (path, lock_path) = (beside("one"), beside("one").with_extension("lock"));
-        let lock = Lock::take(&path).expect("taken").expect("nobody else has it");
+        let scratch = Scratch::new();
+        let (path, lock_path) = (scratch.path("s"), scratch.path("s.lock"));
+        let lock = take(&path).expect("not taken yet");
         assert!(lock_path.exists());
-        assert!(Lock::take(&path).expect("tried").is_none());
+        assert!(take(&path).is_none());
         drop(lock);
         assert!(!lock_path.exists());
-        assert!(Lock::take(&path).expect("tried").is_some());
+        assert!(take(&path).is_some());
     }
 
     #[test]
-    fn what_was_left_or_is_not_ours_does_no_harm() {
-        let (path, lock_path) = (beside("left"), beside("left").with_extension("lock"));
+    fn removes_what_was_left_and_nothing_else() {
+        let scratch = Scratch::new();
+        let (path, lock_path) = (scratch.path("s"), scratch.path("s.lock"));
         fs::write(&lock_path, "").expect("written");
-        assert!(Lock::take(&path).expect("tried").is_some());
+        assert!(take(&path).is_some());
         assert!(!lock_path.exists());
 
         fs::write(&lock_path, "precious").expect("written");
-        assert!(Lock::take(&path).expect("tried").is_some());
+        assert!(take(&path).is_some());
         assert_eq!(fs::read_to_string(&lock_path).expect("read"), "precious");
+    }
+
+    #[test]
+    fn goes_on_without_a_lock_where_something_else_is() {
+        let scratch = Scratch::new();
+        let (path, lock_path, target) = (scratch.path("s"), scratch.path("s.lock"), scratch.path("target"));
+        symlink(&target, &lock_path).expect("linked");
+        assert!(take(&path).is_some());
+        assert!(lock_path.is_symlink() && !target.exists());
         fs::remove_file(&lock_path).expect("removed");
 
-        std::os::unix::fs::symlink("/nonexistent", &lock_path).expect("linked");
-        assert!(Lock::take(&path).is_err());
+        fs::write(&target, "").expect("written");
+        fs::hard_link(&target, &lock_path).expect("linked");
+        assert!(take(&path).is_some_and(|lock| lock.file.is_none()));
+        assert!(sys::try_lock(&File::open(&target).expect("open")).expect("tried"), "it was not locked");
         fs::remove_file(&lock_path).expect("removed");
+
+        let socket = UnixListener::bind(&lock_path).expect("bound");
+        assert!(take(&path).is_some());
+        drop(socket);
+        fs::remove_file(&lock_path).expect("removed");
+
+        fs::create_dir(&lock_path).expect("made");
+        assert!(take(&path).is_some());
+        assert!(lock_path.is_dir());
+    }
+
+    #[test]
+    fn goes_on_without_a_lock_where_the_file_system_has_none() {
+        let scratch = Scratch::new();
+        let place = Place::of(&scratch.path("s")).expect("a directory");
+        let lock = Lock::take_by(&place, |_| Err(io::Error::from_raw_os_error(libc::ENOLCK))).expect("tried");
+        assert!(lock.is_some());
+        drop(lock);
+        assert_eq!(scratch.names(), [""; 0]);
     }
 }

@@ -1,7 +1,6 @@
 //! The files that a launcher leaves behind when all went well, and takes away again when it did not.
 
 use std::io::{Read, Write};
-use std::mem;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
@@ -32,6 +31,16 @@ impl Files {
         Ok(())
     }
 
+    /// Leaves everything to another process that has them too.
+    fn leave(self) {
+        if let Some(socket) = self.socket {
+            socket.keep();
+        }
+        if let Some(pid_file) = self.pid_file {
+            pid_file.leave();
+        }
+    }
+
     /// Removes them; but a program that went to the background keeps its socket.
     fn undo(mut self) {
         if let Some(socket) = self.socket.take() {
@@ -42,7 +51,7 @@ impl Files {
 
 /// Who looks after the files until it is known what is to become of them.
 pub(crate) enum Made {
-    Us(Files),
+    Us(Box<Files>),
     /// A process that still has the rights we give up. It waits for one word, or for our end of this to be
     /// closed by an exec, and ends.
     Keeper(UnixStream),
@@ -51,6 +60,9 @@ pub(crate) enum Made {
 /// What the keeper is told, if it is not pids.
 const UNDO: &str = "undo";
 
+/// More than the pids of all workers there can be.
+const MAX_WORD: u64 = 64 << 10;
+
 impl Made {
     /// Leaves the files to a process that stays who we are. It does not hold the listening socket.
     pub(crate) fn with_keeper(files: Files, listener: Socket) -> Result<(Self, Socket), Error> {
@@ -58,7 +70,7 @@ impl Made {
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         match sys::fork_orphan().map_err(failed)? {
             Fork::Parent(_) => {
-                mem::forget(files);
+                files.leave();
                 Ok((Made::Keeper(ours), listener))
             }
             Fork::Child => {
@@ -102,11 +114,12 @@ fn tell(mut keeper: UnixStream, word: &str) -> String {
     }
 }
 
-/// What the keeper does.
+/// What the keeper does. The launcher has given up its rights, so it is not believed more than it has to be.
 fn look_after(files: Files, mut launcher: UnixStream) {
     let mut word = String::new();
-    let _ = launcher.read_to_string(&mut word);
-    if word == UNDO {
+    let read = (&mut launcher).take(MAX_WORD).read_to_string(&mut word);
+    let are_pids = read.is_ok() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'\n');
+    if !are_pids {
         files.undo();
     } else if let Err(error) = files.keep(&word) {
         let _ = launcher.write_all(error.to_string().as_bytes());

@@ -1,159 +1,135 @@
 //! The pid file: a regular file, written whole or not at all, and gone again when we are.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::mem;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{self, Path, PathBuf};
-use std::process;
+use std::io;
+use std::path::Path;
 
 use crate::Error;
-use crate::error::Quoted;
-use crate::files::folders::Folders;
+use crate::files::atomic_file::{AtomicFile, Mode};
+use crate::files::directories::Directories;
+use crate::files::place::Place;
 
-/// The file that is to hold our pid, or our workers'; removed when this is dropped, if it still holds them.
+/// The file for our pid, or our workers', with the mode that spawn-fcgi gives it. It is removed when this is dropped, if
+/// it is still the one we wrote.
 pub(crate) struct PidFile {
-    path: PathBuf,
-    /// The new file beside it, until it is complete.
-    beside: Option<(File, PathBuf)>,
-    pids: String,
-    folders: Folders,
+    file: AtomicFile,
+    directories: Directories,
 }
 
 impl PidFile {
-    /// Refuses at once what cannot be written, or is there and no regular file. What is there stays for now.
+    /// Refuses at once what cannot be written, or exists and is not a regular file. What exists stays for now.
     pub(crate) fn new(path: &Path, mkdir: bool) -> Result<Self, Error> {
-        let failed = |error| Error::io("write pid file", path, &error);
-        match fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.is_file() => {
-                let path = Quoted(path.as_os_str());
-                return Err(Error::new(format!("cannot write pid file {path}: not a regular file")));
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-            Ok(_) | Err(_) => {}
-        }
-        let folders = if mkdir { Folders::above(path).map_err(failed)? } else { Folders::default() };
-        // The working directory may be another when it is written.
-        let path = path::absolute(path).map_err(failed)?;
-        let beside = create_beside(&path).map_err(failed)?;
-        Ok(PidFile { path, beside: Some(beside), pids: String::new(), folders })
+        let make = || -> io::Result<Self> {
+            let (place, directories) = match mkdir {
+                true => Directories::above(path)?,
+                false => (Place::of(path)?, Directories::default()),
+            };
+            Ok(PidFile { file: AtomicFile::new(place, Mode::LessUmask)?, directories })
+        };
+        make().map_err(|error| failed(path, &error))
     }
 
-    /// The file that whoever was here before has written.
+    /// The file that a predecessor wrote, if it still has these pids, and so many directories above it.
     pub(crate) fn adopt(path: &Path, pids: String, made: usize) -> Result<Self, Error> {
-        let path = path::absolute(path).map_err(|error| Error::io("write pid file", path, &error))?;
-        let folders = Folders::adopt(&path, made);
-        Ok(PidFile { path, beside: None, pids, folders })
+        let place = Place::of(path).map_err(|error| failed(path, &error))?;
+        let directories = Directories::adopt(path, made);
+        Ok(PidFile { file: AtomicFile::adopt(place, Mode::LessUmask, pids.as_bytes()), directories })
     }
 
-    /// The folders that were made for it.
-    pub(crate) fn folders(&self) -> &Folders {
-        &self.folders
+    /// The directories that were made for it.
+    pub(crate) fn directories(&self) -> &Directories {
+        &self.directories
     }
 
     /// Writes the pids, one a line, as spawn-fcgi without a final newline.
-    ///
-    /// The file is renamed into place: nobody reads half of it, and a symlink that has appeared
-    /// meanwhile is replaced, not followed.
     pub(crate) fn write(&mut self, pids: &str) -> Result<(), Error> {
-        let Some((mut file, beside)) = self.beside.take() else { return Ok(()) };
-        let written = file.write_all(pids.as_bytes()).and_then(|()| fs::rename(&beside, &self.path));
-        match written {
-            Ok(()) => {
-                self.pids = pids.into();
-                Ok(())
-            }
-            Err(error) => {
-                let failed = Error::io("write pid file", &self.path, &error);
-                self.beside = Some((file, beside));
-                Err(failed)
-            }
-        }
+        self.file.write(pids.as_bytes()).map_err(|error| failed(self.file.path(), &error))
     }
 
     /// Leaves the file where it is.
-    pub(crate) fn keep(self) {
-        mem::forget(self);
+    pub(crate) fn keep(mut self) {
+        self.file.keep();
+        self.directories.keep();
+    }
+
+    /// Leaves everything to another process that has it too.
+    pub(crate) fn leave(mut self) {
+        self.file.leave();
+        self.directories.keep();
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if let Some((_, beside)) = &self.beside {
-            let _ = fs::remove_file(beside);
-            return;
-        }
-        let ours = fs::read(&self.path).is_ok_and(|held| held == self.pids.as_bytes());
-        if ours {
-            if let Err(error) = fs::remove_file(&self.path) {
-                log::warn!("{}", Error::io("remove pid file", &self.path, &error));
-            }
+        if let Err(error) = self.file.remove() {
+            log::warn!("{}", Error::io("remove pid file", self.file.path(), &error));
         }
     }
 }
 
-/// A new file in the same folder. Another of the same name is the remains of somebody who was killed.
-fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
-    let pid = process::id();
-    let mut number = 0;
-    loop {
-        let mut beside = path.to_owned().into_os_string();
-        beside.push(format!(".{pid}.{number}"));
-        match OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 100 => number += 1,
-            opened => return opened.map(|file| (file, beside.into())),
-        }
-    }
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::io("write pid file", path, error)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    fn path(test: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("fcgi-spawn-pid-file-{test}-{}", process::id()))
-    }
+    use super::*;
+    use crate::files::scratch::Scratch;
 
     #[test]
     fn holds_the_pid_until_dropped() {
-        let path = path("holds");
+        let scratch = Scratch::new();
+        let path = scratch.path("a/b/pid");
+        let mut pid_file = PidFile::new(&path, true).expect("may be written");
         fs::write(&path, "an older and longer pid").expect("written");
-        let mut pid_file = PidFile::new(&path, false).expect("may be written");
         pid_file.write("12\n13").expect("written");
         assert_eq!(fs::read_to_string(&path).expect("read"), "12\n13");
         drop(pid_file);
+        assert_eq!(scratch.names(), [""; 0]);
+    }
+
+    #[test]
+    fn stays_with_its_directories_if_kept() {
+        let scratch = Scratch::new();
+        let path = scratch.path("a/pid");
+        let mut pid_file = PidFile::new(&path, true).expect("may be written");
+        pid_file.write("12").expect("written");
+        pid_file.keep();
+        assert_eq!(fs::read_to_string(&path).expect("read"), "12");
+    }
+
+    #[test]
+    fn of_a_predecessor_is_removed_if_it_has_the_same_pids() {
+        let scratch = Scratch::new();
+        let path = scratch.path("pid");
+        let adopt = |pids: &str| PidFile::adopt(&path, pids.into(), 0).expect("a directory");
+        fs::write(&path, "12").expect("written");
+        for other in ["1", "123", "13"] {
+            drop(adopt(other));
+            assert!(path.exists(), "{other}");
+        }
+        fs::hard_link(&path, scratch.path("other")).expect("linked");
+        drop(adopt("12"));
+        assert!(path.exists());
+        fs::remove_file(scratch.path("other")).expect("removed");
+        drop(adopt("12"));
         assert!(!path.exists());
     }
 
     #[test]
-    fn is_left_to_who_wrote_it_last() {
-        let path = path("last");
-        let mut pid_file = PidFile::new(&path, false).expect("may be written");
-        pid_file.write("12").expect("written");
-        fs::write(&path, "1").expect("written");
-        drop(pid_file);
-        assert_eq!(fs::read_to_string(&path).expect("read"), "1");
-        fs::remove_file(&path).expect("removed");
-    }
-
-    #[test]
-    fn a_file_not_written_by_us_stays() {
-        let path = path("stays");
-        fs::write(&path, "1").expect("written");
-        drop(PidFile::new(&path, false).expect("may be written"));
-        assert_eq!(fs::read_to_string(&path).expect("read"), "1");
-        fs::remove_file(&path).expect("removed");
-    }
-
-    #[test]
     fn only_a_regular_file_is_replaced() {
-        let link = path("link");
+        let scratch = Scratch::new();
+        let [link, socket] = ["link", "socket"].map(|name| scratch.path(name));
         std::os::unix::fs::symlink("/nonexistent", &link).expect("linked");
-        for path in [link.as_path(), Path::new("/"), Path::new("/dev/null")] {
-            let message = PidFile::new(path, false).err().expect("refused").to_string();
-            let path = path.display();
-            assert_eq!(message, format!("cannot write pid file '{path}': not a regular file"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+        let refusal = |path: &Path| PidFile::new(path, false).err().expect("refused").to_string();
+        for path in [&link, &socket, Path::new("/tmp"), Path::new("/dev/null")] {
+            let message = format!("cannot write pid file '{}': not a regular file", path.display());
+            assert_eq!(refusal(path), message);
         }
-        fs::remove_file(&link).expect("removed");
+        for path in ["/", "/tmp/", "/tmp/..", "."] {
+            assert_eq!(refusal(Path::new(path)), format!("cannot write pid file '{path}': Is a directory"));
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use socket2::{SockAddr, Socket, Type};
 
 use crate::error::Reason;
+use crate::socket::holder::Holders;
 use crate::socket::inherited;
 use crate::socket::socket_file::{Access, SocketFile};
 use crate::sys::{self, Owner};
@@ -26,6 +28,11 @@ pub(crate) struct Listener {
     pub(crate) socket: Socket,
     /// A unix socket's file, removed when this is dropped.
     pub(crate) file: Option<SocketFile>,
+    /// Where we have bound it ourselves.
+    #[cfg_attr(not(test), allow(dead_code))]
+    bound: Option<Address>,
+    #[cfg_attr(not(test), allow(dead_code))]
+    backlog: u32,
 }
 
 impl Listener {
@@ -40,45 +47,67 @@ impl Listener {
         }
         let backlog = config.backlog.unwrap_or(BACKLOG);
         let bound = match &config.address {
-            Address::Tcp(address) => bind(&SockAddr::from(*address), backlog),
-            Address::Abstract(name) => {
-                let mut path = OsString::from("\0");
-                path.push(name);
-                SockAddr::unix(path).map_err(Refused::from).and_then(|address| bind(&address, backlog))
-            }
-            Address::Inherited(fd) => match inherited::duplicate(*fd) {
-                Ok(socket) => Ok(Listener { socket, file: None }),
-                Err(error) => return Err(error),
-            },
+            Address::Inherited(fd) => return inherited::duplicate(*fd).map(Listener::given),
             Address::Unix(path) => {
                 let mode = config.socket_mode.unwrap_or_else(|| MODE & !sys::umask());
-                let root = config.chroot.as_deref().filter(|_| !config.socket_outside);
-                let bound = SocketFile::bind(path, root, config.mkdir, Access { owner, mode }, backlog);
-                bound.map(|(socket, file)| Listener { socket, file: Some(file) })
+                let bound = SocketFile::bind(path, root_of(config), config.mkdir, Access { owner, mode }, backlog);
+                bound.map(|(socket, file)| (socket, Some(file)))
             }
+            Address::Tcp(_) | Address::Abstract(_) => bind(&config.address, backlog).map(|socket| (socket, None)),
         };
-        bound.map_err(|refused| match refused {
-            Refused::Root(error) => error,
-            refused => Error::new(format!("cannot bind {}: {refused}", config.address)),
-        })
+        let (socket, file) = bound.map_err(|refused| refused.into_error(&config.address))?;
+        Ok(Listener { socket, file, bound: Some(config.address.clone()), backlog })
     }
-}
 
-impl Listener {
-    /// The socket that whoever was here before has left open.
+    /// A socket that we were started with.
+    pub(crate) fn given(socket: Socket) -> Self {
+        Listener { socket, file: None, bound: None, backlog: BACKLOG }
+    }
+
+    /// The socket that a predecessor has left open.
     pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
         let socket = state.listener.and_then(sys::take_inherited).map(Socket::from);
         let socket = socket.filter(|socket| socket.is_listener().unwrap_or(false));
         let socket = socket.ok_or_else(|| Error::new("no listening socket was handed over"))?;
         let file = match (&config.address, state.socket_file) {
             (Address::Unix(path), Some(identity)) => {
-                let root = config.chroot.as_deref().filter(|_| !config.socket_outside);
-                Some(SocketFile::adopt(path, root, identity, state.made.0)?)
+                Some(SocketFile::adopt(path, root_of(config), identity, state.made.0)?)
             }
             _ => None,
         };
-        Ok(Listener { socket, file })
+        let bound = Some(config.address.clone()).filter(|address| !matches!(address, Address::Inherited(_)));
+        Ok(Listener { socket, file, bound, backlog: config.backlog.unwrap_or(BACKLOG) })
     }
+
+    /// Whether no client can connect any more because a worker, which shares the socket, has shut it down.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        // A unix socket that was shut down still counts as listening, and a TCP socket may have been connected since.
+        sys::is_hung_up(&self.socket) || !self.socket.is_listener().unwrap_or(true)
+    }
+
+    /// Binds another socket to the same address, with the same owner and mode, and listens. Workers still have the old
+    /// one and have to be replaced.
+    ///
+    /// # Errors
+    ///
+    /// We were started with the socket, or the kernel refuses; the old one stays.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) fn bind_anew(&mut self) -> Result<(), Error> {
+        let Some(address) = &self.bound else {
+            return Err(Error::new("cannot bind the listening socket anew: it was bound by another process"));
+        };
+        let socket = match &mut self.file {
+            Some(file) => file.bind_anew(self.backlog),
+            None => bind(address, self.backlog),
+        };
+        self.socket = socket.map_err(|refused| refused.into_error(address))?;
+        Ok(())
+    }
+}
+
+/// Inside of what the path of the socket is meant.
+fn root_of(config: &Config) -> Option<&Path> {
+    config.chroot.as_deref().filter(|_| !config.socket_outside)
 }
 
 impl AsFd for Listener {
@@ -87,15 +116,25 @@ impl AsFd for Listener {
     }
 }
 
-fn bind(address: &SockAddr, backlog: u32) -> Result<Listener, Refused> {
+fn bind(address: &Address, backlog: u32) -> Result<Socket, Refused> {
+    let address = match address {
+        Address::Tcp(address) => SockAddr::from(*address),
+        Address::Abstract(name) => {
+            let mut path = OsString::from("\0");
+            path.push(name);
+            SockAddr::unix(path)?
+        }
+        Address::Unix(path) => SockAddr::unix(path)?,
+        Address::Inherited(_) => return Err(Refused::InUse),
+    };
     let socket = Socket::new(address.domain(), Type::STREAM, None)?;
     if !address.is_unix() {
         // Connections of the last run that linger in TIME_WAIT must not keep us from starting.
         socket.set_reuse_address(true)?;
     }
-    socket.bind(address)?;
+    socket.bind(&address)?;
     listen(&socket, backlog)?;
-    Ok(Listener { socket, file: None })
+    Ok(socket)
 }
 
 pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
@@ -116,10 +155,21 @@ pub(crate) enum Refused {
     /// By another launcher.
     BeingBound,
     NotASocket,
-    NoFolder,
+    NoDirectory,
     /// Not bound, because the root directory could not be changed.
     Root(Error),
     Io(io::Error),
+}
+
+impl Refused {
+    /// What is reported: also which processes have the address, if that can be seen.
+    fn into_error(self, address: &Address) -> Error {
+        match self {
+            Refused::Root(error) => error,
+            Refused::InUse => Error::new(format!("cannot bind {address}: {self}{}", Holders::of(address))),
+            refused => Error::new(format!("cannot bind {address}: {refused}")),
+        }
+    }
 }
 
 impl From<io::Error> for Refused {
@@ -137,7 +187,7 @@ impl fmt::Display for Refused {
             Refused::InUse => f.write_str("already in use"),
             Refused::BeingBound => f.write_str("already in use by another launcher that is just starting"),
             Refused::NotASocket => f.write_str("exists and is not a socket"),
-            Refused::NoFolder => f.write_str("No such file or directory (--mkdir makes its folder)"),
+            Refused::NoDirectory => f.write_str("No such file or directory (--mkdir makes its directory)"),
             Refused::Root(error) => error.fmt(f),
             Refused::Io(error) => Reason(error).fmt(f),
         }
@@ -148,10 +198,10 @@ impl fmt::Display for Refused {
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-    use std::path::{Path, PathBuf};
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::files::scratch::{Scratch, names_in};
 
     fn listener(address: Address) -> Result<Listener, Error> {
         Listener::bind(&Config::new(address, Vec::new()), Owner::default())
@@ -161,42 +211,20 @@ mod tests {
         fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
     }
 
-    /// A folder of its own for each test, removed at its end.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(test: &str) -> Self {
-            let name = format!("fcgi-spawn-listener-{test}-{}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir(&path).expect("a new folder");
-            Folder(path)
-        }
-
-        fn socket(&self) -> PathBuf {
-            self.0.join("s")
-        }
-
-        #[track_caller]
-        fn check_refused(&self, why: &str) {
-            let path = self.socket();
-            let before = identity(&path).expect("something is there");
-            let refused = listener(Address::Unix(path.clone()));
-            let message = refused.err().expect("refused").to_string();
-            assert_eq!(message, format!("cannot bind '{}': {why}", path.display()));
-            assert_eq!(identity(&path).expect("it is still there"), before);
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    #[track_caller]
+    fn check_refused(path: &Path, why: &str) {
+        let before = identity(path).expect("something is there");
+        let refused = listener(Address::Unix(path.to_owned()));
+        let message = refused.err().expect("refused").to_string();
+        let want = format!("cannot bind '{}': {why}", path.display());
+        assert!(message.starts_with(&want), "{message}");
+        assert_eq!(identity(path).expect("it is still there"), before);
     }
 
     #[test]
     fn a_unix_socket_accepts_and_is_removed() {
-        let folder = Folder::new("accepts");
-        let path = folder.socket();
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
         let listener = listener(Address::Unix(path.clone())).expect("bound");
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o117, 0, "{mode:o}");
@@ -207,8 +235,8 @@ mod tests {
 
     #[test]
     fn a_stale_socket_is_replaced() {
-        let folder = Folder::new("stale");
-        let path = folder.socket();
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
         drop(UnixListener::bind(&path).expect("bound"));
         let begun = Instant::now();
         let _listener = loop {
@@ -223,31 +251,31 @@ mod tests {
 
     #[test]
     fn what_is_in_use_or_no_stream_socket_stays() {
-        let folder = Folder::new("stays");
-        let path = folder.socket();
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
 
         let live = UnixListener::bind(&path).expect("bound");
-        folder.check_refused("already in use");
+        check_refused(&path, "already in use by pid");
         drop(live);
         fs::remove_file(&path).expect("removed");
 
         let datagrams = UnixDatagram::bind(&path).expect("bound");
-        folder.check_refused("Protocol wrong type for socket");
+        check_refused(&path, "Protocol wrong type for socket");
         drop(datagrams);
         fs::remove_file(&path).expect("removed");
 
         fs::write(&path, "precious").expect("written");
-        folder.check_refused("exists and is not a socket");
+        check_refused(&path, "exists and is not a socket");
         fs::remove_file(&path).expect("removed");
 
         std::os::unix::fs::symlink("elsewhere", &path).expect("linked");
-        folder.check_refused("exists and is not a socket");
+        check_refused(&path, "exists and is not a socket");
     }
 
     #[test]
     fn a_socket_that_took_our_place_is_left_alone() {
-        let folder = Folder::new("replaced");
-        let path = folder.socket();
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
         let listener = listener(Address::Unix(path.clone())).expect("bound");
         fs::remove_file(&path).expect("removed");
         let _other = UnixListener::bind(&path).expect("bound");
@@ -260,6 +288,114 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = Address::Tcp(taken.local_addr().expect("it has one"));
         let message = listener(address.clone()).err().expect("refused").to_string();
-        assert_eq!(message, format!("cannot bind {address}: already in use"));
+        let (want, us) = (format!("cannot bind {address}: already in use by pid"), std::process::id().to_string());
+        assert!(message.starts_with(&want) && message.contains(&us), "{message}");
+    }
+
+    #[test]
+    fn a_socket_stays_in_the_directory_that_was_opened() {
+        let scratch = Scratch::new();
+        let [there, moved, others] = ["there", "moved", "others"].map(|name| scratch.path(name));
+        [&there, &others].into_iter().for_each(|path| fs::create_dir(path).expect("made"));
+        let mut listener = listener(Address::Unix(there.join("s"))).expect("bound");
+        fs::rename(&there, &moved).expect("moved");
+        std::os::unix::fs::symlink(&others, &there).expect("linked");
+        let _other = UnixListener::bind(others.join("s")).expect("bound");
+        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        listener.bind_anew().expect("bound");
+        UnixStream::connect(moved.join("s")).expect("it listens");
+        drop(listener);
+        assert_eq!((names_in(&moved), names_in(&others)), (vec![], vec!["s".into()]));
+    }
+
+    #[test]
+    fn a_path_that_others_can_change_is_not_bound_by_its_path() {
+        let scratch = Scratch::new();
+        fs::create_dir_all(scratch.path("a/b")).expect("made");
+        fs::set_permissions(scratch.path("a"), fs::Permissions::from_mode(0o777)).expect("set");
+        for (path, shown) in [(scratch.path("a/b/s"), "s".into()), (scratch.path("s"), scratch.path("s"))] {
+            let listener = listener(Address::Unix(path.clone())).expect("bound");
+            let address = listener.socket.local_addr().expect("it has one");
+            assert_eq!(address.as_pathname().expect("a path"), shown);
+            UnixStream::connect(&path).expect("it listens");
+            drop(listener);
+            assert!(!path.exists());
+        }
+    }
+
+    #[track_caller]
+    fn check_shut_down(address: Address, reaches: impl Fn() -> io::Result<()>) {
+        use std::net::Shutdown;
+        for how in [Shutdown::Read, Shutdown::Both] {
+            let mut listener = listener(address.clone()).expect("bound");
+            reaches().expect("it listens");
+            // Reaching it has left a connection that waits.
+            assert!(!listener.is_shut_down());
+            let workers = listener.socket.try_clone().expect("a copy");
+            workers.shutdown(Shutdown::Write).expect("no harm");
+            assert!(!listener.is_shut_down() && reaches().is_ok());
+            workers.shutdown(how).expect("shut down");
+            assert!(listener.is_shut_down() && reaches().is_err());
+            listener.bind_anew().expect("bound");
+            assert!(!listener.is_shut_down());
+            reaches().expect("it listens");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_that_was_shut_down_is_bound_anew() {
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
+        check_shut_down(Address::Unix(path.clone()), || UnixStream::connect(&path).map(drop));
+        assert_eq!(scratch.names(), [""; 0]);
+    }
+
+    #[test]
+    fn a_unix_socket_that_is_bound_anew_has_the_same_owner_and_mode() {
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
+        let mut config = Config::new(Address::Unix(path.clone()), Vec::new());
+        config.socket_mode = Some(0o606);
+        let nobody = (sys::ids().0 == 0).then_some(65534);
+        let mut listener = Listener::bind(&config, Owner { uid: nobody, gid: nobody }).expect("bound");
+        let shown = || fs::metadata(&path).map(|now| (now.uid(), now.gid(), now.mode())).expect("there");
+        let before = shown();
+        assert_eq!(before.2 & 0o777, 0o606);
+        listener.bind_anew().expect_err("it still listens");
+        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        listener.bind_anew().expect("bound");
+        assert_eq!(shown(), before);
+    }
+
+    #[test]
+    fn a_tcp_socket_that_was_shut_down_is_bound_anew() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = free.local_addr().expect("it has one");
+        drop(free);
+        check_shut_down(Address::Tcp(address), || std::net::TcpStream::connect(address).map(drop));
+    }
+
+    #[test]
+    fn a_tcp_socket_that_a_worker_connected_elsewhere_is_bound_anew() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let other = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = free.local_addr().expect("it has one");
+        drop(free);
+        let mut listener = listener(Address::Tcp(address)).expect("bound");
+        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        listener.socket.connect(&other.local_addr().expect("it has one").into()).expect("connected");
+        assert!(listener.is_shut_down());
+        listener.bind_anew().expect("bound");
+        std::net::TcpStream::connect(address).expect("it listens");
+    }
+
+    #[test]
+    fn a_given_socket_is_not_bound_anew() {
+        let given = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let mut listener = Listener::given(given.into());
+        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        assert!(listener.is_shut_down());
+        let why = listener.bind_anew().expect_err("refused").to_string();
+        assert_eq!(why, "cannot bind the listening socket anew: it was bound by another process");
     }
 }

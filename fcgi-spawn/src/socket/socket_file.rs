@@ -1,23 +1,20 @@
 //! The file of a unix socket: it comes into being with its final owner and mode, takes the place of a dead one at
 //! most, and is gone again when we are.
 
-use std::env;
-use std::fs;
 use std::io::{self, ErrorKind};
-use std::mem;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{self, Path, PathBuf};
+use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Error;
-use crate::files::folders::Folders;
+use crate::files::directories::Directories;
 use crate::files::lock::Lock;
+use crate::files::place::Place;
 use crate::process::root;
 use crate::socket::listener::{Refused, listen};
-use crate::sys::{self, Handle, Owner};
+use crate::sys::{self, Handle, Owner, Status};
 
-/// Who may connect.
+/// Which users may connect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Access {
     pub(crate) owner: Owner,
@@ -25,20 +22,19 @@ pub(crate) struct Access {
 }
 
 /// The file of a bound unix socket, removed when this is dropped, unless another took its place.
+///
+/// It is reached by the directory that was opened when the socket was bound, in a chroot and outside of it.
 pub(crate) struct SocketFile {
-    /// Where the path begins, if not at our own root directory.
-    root: Option<PathBuf>,
-    path: PathBuf,
-    /// Device and inode. The kernel gives the number to nobody else while the socket is open.
-    identity: (u64, u64),
-    folders: Folders,
+    place: Place,
+    /// Device and inode, as long as the file is ours to remove. The kernel gives the number to no other file while the
+    /// socket is open.
+    identity: Option<(u64, u64)>,
+    access: Access,
+    directories: Directories,
 }
 
 impl SocketFile {
     /// Binds a socket to `path` inside `root` and listens.
-    ///
-    /// A socket that is bound but does not listen yet looks dead to everybody else, so it happens under a lock:
-    /// of two launchers at a time one is told that it came too late.
     pub(crate) fn bind(
         path: &Path,
         root: Option<&Path>,
@@ -47,91 +43,107 @@ impl SocketFile {
         backlog: u32,
     ) -> Result<(Socket, Self), Refused> {
         let bind = || {
-            let folders = if mkdir { Folders::above(path)? } else { Folders::default() };
-            let lock = Lock::take(path).map_err(|error| match error.kind() {
-                ErrorKind::NotFound => Refused::NoFolder,
-                _ => Refused::Io(error),
-            })?;
-            let Some(_lock) = lock else { return Err(Refused::BeingBound) };
-            remove_stale(path)?;
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            let address = SockAddr::unix(path)?;
-            sys::with_umask(!access.mode & 0o777, || sys::with_owner(access.owner, || socket.bind(&address)))?;
-            let opened = sys::open_path(path).and_then(|file| Ok((file.identity()?, file)));
-            let (identity, file) = opened.inspect_err(|_| drop(fs::remove_file(path)))?;
-            // From here on it is ours to remove, wherever we go.
-            let ours = SocketFile { root: None, path: path::absolute(path)?, identity, folders };
-            settle(&file, access)?;
-            listen(&socket, backlog)?;
-            Ok((socket, ours))
+            let (place, directories) = match mkdir {
+                true => Directories::above(path)?,
+                false => {
+                    let place = Place::of(path).map_err(|error| match error.kind() {
+                        ErrorKind::NotFound => Refused::NoDirectory,
+                        _ => Refused::Io(error),
+                    })?;
+                    (place, Directories::default())
+                }
+            };
+            let mut file = SocketFile { place, identity: None, access, directories };
+            // A path that is typed shows in `ss -l`, so it is taken where nobody can make it lead elsewhere.
+            let typed = file.place.is_reliable().then_some(path);
+            file.bind_at(typed, backlog).map(|socket| (socket, file))
         };
-        let (socket, mut file) = root::within(root, bind).map_err(Refused::Root)??;
-        file.root = root.map(Path::to_owned);
-        Ok((socket, file))
+        root::within(root, bind).map_err(Refused::Root)?
     }
 
-    /// The file that whoever was here before has made.
+    /// Binds another socket to the same place, for the one that was shut down.
+    pub(crate) fn bind_anew(&mut self, backlog: u32) -> Result<Socket, Refused> {
+        self.bind_at(None, backlog)
+    }
+
+    /// Binds by a path, if there is one, or else by the name in the directory.
+    ///
+    /// A socket that is bound but does not listen yet looks dead to every other process, so it happens under a lock:
+    /// of two launchers at a time one is told that it came too late.
+    fn bind_at(&mut self, path: Option<&Path>, backlog: u32) -> Result<Socket, Refused> {
+        let Some(_lock) = Lock::take(&self.place)? else { return Err(Refused::BeingBound) };
+        remove_stale(&self.place)?;
+        let Access { owner, mode } = self.access;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let bind = |path: &Path| {
+            let address = SockAddr::unix(path)?;
+            sys::with_umask(!mode & 0o777, || sys::with_owner(owner, || socket.bind(&address)))
+        };
+        match path {
+            Some(path) => bind(path)?,
+            None => self.place.within(bind)?,
+        }
+        let opened = self.place.handle().and_then(|file| Ok((file.status()?.identity, file)));
+        let (identity, file) = opened.inspect_err(|_| drop(self.place.remove()))?;
+        // From here on it is ours to remove, wherever we go.
+        self.identity = Some(identity);
+        settle(&file, self.access)?;
+        listen(&socket, backlog)?;
+        Ok(socket)
+    }
+
+    /// The file that a predecessor has made.
     pub(crate) fn adopt(path: &Path, root: Option<&Path>, identity: (u64, u64), made: usize) -> Result<Self, Error> {
-        let absolute = || path::absolute(path).map_err(|error| Error::io("find", path, &error));
-        let path = root::within(root, absolute)??;
-        let folders = Folders::adopt(&path, made);
-        Ok(SocketFile { root: root.map(Path::to_owned), path, identity, folders })
+        let found = root::within(root, || {
+            let place = Place::of(path)?;
+            let status = place.status()?.filter(|status| status.identity == identity);
+            Ok((place, status, Directories::adopt(path, made)))
+        })?;
+        let (place, status, directories) = found.map_err(|error: io::Error| Error::io("find", path, &error))?;
+        let access = Access {
+            owner: Owner { uid: status.map(|status| status.uid), gid: status.map(|status| status.gid) },
+            mode: status.map_or(0o600, |status: Status| status.mode & 0o777),
+        };
+        Ok(SocketFile { place, identity: Some(identity), access, directories })
     }
 
     /// Device and inode.
-    pub(crate) fn identity(&self) -> (u64, u64) {
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         self.identity
     }
 
-    /// The folders that were made for it.
-    pub(crate) fn folders(&self) -> &Folders {
-        &self.folders
+    /// The directories that were made for it.
+    pub(crate) fn directories(&self) -> &Directories {
+        &self.directories
     }
 
     /// Leaves the file where it is.
-    pub(crate) fn keep(self) {
-        mem::forget(self);
+    pub(crate) fn keep(mut self) {
+        self.identity = None;
+        self.directories.keep();
     }
 
-    /// Removes the file, unless somebody listens on it who has got the socket from us. The working
-    /// directory may be another one afterwards.
+    /// Removes the file, unless a process that has got the socket from us listens on it.
     pub(crate) fn remove_if_dead(self) {
-        let probe = || match (self.path.parent(), self.path.file_name()) {
-            (Some(folder), Some(name)) => {
-                // From there it is short enough for an address, even if what was typed was relative.
-                env::set_current_dir(folder)?;
-                is_dead(Path::new(name))
-            }
-            _ => is_dead(&self.path),
-        };
-        match root::within(self.root.as_deref(), probe) {
-            Ok(Ok(true)) => drop(self),
-            _ => self.keep(),
+        if !is_dead(&self.place).unwrap_or(false) {
+            self.keep();
         }
-    }
-
-    fn remove(&mut self) {
-        let now = sys::open_path(&self.path).and_then(|file| file.identity());
-        if now.is_ok_and(|now| now == self.identity) {
-            if let Err(error) = fs::remove_file(&self.path) {
-                log::warn!("{}", Error::io("remove", &self.path, &error));
-            }
-        }
-        self.folders.remove();
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let root = self.root.take();
-        if let Err(error) = root::within(root.as_deref(), || self.remove()) {
-            log::warn!("{error}");
+        let Some(identity) = self.identity else { return };
+        if self.place.status().is_ok_and(|now| now.is_some_and(|now| now.identity == identity)) {
+            if let Err(error) = self.place.remove() {
+                log::warn!("{}", Error::io("remove", self.place.path(), &error));
+            }
         }
     }
 }
 
-/// Sees to it that the file is as it is meant to be where the kernel did not make it so: in a folder that
-/// hands down its group or an access list, or without the right to make files for others. Nobody can connect yet.
+/// Makes the file what it is meant to be where the kernel did not make it so: in a directory that hands down its group
+/// or an access list, or without the right to make files for others. No client can connect yet.
 fn settle(file: &Handle, access: Access) -> Result<(), Refused> {
     let now = file.status()?;
     let Access { owner, mode } = access;
@@ -139,7 +151,7 @@ fn settle(file: &Handle, access: Access) -> Result<(), Refused> {
     if owned && now.mode & 0o777 == mode {
         return Ok(());
     }
-    // Somebody who may write to the folder has put something else there.
+    // A process that may write to the directory has put something else there.
     if !now.is_socket() || !now.has_one_name {
         return Err(Refused::NotASocket);
     }
@@ -148,30 +160,29 @@ fn settle(file: &Handle, access: Access) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Removes the socket that a dead process left at `path`. Anything else there stays untouched.
-fn remove_stale(path: &Path) -> Result<(), Refused> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(metadata) if !metadata.file_type().is_socket() => Err(Refused::NotASocket),
-        Ok(_) if is_dead(path)? => Ok(fs::remove_file(path)?),
-        Ok(_) => Err(Refused::InUse),
+/// Removes the socket that a dead process left. Anything else there stays untouched.
+fn remove_stale(place: &Place) -> Result<(), Refused> {
+    match place.status()? {
+        None => Ok(()),
+        Some(status) if !status.is_socket() => Err(Refused::NotASocket),
+        Some(_) if is_dead(place)? => Ok(place.remove()?),
+        Some(_) => Err(Refused::InUse),
     }
 }
 
-/// Tries whether nobody listens, without waiting for a place in a full queue.
+/// Tries whether no process listens, without waiting for a place in a full queue.
 ///
 /// # Errors
 ///
 /// Not ours to connect to, or no stream socket: we cannot know.
-fn is_dead(path: &Path) -> io::Result<bool> {
+fn is_dead(place: &Place) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    match socket.connect(&SockAddr::unix(path)?) {
+    match place.within(|name| socket.connect(&SockAddr::unix(name)?)) {
         Ok(()) => Ok(false),
         Err(error) => match error.kind() {
             ErrorKind::ConnectionRefused => Ok(true),
-            // Its queue is full, so there is somebody.
+            // Its queue is full, so there is a listener.
             ErrorKind::WouldBlock => Ok(false),
             _ => Err(error),
         },

@@ -1,13 +1,9 @@
 //! Files that are born with the owner and the mode they are meant to have.
 
-use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use libc::c_long;
 
@@ -110,56 +106,27 @@ impl Capabilities {
     }
 }
 
-/// A handle on whatever is at `path`, a symlink itself included, whatever happens to the path meanwhile.
+/// A file that can be neither read nor written, but looked at and given away.
 ///
 /// std cannot open it: with musl it takes `O_PATH` for an access mode, and away.
-///
-/// # Errors
-///
-/// Before Linux 2.6.39 the flag means nothing, and a socket cannot be opened.
-pub(crate) fn open_path(path: &Path) -> io::Result<Handle> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    // SAFETY: a string that outlives the call; no file is created, so there is no mode.
-    match unsafe { libc::open(path.as_ptr(), flags) } {
-        -1 => match io::Error::last_os_error() {
-            error if error.raw_os_error() == Some(libc::ENXIO) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "a unix socket needs Linux 2.6.39 or later"))
-            }
-            error => Err(error),
-        },
-        // SAFETY: it was opened just now, and nobody else knows of it.
-        fd => Ok(Handle(unsafe { OwnedFd::from_raw_fd(fd) })),
+pub(crate) struct Handle(OwnedFd);
+
+impl From<OwnedFd> for Handle {
+    fn from(fd: OwnedFd) -> Self {
+        Handle(fd)
     }
 }
 
-/// A file that can be neither read nor written, but looked at and given away.
-pub(crate) struct Handle(OwnedFd);
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Handle {
-    /// Device and inode.
-    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
-        self.status().map(|status| status.identity)
-    }
-
-    /// Says what it is, on a kernel before 3.6 too, whose fstat refuses such a handle.
+    /// What it is.
     pub(crate) fn status(&self) -> io::Result<Status> {
-        let mut status = MaybeUninit::<libc::stat64>::uninit();
-        // SAFETY: an open descriptor, a string, and a place of the size the call writes.
-        match unsafe { libc::fstatat64(self.0.as_raw_fd(), c"".as_ptr(), status.as_mut_ptr(), libc::AT_EMPTY_PATH) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => {
-                // SAFETY: written just now.
-                let status = unsafe { status.assume_init() };
-                Ok(Status {
-                    identity: (status.st_dev, status.st_ino),
-                    mode: status.st_mode,
-                    has_one_name: status.st_nlink == 1,
-                    uid: status.st_uid,
-                    gid: status.st_gid,
-                })
-            }
-        }
+        Status::of(&self.0)
     }
 
     /// Changes whom it belongs to.
@@ -180,8 +147,10 @@ impl Handle {
     }
 }
 
-/// What a [`Handle`] is on.
+/// What a file is.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Status {
+    /// Device and inode.
     pub(crate) identity: (u64, u64),
     pub(crate) mode: u32,
     /// No hard link leads to it.
@@ -193,6 +162,14 @@ pub(crate) struct Status {
 impl Status {
     pub(crate) fn is_socket(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFSOCK
+    }
+
+    pub(crate) fn is_regular(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    pub(crate) fn is_symlink(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFLNK
     }
 }
 

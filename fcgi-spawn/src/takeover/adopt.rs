@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process;
 use std::time::Instant;
 
-use crate::files::folders::Folders;
+use crate::files::directories::Directories;
 use crate::files::pid_file::PidFile;
-use crate::files::status::StatusFile;
+use crate::files::status_file::StatusFile;
 use crate::fleet::random::Random;
 use crate::fleet::{Fleet, Rules};
 use crate::notify::Notify;
@@ -118,7 +118,7 @@ impl Supervisor {
         };
         let now = Instant::now();
         let file = self.listener.as_ref().and_then(|listener| listener.file.as_ref());
-        let count = |made: Option<&Folders>| made.map_or(0, |made| made.list().len());
+        let count = |made: Option<&Directories>| made.map_or(0, Directories::count);
         let workers = self.fleet.slots.iter().enumerate().filter_map(|(slot, its)| {
             let process = its.worker.process()?;
             let channel = self.channels.end(process.pid);
@@ -130,8 +130,8 @@ impl Supervisor {
         });
         State {
             listener: self.listener.as_ref().map(|listener| hand_over(listener.as_fd())),
-            socket_file: file.map(SocketFile::identity),
-            made: (count(file.map(SocketFile::folders)), count(self.pid_file.as_ref().map(PidFile::folders))),
+            socket_file: file.and_then(SocketFile::identity),
+            made: (count(file.map(SocketFile::directories)), count(self.pid_file.as_ref().map(PidFile::directories))),
             signals: self.setup.signals(),
             log: self.output.as_ref().and_then(|output| output.log().hand_over(survives)),
             workers: workers.collect(),

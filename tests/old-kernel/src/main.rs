@@ -4,6 +4,7 @@
 //! old-kernel PROGRAM [ARGUMENT...]   the program's own exit status; 125 no filter, 126 or 127 it does not start
 //! old-kernel --strict PROGRAM ...    whatever would be refused ends the process that asks for it, by SIGSYS
 //! old-kernel --no-o-path PROGRAM ... and no socket can be opened with O_PATH, as before Linux 2.6.39
+//! old-kernel --no-locks PROGRAM ...  and no file can be locked, as on a file system without locks
 //! old-kernel --probe                 asks for all that is newer, on both architectures, and prints the answers
 //! ```
 //!
@@ -25,14 +26,15 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use filter::Newer;
-use rules::{LAST_I386, LAST_X86_64, NO_O_PATH, RULES, Rule};
+use rules::{LAST_I386, LAST_X86_64, NO_LOCKS, NO_O_PATH, RULES, Rule};
 
 fn main() -> ExitCode {
     let mut words = env::args_os().skip(1).peekable();
     let newer = if words.next_if(|word| word == "--strict").is_some() { Newer::Fatal } else { Newer::Refused };
     let older: &[Rule] = words.next_if(|word| word == "--no-o-path").map_or(&[], |_| &NO_O_PATH);
+    let older = words.next_if(|word| word == "--no-locks").map_or(older, |_| &NO_LOCKS);
     let Some(program) = words.next() else {
-        eprintln!("usage: old-kernel [--strict] [--no-o-path] PROGRAM [ARGUMENT...]");
+        eprintln!("usage: old-kernel [--strict] [--no-o-path] [--no-locks] PROGRAM [ARGUMENT...]");
         return ExitCode::from(125);
     };
     if program == "--probe" {

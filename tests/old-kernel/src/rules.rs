@@ -1,6 +1,6 @@
 //! What Linux 3.2 did not know yet, and what it said when it was asked.
 
-use libc::{EAFNOSUPPORT, EINVAL, EISDIR, ENOPROTOOPT, ENOSYS, ENXIO, EOPNOTSUPP};
+use libc::{EAFNOSUPPORT, EINVAL, EISDIR, ENOLCK, ENOPROTOOPT, ENOSYS, ENXIO, EOPNOTSUPP};
 
 /// The last call of Linux 3.2 on each architecture, process_vm_writev: whatever is newer has a higher number.
 pub(crate) const LAST_X86_64: u32 = 311;
@@ -42,6 +42,7 @@ const FALLOCATE: (Option<u32>, Option<u32>) = (Some(285), Some(324));
 const WAITID: (Option<u32>, Option<u32>) = (Some(247), Some(284));
 const CLOCK_GETTIME: (Option<u32>, Option<u32>) = (Some(228), Some(265));
 const TIMERFD_CREATE: (Option<u32>, Option<u32>) = (Some(283), Some(322));
+const FLOCK: (Option<u32>, Option<u32>) = (Some(73), Some(143));
 const PIPE2: (Option<u32>, Option<u32>) = (Some(293), Some(331));
 
 const SOL_IP: u32 = 0;
@@ -88,6 +89,9 @@ pub(crate) const NO_O_PATH: [Rule; 2] = [
     bits("open: O_PATH 2.6.39", OPEN, 1, 0o10_000_000, ENXIO),
     bits("openat: O_PATH 2.6.39", OPENAT, 2, 0o10_000_000, ENXIO),
 ];
+
+/// A file system that has no locks.
+pub(crate) const NO_LOCKS: [Rule; 1] = [above("flock: no locks", FLOCK, 1, 0, ENOLCK)];
 
 const fn range(
     what: &'static str,
