@@ -20,6 +20,7 @@
 //! | `FCGI_TEST_FLUP` | a Python environment with flup in it |
 //! | `FCGI_TEST_DEBIAN` | the folder of a minimal Debian: tests/debian-root |
 //! | `FCGI_TEST_TABLE` | `write`: what clients see is written into the table of examples/servers/README.md |
+//! | `FCGI_TEST_HOSTILE_SECONDS` | how long the worker of suite/hostile.rs attacks, with the limits of SECURITY.md |
 //! | `FCGI_TEST_SKIPS` | the file to which a test that does not run appends why |
 //! | `FCGI_TEST_STATIC` | set when the programs are static: see [`static_only!`] |
 //! | `FCGI_TEST_SECOND_RUN` | set when the suite has already run as root: see [`needs_root!`] |

@@ -20,6 +20,7 @@ mod gateway;
 mod get;
 mod health;
 mod hello;
+mod hostile;
 mod idle;
 mod launcher;
 mod machine;

@@ -166,7 +166,7 @@ fn a_clock_that_jumps_changes_nothing() {
 }
 
 /// Nanoseconds that a process has run, or 0 where the kernel does not say.
-fn cpu(pid: u32) -> u64 {
+pub(crate) fn cpu(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     text.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or_default()
 }

@@ -151,6 +151,21 @@ pub(crate) const STEPS: &[Step] = &[
             Suite { threads: 1, programs, ..Suite::new(context, arguments) }.run(context, order)
         },
     },
+    Step {
+        name: "hostile",
+        about: "a worker that attacks for a minute hurts nothing outside of its user: SECURITY.md",
+        kind: Kind::Named,
+        needs: &["build"],
+        weight: 2,
+        lock: None,
+        run: |context, order| {
+            let arguments: &[&str] =
+                if order.filter.is_empty() { &["hostile::", "--show-output"] } else { &["--show-output"] };
+            let mut suite = Suite { threads: 1, ..Suite::new(context, arguments) };
+            suite.environment.push(("FCGI_TEST_HOSTILE_SECONDS", "60".into()));
+            suite.run(context, order)
+        },
+    },
     script("old-kernel", "the stand-in for Linux 3.2 answers as Linux 3.2 does", Kind::Static, &["build"], 0, None),
     script(
         "static-x86_64",
