@@ -13,10 +13,11 @@ mod site;
 mod watch;
 
 use std::env;
+use std::fs;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use fcgi_tests::needs_root;
+use fcgi_tests::{needs_root, once_is_enough, repository};
 
 use crate::hostile::site::Site;
 
@@ -181,4 +182,30 @@ fn all_attacks_at_once() {
     let mut attacks = vec!["freeze", "siblings", "churn", "deaf", "orphans", "output", "report", "descriptors"];
     attacks.extend(["listener", "symlinks", "fifos", "links", "directories", "locks", "intrude"]);
     attack_within(Limits::for_all_attacks(), RESTARTS, &attacks);
+}
+
+/// The tests that a page names, as `file.rs: test` in a span of code.
+fn tests_in(page: &str) -> Vec<(String, String)> {
+    let spans = page.split('`').skip(1).step_by(2);
+    let named = spans.filter_map(|span| span.split_once(".rs: "));
+    named.map(|(file, test)| (format!("{file}.rs"), test.to_owned())).collect()
+}
+
+#[test]
+fn the_security_page_names_tests_that_are_there() {
+    once_is_enough!();
+    let page = fs::read_to_string(repository().join("SECURITY.md")).expect("the page");
+    let named = tests_in(&page);
+    assert!(named.len() >= 10, "{named:?}");
+    for (file, test) in named {
+        let source = fs::read_to_string(repository().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let found = source.contains(&format!("fn {test}(")) || source.contains(&format!("{test}: "));
+        assert!(found, "{file} has no test {test}");
+    }
+}
+
+#[test]
+fn tests_are_found_in_a_page() {
+    let page = "Promised (`tests/suite/a.rs: b_c`); see `tests/run` and `x.rs`.";
+    assert_eq!(tests_in(page), [("tests/suite/a.rs".to_owned(), "b_c".to_owned())]);
 }
