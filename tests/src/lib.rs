@@ -30,6 +30,7 @@ mod connection;
 mod deadline;
 mod executable;
 mod http;
+pub mod inject;
 mod markdown;
 mod port;
 pub mod proc;

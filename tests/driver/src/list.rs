@@ -276,6 +276,19 @@ pub(crate) const STEPS: &[Step] = &[
             on_booted_kernel(context, order, &built, &["--date", "2040-01-01"])
         },
     },
+    Step {
+        name: "inject",
+        about: "each system call of the launcher fails once: tests/inject, with CASES as FILTERS",
+        kind: Kind::Named,
+        needs: &["build"],
+        weight: 2,
+        lock: None,
+        run: |context, order| {
+            let mut command = context.command(order, context.target.join("debug/fault-injection"));
+            command.env("FCGI_TEST_BIN_DIR", context.target.join("debug")).args(&order.filter);
+            context.check(order, &mut command)
+        },
+    },
     script("miri", "no undefined behaviour in the unit tests", Kind::Named, &[], 1, Some("miri")),
     script("tsan", "no data race in fcgi-app", Kind::Named, &[], 2, Some("tsan")),
     script("coverage", "lines that the tests of the four crates execute", Kind::Named, &[], 2, Some("coverage")),

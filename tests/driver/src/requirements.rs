@@ -22,7 +22,7 @@ const fn needs(program: &'static str, package: &'static str, without: &'static s
 }
 
 /// A web server is one line here and a module `tests/suite/servers/NAME.rs`.
-const REQUIREMENTS: [Requirement; 30] = [
+const REQUIREMENTS: [Requirement; 31] = [
     needs("nginx", "nginx", "the tests behind nginx"),
     needs("lighttpd", "lighttpd", "the tests behind lighttpd"),
     needs("apache2", "apache2", "the tests behind Apache httpd"),
@@ -53,6 +53,7 @@ const REQUIREMENTS: [Requirement; 30] = [
     needs("zsh", "zsh", "the check of its completions"),
     needs("fish", "fish", "the check of its completions"),
     needs("readelf", "binutils", "the static programs"),
+    needs("strace", "strace", "the launcher's failing system calls"),
 ];
 
 /// The file that keeps Debian's packages from starting their daemons.
