@@ -43,8 +43,7 @@ fn name(called: Option<&OsString>) -> String {
 /// The exit status of what was done, or of why not, which is said.
 fn or_say(name: &str, done: Result<u8, Error>) -> u8 {
     done.unwrap_or_else(|error| {
-        // In one piece, so that lines of several processes do not mix.
-        let _ = io::stderr().write_all(format!("{name}: {error}\n").as_bytes());
+        logger::report_fatal(name, &error);
         error.exit_status()
     })
 }

@@ -1,13 +1,17 @@
 //! What the workers write to stdout and stderr, as lines of the log.
 //!
 //! Each worker has two pipes, which are read as soon as something is in them. What the log does not take waits in one
-//! backlog of bounded size; what does not fit there is counted, and said when there is room again.
+//! backlog of bounded size; what does not fit there is counted, and reported when there is room again.
 
 mod backlog;
 mod entry;
+mod escape;
+mod file;
 mod lines;
 mod log;
 pub(crate) mod logger;
+mod stream;
+mod streams;
 mod syslog;
 mod target;
 mod utc;
@@ -17,37 +21,26 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use self::entry::{Entry, From, Priority, Tag};
-use self::lines::Lines;
 pub(crate) use self::log::Log;
+pub(crate) use self::streams::Id;
+use self::streams::{Streams, WorkerStream};
 pub(crate) use self::syslog::Syslog;
 pub(crate) use self::utc::Utc;
 use crate::sys::{self, Pid};
+use crate::{Config, Error, LogTo};
 
 /// The pipes of all workers, and the log they lead to.
 pub(crate) struct Output {
     log: Log,
-    streams: Vec<Stream>,
-    /// The name of the next stream.
-    next: Id,
+    /// Whether workers write to pipes of ours, rather than to our stdout and stderr.
+    has_pipes: bool,
+    streams: Streams,
     buffer: Box<[u8]>,
 }
 
-/// One of a worker's streams, as long as somebody has its other end.
-struct Stream {
-    id: Id,
-    pipe: File,
-    kind: Kind,
-    tag: Tag,
-    lines: Lines,
-}
-
-/// A stream's name; none is given twice.
+/// Which of a worker's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Id(u64);
-
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Stdout,
     Stderr,
 }
@@ -71,30 +64,47 @@ impl Pipes {
     }
 }
 
+/// A descriptor of our own for a log that is one, such as `/dev/stderr`: in the background another has its number.
+pub(crate) fn given(log: &LogTo) -> Result<Option<OwnedFd>, Error> {
+    match log {
+        LogTo::File(path) => file::given(path),
+        LogTo::Syslog(_) | LogTo::Stderr => Ok(None),
+    }
+}
+
 impl Output {
-    /// Processes that a worker left behind may hold its streams: of these no more are kept than this.
-    const MOST_LEFT: usize = 64;
-    /// How often a stream is read at most before its worker's end is told: twice of what a pipe holds.
+    /// How often a stream is read at most before its worker's end is reported: twice of what a pipe holds.
     const LAST_READS: usize = 8;
 
-    pub(crate) fn new(log: Log) -> Self {
-        Output { log, streams: Vec::new(), next: Id(0), buffer: vec![0; 16 << 10].into() }
+    /// Opens the log of a supervisor and writes our own messages to it. In the foreground stderr is the log if no other
+    /// is configured; in the background there is none then. `given` is the descriptor to use in place of the log's own
+    /// name for it, if there is one.
+    pub(crate) fn open(config: &Config, given: Option<OwnedFd>) -> Result<Option<Self>, Error> {
+        let to = match &config.log {
+            Some(to) => to,
+            None if config.foreground => &LogTo::Stderr,
+            None => return Ok(None),
+        };
+        let log = Log::open(to, given)?;
+        logger::direct_to(&log);
+        let has_pipes = config.log.is_some() || log.can_block();
+        Ok(Some(Output { log, has_pipes, streams: Streams::default(), buffer: vec![0; 16 << 10].into() }))
     }
 
     pub(crate) fn log(&self) -> &Log {
         &self.log
     }
 
-    /// Takes care of a new worker's pipes. `workers` is how many there are.
-    pub(crate) fn add(&mut self, tag: Tag, pipes: Pipes, workers: usize) {
+    /// Whether each worker gets pipes: with a configured log, and where it could block us on a stderr that we share.
+    pub(crate) fn has_pipes(&self) -> bool {
+        self.has_pipes
+    }
+
+    /// Takes care of a new worker's pipes.
+    pub(crate) fn add(&mut self, tag: Tag, pipes: Pipes) {
         let [stdout, stderr] = pipes.ours;
-        self.adopt(tag, Kind::Stdout, stdout);
-        self.adopt(tag, Kind::Stderr, stderr);
-        let most = 2 * workers + Self::MOST_LEFT;
-        while self.streams.len() > most {
-            self.end_line(0);
-            self.streams.remove(0);
-        }
+        self.streams.add(tag, Kind::Stdout, stdout);
+        self.streams.add(tag, Kind::Stderr, stderr);
     }
 
     /// Our ends of the stdout and stderr of this worker.
@@ -108,20 +118,13 @@ impl Output {
     /// Takes care of the pipes of a worker that were handed over to us.
     pub(crate) fn take_over(&mut self, tag: Tag, ends: [Option<OwnedFd>; 2]) {
         for (kind, end) in [Kind::Stdout, Kind::Stderr].into_iter().zip(ends) {
-            end.into_iter().for_each(|end| self.adopt(tag, kind, end));
+            end.into_iter().for_each(|end| self.streams.add(tag, kind, end));
         }
     }
 
     /// Writes what there is of lines that have not ended.
     pub(crate) fn end_lines(&mut self) {
-        (0..self.streams.len()).for_each(|at| self.end_line(at));
-    }
-
-    /// Takes care of one stream.
-    fn adopt(&mut self, tag: Tag, kind: Kind, pipe: OwnedFd) {
-        let id = self.next;
-        self.next = Id(id.0 + 1);
-        self.streams.push(Stream { id, pipe: pipe.into(), kind, tag, lines: Lines::default() });
+        self.streams.iter_mut().for_each(|stream| end_line(stream, &self.log));
     }
 
     /// All streams, to be polled.
@@ -129,10 +132,9 @@ impl Output {
         self.streams.iter().map(|stream| (stream.id, &stream.pipe))
     }
 
-    /// Takes what a stream has, at most a buffer full; `false` if that is nothing.
+    /// Reads what a stream has, at most a buffer full; `false` if that is nothing.
     pub(crate) fn read(&mut self, id: Id) -> bool {
-        let Some(at) = self.streams.iter().position(|stream| stream.id == id) else { return false };
-        let stream = &mut self.streams[at];
+        let Some(stream) = self.streams.get_mut(id) else { return false };
         match stream.pipe.read(&mut self.buffer) {
             Ok(read @ 1..) => {
                 let (tag, kind, log) = (stream.tag, stream.kind, &self.log);
@@ -141,30 +143,40 @@ impl Output {
             }
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => false,
             Ok(0) | Err(_) => {
-                self.end_line(at);
-                self.streams.remove(at);
+                end_line(stream, &self.log);
+                self.streams.remove(id);
                 false
             }
         }
     }
 
-    /// Takes what a worker that has ended left in its pipes, so that its last words stand before the news of its end.
+    /// Reads what a worker that has ended left in its pipes, so that its last lines come before the report of its end.
     pub(crate) fn ended(&mut self, pid: Pid) {
-        let left: Vec<_> = self.streams.iter().filter(|stream| stream.tag.pid == pid).map(|stream| stream.id).collect();
-        for id in left {
+        for id in self.streams.of(pid) {
             // Processes that it left behind may go on writing.
             let _ = (0..Self::LAST_READS).find(|_| !self.read(id));
-            if let Some(at) = self.streams.iter().position(|stream| stream.id == id) {
-                self.end_line(at);
+            if let Some(stream) = self.streams.get_mut(id) {
+                end_line(stream, &self.log);
             }
+        }
+        for mut removed in self.streams.ended(pid) {
+            end_line(&mut removed, &self.log);
         }
     }
 
-    fn end_line(&mut self, at: usize) {
-        let (stream, log) = (&mut self.streams[at], &self.log);
-        let (tag, kind) = (stream.tag, stream.kind);
-        stream.lines.end(|text, cut| log.write(&line(tag, kind, text, cut)));
+    /// Opens the log anew after a rotation, for SIGUSR1.
+    pub(crate) fn reopen_log(&self) {
+        match self.log.reopen() {
+            Ok(true) => ::log::info!("SIGUSR1: log reopened"),
+            Ok(false) => ::log::info!("SIGUSR1: log not reopened: only regular files and syslog are"),
+            Err(error) => ::log::error!("SIGUSR1: {error}"),
+        }
     }
+}
+
+fn end_line(stream: &mut WorkerStream, log: &Log) {
+    let (tag, kind) = (stream.tag, stream.kind);
+    stream.lines.end(|text, cut| log.write(&line(tag, kind, text, cut)));
 }
 
 fn line(tag: Tag, kind: Kind, text: &[u8], cut: u64) -> Entry<'_> {
@@ -173,4 +185,69 @@ fn line(tag: Tag, kind: Kind, text: &[u8], cut: u64) -> Entry<'_> {
         Kind::Stderr => Priority::Warning,
     };
     Entry { priority, from: From::Worker(tag), text, cut }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// An output to a file without a name, and the file.
+    fn output(test: &str) -> (Output, File) {
+        let path = std::env::temp_dir().join(format!("fcgi-spawn-output-{test}-{}", std::process::id()));
+        // Not `open`: the logger is that of all tests.
+        let log = Log::open(&LogTo::File(path.clone()), None).expect("opened");
+        let file = File::open(&path).expect("it was created");
+        std::fs::remove_file(&path).expect("removed");
+        let output = Output { log, has_pipes: true, streams: Streams::default(), buffer: vec![0; 1000].into() };
+        (output, file)
+    }
+
+    /// Adds the pipes of a worker, and returns the other ends.
+    fn add(output: &mut Output, pid: i32) -> [File; 2] {
+        let pipes = Pipes::new().expect("pipes");
+        let theirs = pipes.theirs.each_ref().map(|end| File::from(end.try_clone().expect("a copy")));
+        output.add(Tag { number: 1, pid: Pid::for_test(pid) }, pipes);
+        theirs
+    }
+
+    #[test]
+    fn streams_of_the_longest_dead_worker_go_first() {
+        let (mut output, _) = output("orphans");
+        let mut live = add(&mut output, 1);
+        // Processes that they left behind hold all these.
+        let orphans: Vec<_> = (2..60).map(|pid| (pid, add(&mut output, pid))).collect();
+        for (pid, _) in orphans.iter().rev() {
+            output.ended(Pid::for_test(*pid));
+        }
+        let kept: Vec<_> = output.streams.iter().map(|stream| stream.tag.pid.number()).collect();
+        let last_to_end = 2..2 + Streams::MOST_LEFT as i32 / 2;
+        let expected: Vec<_> = [1, 1].into_iter().chain(last_to_end.flat_map(|pid| [pid; 2])).collect();
+        assert_eq!(kept, expected);
+        live.iter_mut().for_each(|end| end.write_all(b"alive\n").expect("it is read"));
+    }
+
+    #[test]
+    fn pid_of_an_ended_worker_can_be_given_again() {
+        let (mut output, _) = output("again");
+        let _orphan = add(&mut output, 1);
+        output.ended(Pid::for_test(1));
+        let mut second = add(&mut output, 1);
+        let orphans: Vec<_> = (2..60).map(|pid| (pid, add(&mut output, pid))).collect();
+        orphans.iter().for_each(|(pid, _)| output.ended(Pid::for_test(*pid)));
+        second.iter_mut().for_each(|end| end.write_all(b"alive\n").expect("it is read"));
+    }
+
+    #[test]
+    fn last_words_are_in_the_log() {
+        let (mut output, mut file) = output("last");
+        let [mut stdout, _stderr] = add(&mut output, 1);
+        stdout.write_all(b"one\nhalf").expect("written");
+        output.ended(Pid::for_test(1));
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("read");
+        let lines: Vec<_> = text.lines().map(|line| line.split_once(' ').expect("a time").1).collect();
+        assert_eq!(lines, ["worker 1 (pid 1): one", "worker 1 (pid 1): half"]);
+    }
 }

@@ -39,6 +39,11 @@ impl<'a, S: Copy> Poll<'a, S> {
         self.waits.push((fd.as_fd(), For::Writing, source));
     }
 
+    /// Wakes up when the socket `fd` is shut down.
+    pub(crate) fn hung_up(&mut self, fd: &'a impl AsFd, source: S) {
+        self.waits.push((fd.as_fd(), For::Hangup, source));
+    }
+
     /// Wakes up at this time at the latest; of several the first counts.
     pub(crate) fn until(&mut self, deadline: Option<Instant>) {
         self.deadline = self.deadline.into_iter().chain(deadline).min();

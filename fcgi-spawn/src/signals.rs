@@ -10,7 +10,7 @@ use signal_hook::low_level;
 use crate::sys;
 
 /// What the supervisor reacts to.
-const HANDLED: [c_int; 8] = [
+const HANDLED: [c_int; 9] = [
     libc::SIGCHLD,
     libc::SIGHUP,
     libc::SIGINT,
@@ -19,6 +19,8 @@ const HANDLED: [c_int; 8] = [
     libc::SIGTTOU,
     libc::SIGUSR1,
     libc::SIGUSR2,
+    // Ignored: a write beyond the limit of a file's size fails then, and does not end the process.
+    libc::SIGXFSZ,
 ];
 
 /// Readable when one of them has arrived.

@@ -14,7 +14,7 @@ use crate::fleet::note::{Cause, Note};
 use crate::fleet::random::Random;
 use crate::fleet::{Action, Event, Fleet, Phase, Rules};
 use crate::notify::Notify;
-use crate::output::{self, Log, Output, Pipes, Tag, logger};
+use crate::output::{self, Output, Pipes, Tag};
 use crate::poll::Poll;
 use crate::process::channel::{self, Channels, Heartbeat};
 use crate::process::usage::{self, Clients};
@@ -48,6 +48,8 @@ pub struct Supervisor {
     pub(crate) channels: Channels,
     pub(crate) notify: Notify,
     pub(crate) watch: Option<Watch>,
+    /// Until then a listening socket that was shut down is left alone: workers may do it again and again.
+    pub(crate) listener_pause: Option<Instant>,
     /// Why the first start failed.
     pub(crate) failure: Option<Error>,
     pub(crate) upgrade: Option<Upgrade>,
@@ -65,6 +67,8 @@ enum Source {
     Channel(Pid),
     /// A connection waits.
     Listener,
+    /// A worker has shut down the listening socket.
+    ListenerDown,
     /// A process has executed the program, or has failed to.
     Launch(Pid),
 }
@@ -87,6 +91,8 @@ impl Supervisor {
 
     pub(crate) fn start_with(config: &Config, given: Given) -> Result<Self, Error> {
         let caller = CallerSignals::look();
+        // First, so that every error is in it.
+        let output = Output::open(config, given.log)?;
         let setup = Setup::new(config, caller.bits());
         // Look-ups may take long: a signal ends them, and there is nothing to remove yet.
         let owner = setup.owner()?;
@@ -99,8 +105,6 @@ impl Supervisor {
             Some(socket) => Listener::given(socket),
             None => Listener::bind(config, owner)?,
         };
-        let log = config.log.as_ref().map(|to| Log::open(to, None)).transpose()?;
-        log.iter().for_each(logger::direct_to);
         let now = Instant::now();
         let status = config.status.as_deref().map(|path| StatusFile::new(path, now)).transpose()?;
         let mut supervisor = Supervisor {
@@ -111,10 +115,11 @@ impl Supervisor {
             fleet: Fleet::new(Rules::of(config), Random::of_this_process()),
             launches: Vec::new(),
             signals: Some(signals),
-            output: log.map(Output::new),
+            output,
             channels: Channels::new(config.heartbeat),
             notify: Notify::new(given.ready, now),
             watch: Watch::of(config, now),
+            listener_pause: None,
             failure: None,
             upgrade: None,
             setup,
@@ -179,6 +184,7 @@ impl Supervisor {
             match source {
                 Source::Signals => self.take_signals(),
                 Source::Listener => self.tell(Event::Waiting(true)),
+                Source::ListenerDown => self.bind_anew(),
                 Source::Launch(pid) => self.follow_launch(pid),
                 Source::Channel(pid) => {
                     if self.channels.read(pid, Instant::now()) {
@@ -190,9 +196,10 @@ impl Supervisor {
                         output.read(stream);
                     }
                 }
-                Source::Log => self.output.iter().for_each(|output| output.log().flush()),
+                Source::Log => self.output.iter().for_each(|output| output.log().flush_ready()),
             }
         }
+        self.output.iter().for_each(|output| output.log().flush());
         if self.watch.as_mut().is_some_and(|watch| watch.look(Instant::now())) {
             self.tell(Event::Reload(Cause::Changed));
         }
@@ -224,6 +231,7 @@ impl Supervisor {
         }
         self.channels.readable(now).for_each(|(pid, channel)| poll.readable(channel, Source::Channel(pid)));
         poll.until(self.channels.deadline(now));
+        poll.until(self.output.as_ref().and_then(|output| output.log().deadline()));
         poll.until(self.notify.deadline());
         poll.until(self.status.as_ref().map(StatusFile::deadline));
         if let Some(log) = &full_log {
@@ -231,6 +239,10 @@ impl Supervisor {
         }
         if let Some(listener) = self.listener.as_ref().filter(|_| self.fleet.watches_listener()) {
             poll.readable(listener, Source::Listener);
+        }
+        match self.listener_pause.filter(|until| now < *until) {
+            None => self.listener.iter().for_each(|listener| poll.hung_up(listener, Source::ListenerDown)),
+            until => poll.until(until),
         }
         poll.until(self.upgrade.as_ref().and_then(Upgrade::deadline));
         poll.until(self.fleet.deadline());
@@ -265,19 +277,11 @@ impl Supervisor {
                 libc::SIGHUP => self.tell(Event::Reload(Cause::Asked)),
                 libc::SIGTTIN => self.tell(Event::OneMore),
                 libc::SIGTTOU => self.tell(Event::OneLess),
-                libc::SIGUSR1 => self.reopen_logs(),
+                libc::SIGUSR1 => self.output.iter().for_each(Output::reopen_log),
                 libc::SIGUSR2 => self.upgrade.iter_mut().for_each(Upgrade::ask),
                 libc::SIGCHLD => self.reap(),
                 _ => {}
             }
-        }
-    }
-
-    fn reopen_logs(&mut self) {
-        match self.output.as_ref().map(|output| output.log().reopen()) {
-            Some(Ok(())) => log::info!("SIGUSR1: log opened again"),
-            Some(Err(error)) => log::error!("SIGUSR1: {error}, the old log stays"),
-            None => {}
         }
     }
 
@@ -370,16 +374,32 @@ impl Supervisor {
             return Err(Error::new("no listening socket"));
         };
         let failed = |error| Error::cannot("make a pipe", &error);
-        let pipes = self.output.as_ref().map(|_| Pipes::new()).transpose().map_err(failed)?;
+        let has_pipes = self.output.as_ref().is_some_and(Output::has_pipes);
+        let pipes = has_pipes.then(Pipes::new).transpose().map_err(failed)?;
         let (channel, its_end): (OwnedFd, OwnedFd) = channel::pipe().map_err(failed)?;
         let launch = plan.launch(listener.as_fd(), pipes.as_ref().map(Pipes::theirs), Some(its_end.as_fd()))?;
         let pid = launch.pid;
         self.launches.push(launch);
         self.channels.add(pid, channel, Instant::now());
         if let (Some(output), Some(pipes)) = (&mut self.output, pipes) {
-            output.add(Tag { number: slot + 1, pid }, pipes, self.fleet.slots.len());
+            output.add(Tag { number: slot + 1, pid }, pipes);
         }
         Ok(pid)
+    }
+
+    /// Workers share the listening socket, and one has shut it down: no client can connect any more.
+    fn bind_anew(&mut self) {
+        self.listener_pause = Some(Instant::now() + self.setup.config().restart_delay.max(Duration::from_secs(1)));
+        let is_over = self.fleet.phase == Phase::Stopping;
+        let listener = self.listener.as_mut().filter(|listener| !is_over && listener.is_shut_down());
+        let Some(listener) = listener else { return };
+        match listener.bind_anew() {
+            Ok(()) => {
+                log::error!("the listening socket was shut down by a worker: bound anew, the workers are replaced");
+                self.tell(Event::Reload(Cause::Listener));
+            }
+            Err(error) => log::error!("the listening socket was shut down by a worker, no client can connect: {error}"),
+        }
     }
 
     /// Finds out how far a process is on its way to the program.

@@ -11,6 +11,7 @@ mod directory;
 mod entropy;
 mod exec;
 mod files;
+mod open;
 mod privileges;
 mod signals;
 mod sockets;
@@ -33,6 +34,7 @@ pub(crate) use directory::Directory;
 pub(crate) use entropy::unguessable;
 pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, environment, exec, launch, replace};
 pub(crate) use files::{Handle, Owner, Status, change_directory, try_lock, umask, with_owner, with_umask};
+pub(crate) use open::{open_at, open_directory};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{CallerSignals, Held, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 pub(crate) use sockets::is_hung_up;
@@ -170,6 +172,8 @@ pub(crate) fn redirect(file: impl AsFd, stream: impl AsFd) -> io::Result<()> {
 pub(crate) enum For {
     Reading,
     Writing,
+    /// That a listening socket was shut down, and not for connections.
+    Hangup,
 }
 
 /// Sleeps until one of `fds` is ready, the time is over or a signal arrives; says which are ready.
@@ -183,6 +187,7 @@ pub(crate) fn poll(fds: &[(BorrowedFd<'_>, For)], timeout: Option<Duration>) -> 
         let events = match what {
             For::Reading => libc::POLLIN,
             For::Writing => libc::POLLOUT,
+            For::Hangup => libc::POLLRDHUP,
         };
         libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }
     };

@@ -1,5 +1,7 @@
 //! `fcgi-spawn --log`: what workers write is in the log, line by line, and no worker waits for it.
 
+mod faults;
+
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;

@@ -229,23 +229,31 @@ const OUTPUT: &[Item] = &[
             "Output is what workers write to stdout and stderr and what the launcher reports, line by line. Each line \
              has the time in UTC and, if it is a worker's, its number and pid:\n\n    \
              2026-11-22T17:00:45Z worker 2 (pid 4711): out of memory\n\n\
-             FILE is made with mode 0640 less the umask, and may be a named pipe. `stderr` is the stderr that the \
-             launcher was started with, without the time. `syslog` is the daemon behind `/dev/log`, and \
+             FILE is made with mode 0640, and may be behind a symbolic link, a named pipe or a device. `/dev/stdout`, \
+             `/dev/stderr`, `/dev/fd/N` and `/proc/self/fd/N` are the descriptors that the launcher was started with. \
+             `stderr` is the stderr that the launcher was started with, without the time. `syslog` is the daemon behind `/dev/log`, and \
              `syslog:PATH` one behind another socket, where stderr has priority warning and stdout info. `./stderr` \
              and `./syslog` are files.\n\n\
-             A line is cut after 4000 bytes and reports how many were cut. A line without an end is held until its \
-             end comes, or until its last writer is gone: at most 8 kB for each of the two streams of a worker.\n\n\
+             Control characters other than tab are shown as `\\x1b`, one for each byte, so that a worker can neither \
+             forge a line nor drive the terminal on which the log is read. A line is cut after 4000 bytes and reports how many were cut. A line without an end is held until its \
+             end comes, or until its last writer is gone: at most 8 kB for each of the two streams of a worker. Of the \
+             streams that ended workers have left open, 64 are kept.\n\n\
              A log that is slow or full does not stop the launcher or a worker. What it does not take waits in 64 KiB \
              of memory; what does not fit is lost, and the number of lost lines is reported as soon as there is room. \
-             Only a regular file on a slow disk is waited for. A worker that writes faster than the launcher reads \
+             Only a regular file on a slow disk is waited for. A syslog daemon that is away or does not accept is tried \
+             again every second. A worker that writes faster than the launcher reads \
              waits for the launcher, not for the log.\n\n\
-             Without the option, workers have the launcher's stdout and stderr with -n, else `/dev/null`.",
+             Every error that ends the launcher after the log was opened is in the log and on stderr.\n\n\
+             Without the option, workers have the launcher's stdout and stderr with -n, else `/dev/null`. If that stderr \
+             cannot be opened anew, for example because it is another user's terminal, they have pipes to it.",
         )
         .ignored(&[ONCE]),
     option("", "status", FILE, |c, v| keep(&mut c.status, v))
         .help("keep a status page of the workers in FILE")
         .man(
-            "It is written when something changes and every 10 seconds, always whole, and removed at the end. Behind \
+            "It is written when something changes and every 10 seconds, always whole, with mode 0644, and removed at \
+             the end. Its first line has `listener=down` instead of `listener=up` if a worker has shut down the \
+             listening socket, which is bound anew if the launcher made it. Behind \
              two lines that begin with `#` there is one for each worker, in eight words: its number; its pid; its \
              state (`starting`, `running`, `reloading`, `waiting`, `idle`, `stopping` or `stopped`); its age; how \
              often a process has ended there; how the last one did (`exit:N`, `signal:N` or `not-started`); the time \

@@ -123,6 +123,8 @@ pub(crate) enum Cause {
     Asked,
     /// A file changed.
     Changed,
+    /// The listening socket was bound anew.
+    Listener,
     /// It is old.
     Age(Duration),
     /// It takes so many bytes of memory.
@@ -249,6 +251,7 @@ impl fmt::Display for Cause {
         match self {
             Cause::Asked => f.write_str("SIGHUP"),
             Cause::Changed => f.write_str("a watched file has changed"),
+            Cause::Listener => f.write_str("the listening socket was bound anew"),
             Cause::Age(age) => write!(f, "{} old", Human(*age)),
             Cause::Overdue(time) => write!(f, "no heartbeat for {}", Human(*time)),
             Cause::Memory(bytes) => write!(f, "{} KiB of memory", bytes / 1024),

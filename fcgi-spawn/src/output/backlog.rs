@@ -27,7 +27,7 @@ impl Backlog {
 
     /// Adds a line, or counts it as lost.
     pub(crate) fn push(&mut self, entry: Vec<u8>) {
-        if self.lost != Lost::default() || self.len + entry.len() > Self::MAX {
+        if self.has_lost() || self.len + entry.len() > Self::MAX {
             self.lose(&entry);
         } else {
             self.len += entry.len();
@@ -35,34 +35,42 @@ impl Backlog {
         }
     }
 
-    /// What is to be written next: the rest of a line.
-    pub(crate) fn next(&self) -> Option<&[u8]> {
-        self.entries.front().map(|entry| &entry[self.written..])
+    /// The line to be written next, and how many bytes of it are written.
+    pub(crate) fn next(&self) -> Option<(&[u8], usize)> {
+        self.entries.front().map(|entry| (&entry[..], self.written))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Takes note that so many bytes of [`next`](Self::next) were written.
+    /// Takes note that so many bytes of the next line are written, in all; 0 begins it anew.
     pub(crate) fn wrote(&mut self, bytes: usize) {
-        self.written += bytes;
+        self.written = bytes;
         if self.entries.front().is_some_and(|entry| self.written >= entry.len()) {
             self.drop_first();
         }
     }
 
-    /// Gives the first line up.
+    /// Bytes that wait.
+    pub(crate) fn left(&self) -> usize {
+        self.len - self.written
+    }
+
+    /// Gives up the next line, or what is left of it.
     pub(crate) fn lose_first(&mut self) {
         if let Some(entry) = self.drop_first() {
             self.lose(&entry);
         }
     }
 
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost != Lost::default()
+    }
+
     /// What is missing, which is known to the log from now on.
     pub(crate) fn take_lost(&mut self) -> Option<Lost> {
-        let lost = std::mem::take(&mut self.lost);
-        (lost != Lost::default()).then_some(lost)
+        self.has_lost().then(|| std::mem::take(&mut self.lost))
     }
 
     /// Takes it back: the log does not know it after all.
@@ -92,32 +100,34 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.push(b"one\n".to_vec());
         backlog.push(b"two\n".to_vec());
-        assert_eq!(backlog.next(), Some(&b"one\n"[..]));
+        assert_eq!(backlog.next(), Some((&b"one\n"[..], 0)));
         backlog.wrote(3);
-        assert_eq!(backlog.next(), Some(&b"\n"[..]));
-        backlog.wrote(1);
-        assert_eq!(backlog.next(), Some(&b"two\n"[..]));
+        assert_eq!((backlog.next(), backlog.left()), (Some((&b"one\n"[..], 3)), 5));
+        backlog.wrote(0);
+        assert_eq!((backlog.next(), backlog.left()), (Some((&b"one\n"[..], 0)), 8));
         backlog.wrote(4);
-        assert!(backlog.next().is_none() && backlog.is_empty() && backlog.len == 0);
+        assert_eq!(backlog.next(), Some((&b"two\n"[..], 0)));
+        backlog.wrote(4);
+        assert!(backlog.next().is_none() && backlog.is_empty() && backlog.left() == 0);
         assert_eq!(backlog.take_lost(), None);
     }
 
     #[test]
-    fn from_the_first_line_that_does_not_fit_on_all_are_lost() {
+    fn all_lines_are_lost_from_the_first_that_does_not_fit() {
         let mut backlog = Backlog::default();
         backlog.push(vec![b'x'; Backlog::MAX]);
-        assert_eq!(backlog.next().map(<[u8]>::len), Some(Backlog::MAX));
+        assert_eq!(backlog.left(), Backlog::MAX);
         backlog.push(b"1\n".to_vec());
         backlog.wrote(Backlog::MAX);
         backlog.push(b"2\n".to_vec());
         assert!(backlog.is_empty());
         assert_eq!(backlog.take_lost(), Some(Lost { lines: 2, bytes: 4 }));
         backlog.push(b"3\n".to_vec());
-        assert_eq!(backlog.next(), Some(&b"3\n"[..]));
+        assert_eq!(backlog.next(), Some((&b"3\n"[..], 0)));
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_is_counted() {
+    fn unwritable_line_is_counted() {
         let mut backlog = Backlog::default();
         backlog.push(b"1\n".to_vec());
         backlog.lose_first();

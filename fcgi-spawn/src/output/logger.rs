@@ -1,11 +1,14 @@
-//! What the `log` macros say: on stderr, with the program's name in front as in every message of a Unix program, until
+//! What the `log` macros report: on stderr, with the program's name in front as in every message of a Unix program, until
 //! there is a log for it.
 
-use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Metadata, Record};
 
+use crate::Error;
+use crate::output::stream::Stream;
 use crate::output::{Entry, From, Log, Priority};
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -23,16 +26,46 @@ pub(crate) fn install(name: &str, level: LevelFilter) {
     }
 }
 
-/// Lets all that is said from here on go to this log, if the logger is ours.
+/// Writes all that is reported from here on to this log, if the logger is ours.
 pub(crate) fn direct_to(log: &Log) {
     if let Some(logger) = LOGGER.get() {
         *logger.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log.clone());
     }
 }
 
-/// What we are called.
+/// Reports what ends the program: on stderr, and in the log if that is another place.
+pub(crate) fn report_fatal(name: &str, error: &Error) {
+    let text = error.to_string();
+    let entry = Entry { priority: Priority::Error, from: From::Us(name), text: text.as_bytes(), cut: 0 };
+    let log = LOGGER.get().and_then(Logger::current);
+    if let Some(log) = &log {
+        log.write(&entry);
+        log.finish();
+    }
+    if !log.is_some_and(|log| log.is_stderr()) {
+        to_stderr(&entry);
+    }
+}
+
+/// Writes a line to stderr while there is no log. A stderr that is full is waited for once, for a second.
+fn to_stderr(entry: &Entry<'_>) {
+    static IS_STUCK: AtomicBool = AtomicBool::new(false);
+    let time = if IS_STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { Duration::from_secs(1) };
+    // Opened for each line: going to the background closes it.
+    let written = Stream::stderr().and_then(|mut stderr| stderr.write_within(&entry.plain(), time));
+    IS_STUCK.store(written.is_err(), Ordering::Relaxed);
+}
+
+/// The name we were called by.
 pub(crate) fn name() -> &'static str {
     LOGGER.get().map_or(env!("CARGO_PKG_NAME"), |logger| &logger.name)
+}
+
+impl Logger {
+    /// The log to write to, once there is one.
+    fn current(&self) -> Option<Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl log::Log for Logger {
@@ -52,9 +85,9 @@ impl log::Log for Logger {
             Level::Debug | Level::Trace => Priority::Debug,
         };
         let entry = Entry { priority, from: From::Us(&self.name), text: text.as_bytes(), cut: 0 };
-        match &*self.log.lock().unwrap_or_else(PoisonError::into_inner) {
+        match self.current() {
             Some(log) => log.write(&entry),
-            None => drop(io::stderr().write_all(&entry.plain())),
+            None => to_stderr(&entry),
         }
     }
 

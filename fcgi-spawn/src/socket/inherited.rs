@@ -9,7 +9,7 @@ use std::process;
 use socket2::{SockRef, Socket, Type};
 
 use crate::error::Reason;
-use crate::{Address, Config, Error, sys};
+use crate::{Address, Config, Error, output, sys};
 
 /// The variables by which systemd tells us; nobody else is to find them.
 pub(crate) const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
@@ -23,6 +23,8 @@ pub(crate) struct Given {
     pub(crate) listener: Option<Socket>,
     /// Where a line says that all is up.
     pub(crate) ready: Option<OwnedFd>,
+    /// The log, if that is a descriptor.
+    pub(crate) log: Option<OwnedFd>,
 }
 
 impl Given {
@@ -34,12 +36,13 @@ impl Given {
         let take = |fd| {
             sys::take_inherited(fd).ok_or_else(|| Error::new(format!("--ready-fd {fd}: no open descriptor above 2")))
         };
-        Ok(Given { listener, ready: config.ready_fd.map(take).transpose()? })
+        let log = config.log.as_ref().map(output::given).transpose()?.flatten();
+        Ok(Given { listener, ready: config.ready_fd.map(take).transpose()?, log })
     }
 
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let listener = self.listener.iter().map(AsFd::as_fd);
-        listener.chain(self.ready.iter().map(AsFd::as_fd)).collect()
+        listener.chain(self.ready.iter().chain(&self.log).map(AsFd::as_fd)).collect()
     }
 }
 

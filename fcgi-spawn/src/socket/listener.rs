@@ -29,9 +29,7 @@ pub(crate) struct Listener {
     /// A unix socket's file, removed when this is dropped.
     pub(crate) file: Option<SocketFile>,
     /// Where we have bound it ourselves.
-    #[cfg_attr(not(test), allow(dead_code))]
     bound: Option<Address>,
-    #[cfg_attr(not(test), allow(dead_code))]
     backlog: u32,
 }
 
@@ -91,7 +89,6 @@ impl Listener {
     /// # Errors
     ///
     /// We were started with the socket, or the kernel refuses; the old one stays.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn bind_anew(&mut self) -> Result<(), Error> {
         let Some(address) = &self.bound else {
             return Err(Error::new("cannot bind the listening socket anew: it was bound by another process"));

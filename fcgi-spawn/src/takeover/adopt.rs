@@ -14,7 +14,7 @@ use crate::files::status_file::StatusFile;
 use crate::fleet::random::Random;
 use crate::fleet::{Fleet, Rules};
 use crate::notify::Notify;
-use crate::output::{Log, Output, Tag, logger};
+use crate::output::{Output, Tag};
 use crate::process::channel::Channels;
 use crate::process::watch::Watch;
 use crate::setup::Setup;
@@ -36,9 +36,7 @@ impl Supervisor {
     pub(crate) fn adopt(config: &Config, state: &State) -> Self {
         let now = Instant::now();
         let stderr = state.log.and_then(sys::take_inherited);
-        let log = config.log.as_ref().and_then(|to| without("a log", Log::open(to, stderr)));
-        log.iter().for_each(logger::direct_to);
-        let mut output = log.map(Output::new);
+        let mut output = without("a log", Output::open(config, stderr)).flatten();
         let mut channels = Channels::new(config.heartbeat);
         let mut running = Vec::new();
         for worker in &state.workers {
@@ -72,6 +70,7 @@ impl Supervisor {
             channels,
             notify: Notify::new(None, now),
             watch: Watch::of(config, now).map(|watch| watch.loaded_before(oldest)),
+            listener_pause: None,
             failure: None,
             upgrade: None,
             setup,

@@ -1,0 +1,83 @@
+//! The workers' streams: those of live workers, and some that processes of ended workers still hold.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use crate::output::lines::Lines;
+use crate::output::{Kind, Tag};
+use crate::sys::Pid;
+
+/// All streams that are open. The number of those of ended workers is bounded; a live worker's is never closed.
+#[derive(Default)]
+pub(crate) struct Streams {
+    streams: Vec<WorkerStream>,
+    /// The identity of the next stream.
+    next: u64,
+    /// How many workers have ended.
+    ended: u64,
+}
+
+/// The reading end of a worker's stdout or stderr.
+pub(crate) struct WorkerStream {
+    pub(crate) id: Id,
+    pub(crate) pipe: File,
+    pub(crate) kind: Kind,
+    pub(crate) tag: Tag,
+    pub(crate) lines: Lines,
+    /// If the worker has ended: after how many others.
+    ended: Option<u64>,
+}
+
+/// A stream's identity; none is given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Id(u64);
+
+impl Streams {
+    /// So many streams of ended workers are kept, for the processes that they left behind.
+    pub(crate) const MOST_LEFT: usize = 64;
+
+    pub(crate) fn add(&mut self, tag: Tag, kind: Kind, pipe: OwnedFd) {
+        let id = Id(self.next);
+        self.next += 1;
+        self.streams.push(WorkerStream { id, pipe: pipe.into(), kind, tag, lines: Lines::default(), ended: None });
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &WorkerStream> {
+        self.streams.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut WorkerStream> {
+        self.streams.iter_mut()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut WorkerStream> {
+        self.streams.iter_mut().find(|stream| stream.id == id)
+    }
+
+    pub(crate) fn remove(&mut self, id: Id) {
+        self.streams.retain(|stream| stream.id != id);
+    }
+
+    /// The open streams of a worker.
+    pub(crate) fn of(&self, pid: Pid) -> Vec<Id> {
+        // A pid may have been that of an ended worker.
+        let its = self.streams.iter().filter(|stream| stream.tag.pid == pid && stream.ended.is_none());
+        its.map(|stream| stream.id).collect()
+    }
+
+    /// Marks the streams of a worker that has ended, and removes those of the longest-dead workers if there are too
+    /// many. The removed are returned.
+    pub(crate) fn ended(&mut self, pid: Pid) -> Vec<WorkerStream> {
+        let ids = self.of(pid);
+        self.ended += 1;
+        self.streams.iter_mut().filter(|stream| ids.contains(&stream.id)).for_each(|its| its.ended = Some(self.ended));
+        let mut removed = Vec::new();
+        while self.streams.iter().filter(|stream| stream.ended.is_some()).count() > Self::MOST_LEFT {
+            let longest = self.streams.iter().filter_map(|stream| stream.ended).min();
+            let (dead, kept): (Vec<_>, Vec<_>) = self.streams.drain(..).partition(|stream| stream.ended == longest);
+            self.streams = kept;
+            removed.extend(dead);
+        }
+        removed
+    }
+}
