@@ -40,7 +40,11 @@ pub(crate) struct Started {
 pub(crate) fn run(config: &Config) -> Result<Started, Error> {
     let signals = CallerSignals::look();
     sys::expect_children();
-    // Look-ups may take long: a signal ends them, and there is nothing to remove yet.
+    // As with spawn-fcgi, the pid file comes before the users; it is made after them: look-ups may take long, a signal ends
+    // them, and there is nothing to remove yet.
+    if let Some(path) = config.pid_file.as_deref().filter(|_| !config.foreground) {
+        PidFile::check(path, config.mkdir)?;
+    }
     let identity = Identity::of_workers(config)?;
     let owner = Identity::of_socket(config, &identity)?;
     // Also what a look-up may have left open.

@@ -319,7 +319,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
             let want = format!("fcgi-spawn: cannot write {what} '{name}': not a regular file\n");
             assert_eq!((status, line), (255, want));
         }
-        let mut check = Process::start(launcher().args(in_folder(&["--status", name, "--check"], dir.path())));
+        let mut check = Process::start(launcher().args(in_folder(&["--check", "--status", name], dir.path())));
         assert_eq!(check.wait_exit().code(), Some(2));
         assert!(check.stdout().to_end().contains("not a regular file"), "{name}");
     }
@@ -461,7 +461,7 @@ fn a_listener_that_was_shut_down_is_reported() {
     command.stdin(copy).arg("--status").arg(&status).args(["-n", "--", "/bin/sleep", "1000"]);
     let mut process = Process::start(&mut command);
     let check = || {
-        let mut check = Process::start(launcher().arg("--status").arg(&status).arg("--check"));
+        let mut check = Process::start(launcher().arg("--check").arg("--status").arg(&status));
         (check.wait_exit().code(), check.stdout().to_end())
     };
     eventually("a worker that is up", || (check() == (Some(0), "1 of 1 workers up\n".into())).then_some(()));

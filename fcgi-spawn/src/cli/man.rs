@@ -50,7 +50,9 @@ fn mdoc(item: &Item, paragraph: &str) -> String {
     // Between backquotes there may be blanks.
     let parts = text.split('`').enumerate();
     parts
-        .map(|(at, part)| if at % 2 == 1 { format!("\\fB{}\\fR", part.replace('-', "\\-")) } else { part.into() })
+        .map(|(at, part)| {
+            if at % 2 == 1 { format!("\\fB{}\\fR", part.replace('\\', "\\e").replace('-', "\\-")) } else { part.into() }
+        })
         .collect()
 }
 

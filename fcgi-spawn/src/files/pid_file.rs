@@ -16,6 +16,14 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
+    /// Refuses a path whose directory does not exist and is not to be made. Nothing is made.
+    pub(crate) fn check(path: &Path, mkdir: bool) -> Result<(), Error> {
+        match Place::of(path) {
+            Err(error) if !mkdir => Err(failed(path, &error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses at once what cannot be written, or exists and is not a regular file. What exists stays for now.
     pub(crate) fn new(path: &Path, mkdir: bool) -> Result<Self, Error> {
         let make = || -> io::Result<Self> {

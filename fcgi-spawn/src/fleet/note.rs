@@ -204,8 +204,8 @@ impl fmt::Display for Note {
             Note::Idle { slot, pid } => write!(f, "worker {} (pid {pid}) is idle, stopped", slot + 1),
             Note::Restless { slot, pid, time } => write!(
                 f,
-                "worker {} (pid {pid}) is never idle: for {} it ran without a connection, as with a timer of its own; \
-                 --idle cannot stop such a program, leave --on-demand out",
+                "worker {} (pid {pid}) was not idle for {} though no client was connected: its requests are short, or it \
+                 wakes by itself, and then --idle cannot stop it: leave --on-demand out",
                 slot + 1,
                 Human(*time)
             ),

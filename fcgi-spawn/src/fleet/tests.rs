@@ -504,7 +504,7 @@ fn a_program_that_wakes_by_itself_is_reported_once() {
             play.measure(pid, Usage { rss: 0, work: 3 * look, connected: false });
         }
     }
-    let reports = play.said.iter().filter(|line| line.contains("is never idle"));
+    let reports = play.said.iter().filter(|line| line.contains("was not idle for"));
     assert_eq!((play.serving(), reports.count()), (vec![1001, 1002], 1));
 }
 
