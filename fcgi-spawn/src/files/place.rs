@@ -58,7 +58,7 @@ impl Place {
 
     /// What is there, a symlink included.
     pub(crate) fn status(&self) -> io::Result<Option<Status>> {
-        match self.directory.status_of(&self.name) {
+        match twice(|| self.directory.status_of(&self.name)) {
             Ok(status) => Ok(Some(status)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -67,7 +67,7 @@ impl Place {
 
     /// Whether this open file is there.
     pub(super) fn has(&self, file: &File) -> bool {
-        match (Status::of(file), self.status()) {
+        match (twice(|| Status::of(file)), self.status()) {
             (Ok(open), Ok(Some(there))) => open.identity == there.identity,
             _ => false,
         }
@@ -75,7 +75,7 @@ impl Place {
 
     /// A handle on what is there.
     pub(crate) fn handle(&self) -> io::Result<Handle> {
-        self.directory.handle(&self.name)
+        twice(|| self.directory.handle(&self.name))
     }
 
     /// Opens the regular file that is there. Nothing else is waited for, read or followed.
@@ -95,12 +95,12 @@ impl Place {
 
     /// Removes the name of what is there, if it is not a directory.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        self.directory.remove(&self.name)
+        twice(|| self.directory.remove(&self.name))
     }
 
     /// Removes the directory that is there, if it is empty.
     pub(super) fn remove_directory(&self) -> io::Result<()> {
-        self.directory.remove_directory(&self.name)
+        twice(|| self.directory.remove_directory(&self.name))
     }
 
     /// Puts what is at another place of the same directory here, in the place of what is here.
@@ -142,4 +142,9 @@ impl From<Made> for Place {
     fn from(made: Made) -> Self {
         Place { directory: made.parent, name: made.name, path: made.path, is_reliable: false }
     }
+}
+
+/// What is not removed stays for ever, so a failure that may pass is tried once more.
+fn twice<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    call().or_else(|error| if error.kind() == ErrorKind::NotFound { Err(error) } else { call() })
 }

@@ -49,12 +49,13 @@ impl LogFile {
                 let own = given.map_or_else(|| sys::duplicate(fd), Ok);
                 (own.and_then(Stream::shared).map_err(failed)?, None)
             }
-            Found::Path(real) => {
+            Found::Path(real, stranger) => {
                 let (Some(directory), Some(name)) = (real.parent(), real.file_name()) else {
                     return Err(failed(io::Error::from_raw_os_error(libc::EISDIR)));
                 };
                 let directory = sys::open_directory(directory).map_err(failed)?;
-                let stream = open(&directory, name).and_then(Stream::own).map_err(failed)?;
+                let file = open(&directory, name).and_then(|file| fit(file, stranger)).map_err(failed)?;
+                let stream = Stream::own(file).map_err(failed)?;
                 let place = stream.is_regular().then(|| (directory, name.to_owned()));
                 (stream, place)
             }
@@ -111,23 +112,39 @@ fn descriptor_of(path: &Path) -> Option<RawFd> {
 
 enum Found {
     Descriptor(RawFd),
-    /// No symlink, at that moment.
-    Path(PathBuf),
+    /// No symlink, at that moment; and the owner of one that led there, if that is neither root nor our user.
+    Path(PathBuf, Option<u32>),
 }
 
 /// Follows the symlinks of a path's last component.
 fn find(path: &Path) -> Found {
-    let mut path = path.to_owned();
+    let (mut path, mut stranger) = (path.to_owned(), None);
     for _ in 0..LogFile::LINKS {
         if let Some(fd) = descriptor(&path) {
             return Found::Descriptor(fd);
         }
         match (path.parent(), fs::read_link(&path)) {
-            (Some(parent), Ok(target)) => path = parent.join(target),
+            (Some(parent), Ok(target)) => {
+                let owner = fs::symlink_metadata(&path).map_or(0, |link| link.uid());
+                stranger = stranger.or(Some(owner).filter(|owner| ![0, sys::ids().0].contains(owner)));
+                path = parent.join(target);
+            }
             _ => break,
         }
     }
-    Found::Path(path)
+    Found::Path(path, stranger)
+}
+
+/// A worker may have put it there before the start: by a second name of another file, or by a symlink to one.
+fn fit(file: File, stranger: Option<u32>) -> io::Result<File> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.nlink() > 1 {
+        return Err(io::Error::other(format!("the file has {} names", metadata.nlink())));
+    }
+    match stranger.filter(|stranger| *stranger != metadata.uid()) {
+        Some(stranger) => Err(io::Error::other(format!("a symlink of uid {stranger} leads to a file of another user"))),
+        None => Ok(file),
+    }
 }
 
 /// The descriptor that a path names, by its letters.
@@ -225,6 +242,31 @@ mod tests {
 
     fn fifo(path: &Path) {
         assert!(std::process::Command::new("mkfifo").arg(path).status().is_ok_and(|status| status.success()));
+    }
+
+    #[test]
+    fn file_with_two_names_is_not_opened() {
+        let dir = Directory::new("names");
+        fs::write(dir.path("other"), "precious").expect("written");
+        fs::hard_link(dir.path("other"), dir.path("log")).expect("linked");
+        let refused = LogFile::open(&dir.path("log"), None).err().expect("refused").to_string();
+        assert!(refused.ends_with("the file has 2 names"), "{refused}");
+        assert_eq!(fs::read(dir.path("other")).expect("read"), b"precious");
+    }
+
+    #[test]
+    fn symlink_of_another_user_leads_to_files_of_that_user_only() {
+        if sys::ids().0 != 0 {
+            return; // Only root can give a link away.
+        }
+        let dir = Directory::new("stranger");
+        fs::write(dir.path("other"), "precious").expect("written");
+        symlink("other", dir.path("log")).expect("linked");
+        std::os::unix::fs::lchown(dir.path("log"), Some(65534), None).expect("given away");
+        let refused = LogFile::open(&dir.path("log"), None).err().expect("refused").to_string();
+        assert!(refused.ends_with("a symlink of uid 65534 leads to a file of another user"), "{refused}");
+        std::os::unix::fs::chown(dir.path("other"), Some(65534), None).expect("given away");
+        assert!(LogFile::open(&dir.path("log"), None).is_ok());
     }
 
     #[test]

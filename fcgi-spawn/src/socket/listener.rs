@@ -65,7 +65,7 @@ impl Listener {
     /// The socket that a predecessor has left open.
     pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
         let socket = state.listener.and_then(sys::take_inherited).map(Socket::from);
-        let socket = socket.filter(|socket| socket.is_listener().unwrap_or(false));
+        let socket = socket.filter(|socket| socket.is_listener().unwrap_or(true));
         let socket = socket.ok_or_else(|| Error::new("no listening socket was handed over"))?;
         let file = match (&config.address, state.socket_file) {
             (Address::Unix(path), Some(identity)) => {
