@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use crate::error::{Quoted, Reason};
-use crate::files::place::{Place, not_regular};
+use crate::files::place::{Place, not_regular, twice};
 use crate::sys::{self, Status};
 
 /// An empty file beside another one, locked, and removed when this is dropped.
@@ -62,7 +62,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // What has something in it was not made by a launcher.
-        let is_ours = |file: &File| self.place.has(file) && file.metadata().is_ok_and(|now| now.len() == 0);
+        let is_ours = |file: &File| self.place.has(file) && twice(|| file.metadata()).is_ok_and(|now| now.len() == 0);
         if self.file.as_ref().is_some_and(is_ours) {
             let _ = self.place.remove();
         }

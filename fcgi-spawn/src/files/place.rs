@@ -145,6 +145,6 @@ impl From<Made> for Place {
 }
 
 /// What is not removed stays for ever, so a failure that may pass is tried once more.
-fn twice<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn twice<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
     call().or_else(|error| if error.kind() == ErrorKind::NotFound { Err(error) } else { call() })
 }
