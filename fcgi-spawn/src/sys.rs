@@ -15,6 +15,7 @@ mod open;
 mod privileges;
 mod signals;
 mod sockets;
+mod stat;
 
 use std::ffi::c_int;
 use std::fmt;
@@ -26,8 +27,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::process::usage::Stat;
-
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
 pub(crate) use clock::{monotonic, time_of_day};
 pub(crate) use directory::Directory;
@@ -38,6 +37,7 @@ pub(crate) use open::{open_at, open_directory};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{CallerSignals, Held, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 pub(crate) use sockets::is_hung_up;
+pub(crate) use stat::Stat;
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use std::process::{self, ExitStatus};
 use std::time::Duration;
 
 use crate::output::Utc;
-use crate::process::usage::Stat;
 use crate::sys::Pid;
+use crate::sys::Stat;
 
 /// What is known of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
