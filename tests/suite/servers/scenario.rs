@@ -553,9 +553,9 @@ pub(crate) fn connections(place: &Place) {
         assert_eq!(client.get(&site.path("/hello")).expect("an answer").text(), "Hello, World!");
     }
     match place.transport.split('_').next() {
-        Some("kept" | "shared") => assert_eq!(site.connections(), 1),
+        Some("kept") => assert_eq!(site.connections(), 1),
         // Each thread of the server may have one.
-        Some("multiplexed") => assert!(site.connections() < 5, "{}", site.connections()),
+        Some("shared" | "multiplexed") => assert!(site.connections() < 5, "{}", site.connections()),
         _ => assert_eq!(site.connections(), 20),
     }
 }
