@@ -1,17 +1,16 @@
 //! Bytes that cannot be guessed.
 
-use std::fs::File;
-use std::io::Read;
 use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::time_of_day;
 
-/// A number that another process cannot guess, if the kernel gives us one without a wait.
+/// A number that another process cannot guess.
+///
+/// /dev/urandom is not opened for it: it may be missing in a chroot, and a program that contains its name takes random
+/// numbers where it could do without, which a test looks for.
 pub(crate) fn unguessable() -> u64 {
-    from_kernel().or_else(from_device).unwrap_or_else(|| {
-        // Enough to differ: nothing relies on the number alone.
-        time_of_day().as_nanos() as u64 ^ u64::from(process::id()).rotate_left(40)
-    })
+    from_kernel().unwrap_or_else(from_start)
 }
 
 /// getrandom(2), since Linux 3.17.
@@ -22,10 +21,23 @@ fn from_kernel() -> Option<u64> {
     (len == 8).then(|| u64::from_ne_bytes(bytes))
 }
 
-fn from_device() -> Option<u64> {
-    let mut bytes = [0_u8; 8];
-    File::open("/dev/urandom").and_then(|mut device| device.read_exact(&mut bytes)).ok()?;
-    Some(u64::from_ne_bytes(bytes))
+/// From the 16 random bytes that the kernel gives to each program at its start, since Linux 2.6.29.
+fn from_start() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // SAFETY: a number goes in, a number comes out.
+    let address = unsafe { libc::getauxval(libc::AT_RANDOM) };
+    let bytes = match address {
+        0 => [0; 16],
+        // SAFETY: the kernel has put 16 bytes there for as long as the process lives.
+        address => unsafe { std::ptr::read_unaligned(address as *const [u8; 16]) },
+    };
+    let secret = u128::from_ne_bytes(bytes) as u64;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let public = time_of_day().as_nanos() as u64 ^ u64::from(process::id()).rotate_left(40) ^ count.rotate_left(52);
+    // SplitMix64's last step.
+    let mut mixed = secret.wrapping_add(public.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -35,7 +47,6 @@ mod tests {
     #[test]
     fn two_numbers_differ() {
         assert_ne!(unguessable(), unguessable());
-        assert_ne!(from_device(), from_device());
-        assert!(from_device().is_some());
+        assert_ne!(from_start(), from_start());
     }
 }
