@@ -22,7 +22,6 @@ mod health;
 mod hello;
 mod hostile;
 mod idle;
-mod inject;
 mod launcher;
 mod machine;
 mod man;

@@ -223,13 +223,19 @@ fn a_signal_during_a_look_up_leaves_nothing() {
         open.write(true).custom_flags(PipeFlags::NONBLOCK.bits().try_into().expect("a flag"));
         // It succeeds when the pipe is open for reading; who reads waits for as long as we hold it.
         let _held = eventually("a look-up", || open.open(dir.path().join("fifo")).ok());
-        match is_foreground {
-            true => process.signal(Signal::TERM),
+        // It ends by the signal, not by the end of the test.
+        let _background = match is_foreground {
+            true => {
+                process.signal(Signal::TERM);
+                None
+            }
             false => {
                 let looks_up = || proc::descendants_named(process.pid(), "fcgi-spawn").first().copied();
-                Stray::adopt(eventually("the process in the background", looks_up)).signal(Signal::TERM);
+                let background = Stray::adopt(eventually("the process in the background", looks_up));
+                background.signal(Signal::TERM);
+                Some(background)
             }
-        }
+        };
         let status = process.wait_exit();
         assert!(!status.success(), "{mode:?}: {}", process.stderr().text());
         assert_eq!(names(&dir), ["fifo"], "{mode:?}: {}", process.stderr().text());

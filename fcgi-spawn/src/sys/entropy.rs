@@ -5,24 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::time_of_day;
 
-/// A number that another process cannot guess.
-///
-/// /dev/urandom is not opened for it: it may be missing in a chroot, and a program that contains its name takes random
-/// numbers where it could do without, which a test looks for.
+/// A number that another process cannot guess: of the 16 random bytes that the kernel gives to each program at its start,
+/// since Linux 2.6.29. getrandom(2) is newer than the kernels this runs on, and a chroot may have no /dev/urandom.
 pub(crate) fn unguessable() -> u64 {
-    from_kernel().unwrap_or_else(from_start)
-}
-
-/// getrandom(2), since Linux 3.17.
-fn from_kernel() -> Option<u64> {
-    let mut bytes = [0_u8; 8];
-    // SAFETY: as much room as is said.
-    let len = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), libc::GRND_NONBLOCK) };
-    (len == 8).then(|| u64::from_ne_bytes(bytes))
-}
-
-/// From the 16 random bytes that the kernel gives to each program at its start, since Linux 2.6.29.
-fn from_start() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // SAFETY: a number goes in, a number comes out.
     let address = unsafe { libc::getauxval(libc::AT_RANDOM) };
@@ -47,6 +32,5 @@ mod tests {
     #[test]
     fn two_numbers_differ() {
         assert_ne!(unguessable(), unguessable());
-        assert_ne!(from_start(), from_start());
     }
 }

@@ -217,7 +217,7 @@ impl AsFd for Launch {
 pub(crate) fn launch(exec: &Exec<'_>) -> Result<Launch, Failure> {
     let forked = |error: io::Error| Failure::new(Step::Fork, error.raw_os_error().unwrap_or(libc::EIO));
     let (report, its_end) = super::pipe().map_err(forked)?;
-    let open = if has_close_range() { Vec::new() } else { super::inherited_descriptors() };
+    let open = super::inherited_descriptors();
     // SAFETY: no arguments, and no other thread whose locks the child could find taken.
     match unsafe { libc::fork() } {
         -1 => Err(Failure::now(Step::Fork)),
@@ -292,34 +292,17 @@ fn become_worker(exec: &Exec<'_>, report: RawFd, open: &[RawFd]) -> Failure {
     execute(exec)
 }
 
-/// Whether the kernel can close many descriptors at once: Linux 5.9.
-fn has_close_range() -> bool {
-    close_range(RawFd::MAX, RawFd::MAX)
-}
-
-fn close_range(first: RawFd, last: RawFd) -> bool {
-    // SAFETY: numbers only; what is closed is nobody's in the process that calls this.
-    first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0
-}
-
 /// Makes it the descriptor that the program finds open.
 fn keep(kept: BorrowedFd<'_>) -> bool {
     // SAFETY: numbers only. A descriptor that is there already only has to stay at an exec.
     dup2(kept, KEPT) && unsafe { libc::fcntl(KEPT, libc::F_SETFD, 0) } != -1
 }
 
-/// Closes all but stdin, stdout, stderr and these two, of which `report` is the higher one. `open` is what may be open,
-/// where [`close_range`] is missing.
+/// Closes what is open, but these two. close_range would be shorter, but old kernels lack it.
 fn close_others(kept: RawFd, report: RawFd, open: &[RawFd]) {
-    let done = close_range(libc::STDERR_FILENO + 1, kept - 1) && close_range(kept + 1, report - 1);
-    if done && close_range(report + 1, RawFd::MAX) {
-        return;
-    }
-    for fd in open {
-        if ![kept, report].contains(fd) {
-            // SAFETY: a number; it is nobody's here.
-            unsafe { libc::close(*fd) };
-        }
+    for fd in open.iter().filter(|fd| ![kept, report].contains(fd)) {
+        // SAFETY: a number; it is nobody's in this process.
+        unsafe { libc::close(*fd) };
     }
 }
 

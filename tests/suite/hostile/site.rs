@@ -242,8 +242,11 @@ impl Site {
         command.env("NOTIFY_SOCKET", self.path(name)).env("WATCHDOG_USEC", "1000000");
         command.args(["-n", "-F", "2", "-u", &user.name, "-g", &user.gid.to_string(), "--heartbeat", "3s"]);
         command.args(["--stop-timeout", &format!("{}ms", STOP_TIMEOUT.as_millis())]).args(options);
-        for (option, name) in [("-s", "app.sock"), ("-P", "pid"), ("--status", "status"), ("--log", "log")] {
-            command.arg(option).arg(self.path("home/run").join(name));
+        for (option, file) in [("-s", "app.sock"), ("-P", "pid"), ("--status", "status"), ("--log", "log")] {
+            // A start opens the log as it is named, whoever has put it there.
+            if option != "--log" || name != "again" {
+                command.arg(option).arg(self.path("home/run").join(file));
+            }
         }
         let program = self.path("bin/hostile");
         command.arg("--");
