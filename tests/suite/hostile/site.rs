@@ -155,7 +155,9 @@ impl Site {
             self.fault(format!("a new start is neither up nor refused within {:?}", self.limits.start));
         }
         if again.process.has_ended() {
-            let (status, text) = (again.process.wait_exit(), again.process.stderr().text());
+            let status = again.process.wait_exit();
+            let said = || Some(again.process.stderr().text()).filter(|text| !text.is_empty());
+            let text = wait(PATIENCE, said).unwrap_or_default();
             let is_refusal = status.code().is_some_and(|code| code != 0) && text.starts_with("fcgi-spawn: ");
             if !is_refusal {
                 self.fault(format!("a new start ended with {status}: {text}"));
