@@ -267,6 +267,8 @@ fn after_a_full_disk_a_line_starts_on_its_own() {
     let notice = text.lines().find(|line| line.ends_with(" lost: No space left on device")).expect("a notice");
     assert!(!notice.contains("xxx"), "{text}");
     supervisor.stop();
+    // Before the directory that it is in is removed.
+    drop(disk);
 }
 
 /// The kernel ends a process that exceeds it, unless that handles SIGXFSZ.
