@@ -240,8 +240,9 @@ impl Site {
         }
         let repositories = root.join("repositories");
         fs::create_dir(&repositories).expect("a directory of repositories");
-        let settings = format!("cache-size=0\nsnapshots=tar\nremove-suffix=1\nscan-path={}\n", repositories.display());
-        fs::write(root.join("cgitrc"), settings).expect("cgit's settings");
+        // Without the footer, which has the time: two pages are compared.
+        let settings = "cache-size=0\nsnapshots=tar\nremove-suffix=1\nfooter=/dev/null\nscan-path=";
+        fs::write(root.join("cgitrc"), format!("{settings}{}\n", repositories.display())).expect("cgit's settings");
 
         let mut command = Program::ours("fcgi-spawn").command();
         command.arg("-s").arg(&socket).args(["-M", "666", "-F", "2", "-n", "--restart-delay", "1s", "--"]);
