@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::files::place::{Place, not_regular};
+use crate::files::place::{Place, not_regular, twice};
 use crate::sys::{self, Status};
 
 /// What the name of a temporary file has behind the name of the file; then 16 digits follow.
@@ -33,8 +33,8 @@ pub(crate) struct AtomicFile {
     mode: Mode,
     /// The next content, as long as it is not complete.
     next: Option<Temporary>,
-    /// What we have put there. Open, so that the kernel gives its inode to no other file.
-    current: Option<File>,
+    /// What we have put there, with its device and inode. Open, so that the kernel gives that to no other file.
+    current: Option<(File, (u64, u64))>,
 }
 
 impl AtomicFile {
@@ -51,14 +51,20 @@ impl AtomicFile {
     }
 
     /// The file that a predecessor wrote, if its content is this.
-    pub(crate) fn adopt(place: Place, mode: Mode, content: &[u8]) -> Self {
-        let is_ours = |file: &File| {
-            let mut found = Vec::new();
-            let read = file.take(content.len() as u64 + 1).read_to_end(&mut found);
-            read.is_ok() && found == content && belongs_to_us(file)
-        };
-        let current = place.open().ok().filter(is_ours);
-        AtomicFile { place, mode, next: None, current }
+    ///
+    /// # Errors
+    ///
+    /// It cannot be known; one that is missing or not ours is no error.
+    pub(crate) fn adopt(place: Place, mode: Mode, content: &[u8]) -> io::Result<Self> {
+        let mut current = None;
+        if place.status()?.is_some_and(|there| there.is_regular()) {
+            let (file, mut found) = (place.open()?, Vec::new());
+            (&file).take(content.len() as u64 + 1).read_to_end(&mut found)?;
+            let status = Status::of(&file)?;
+            let is_ours = found == content && belongs_to_us(&status);
+            current = is_ours.then_some((file, status.identity));
+        }
+        Ok(AtomicFile { place, mode, next: None, current })
     }
 
     /// As it was named.
@@ -75,8 +81,8 @@ impl AtomicFile {
                 None => Temporary::new(&self.place, self.mode)?,
             };
             match next.file.write_all(content).and_then(|()| self.place.replace_by(&next.place)) {
-                Ok(()) if self.place.has(&next.file) => {
-                    self.current = Some(next.file);
+                Ok(()) if self.place.has(next.identity) => {
+                    self.current = Some((next.file, next.identity));
                     return Ok(());
                 }
                 // Another process has put something else there: a new file replaces that.
@@ -101,26 +107,16 @@ impl AtomicFile {
     pub(crate) fn leave(&mut self) {
         (self.next, self.current) = (None, None);
     }
-
-    /// Removes what we have put there, if it is still there.
-    pub(crate) fn remove(&mut self) -> io::Result<()> {
-        if let Some(next) = self.next.take() {
-            next.remove();
-        }
-        match self.current.take() {
-            Some(file) if self.place.has(&file) => {
-                // A file on NFS that is open would leave another name.
-                drop(file);
-                self.place.remove()
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        let _ = self.remove();
+        self.next.take().into_iter().for_each(Temporary::remove);
+        if let Some((file, identity)) = self.current.take() {
+            // A file on NFS that is open would leave another name.
+            drop(file);
+            self.place.remove_file(identity);
+        }
     }
 }
 
@@ -128,6 +124,7 @@ impl Drop for AtomicFile {
 struct Temporary {
     place: Place,
     file: File,
+    identity: (u64, u64),
 }
 
 impl Temporary {
@@ -141,14 +138,15 @@ impl Temporary {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && tries > 0 => continue,
                 opened => opened?,
             };
-            if mode == Mode::Exact && Status::of(&file)?.mode & 0o7777 != Mode::BITS {
+            let status = twice(|| Status::of(&file)).inspect_err(|_| drop(place.remove()))?;
+            if mode == Mode::Exact && status.mode & 0o7777 != Mode::BITS {
                 // A file system without permissions refuses.
                 let _ = file.set_permissions(Permissions::from_mode(Mode::BITS));
             }
-            let temporary = Temporary { place, file };
+            let temporary = Temporary { place, file, identity: status.identity };
             let is_found = match sys::try_lock(&temporary.file) {
                 // Another launcher that just starts takes it for a leftover.
-                Ok(locked) => locked && temporary.place.has(&temporary.file),
+                Ok(locked) => locked && temporary.place.has(temporary.identity),
                 // Where there are no locks, leftovers stay.
                 Err(_) => true,
             };
@@ -160,9 +158,7 @@ impl Temporary {
     }
 
     fn remove(self) {
-        if self.place.has(&self.file) {
-            let _ = self.place.remove();
-        }
+        self.place.remove_file(self.identity);
     }
 }
 
@@ -175,8 +171,9 @@ fn remove_leftovers(place: &Place) {
             continue;
         }
         let Ok(file) = leftover.open_to_write(0, 0) else { continue };
-        if belongs_to_us(&file) && sys::try_lock(&file).unwrap_or(false) && leftover.has(&file) {
-            let _ = leftover.remove();
+        let Ok(status) = Status::of(&file) else { continue };
+        if belongs_to_us(&status) && sys::try_lock(&file).unwrap_or(false) {
+            leftover.remove_file(status.identity);
         }
     }
 }
@@ -186,8 +183,8 @@ fn is_of_temporary(suffix: &str) -> bool {
     digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn belongs_to_us(file: &File) -> bool {
-    Status::of(file).is_ok_and(|file| file.is_regular() && file.uid == sys::ids().0 && file.has_one_name)
+fn belongs_to_us(status: &Status) -> bool {
+    status.is_regular() && status.uid == sys::ids().0 && status.has_one_name
 }
 
 #[cfg(test)]

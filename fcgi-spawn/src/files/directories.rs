@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::path::{self, Path};
 
-use crate::files::place::Place;
+use crate::files::place::{Place, twice};
 
 /// The directories we made, removed when this is dropped if nothing is in them.
 #[derive(Default)]
@@ -23,7 +23,8 @@ impl Directories {
     /// So many above `path`, which a predecessor made, as far as they are still there.
     pub(crate) fn adopt(path: &Path, count: usize) -> Self {
         let path = path::absolute(path).unwrap_or_default();
-        let made: Vec<_> = path.ancestors().skip(1).take(count).filter_map(|path| Place::of(path).ok()).collect();
+        let above = path.ancestors().skip(1).take(count);
+        let made: Vec<_> = above.filter_map(|path| twice(|| Place::of(path)).ok()).collect();
         Directories(made.into_iter().rev().collect())
     }
 
@@ -35,7 +36,7 @@ impl Directories {
     /// Removes those that are empty.
     pub(crate) fn remove(&mut self) {
         for place in mem::take(&mut self.0).iter().rev() {
-            let _ = place.remove_directory();
+            place.remove_directory();
         }
     }
 

@@ -13,7 +13,8 @@ use crate::sys::{self, Status};
 /// all, but every user who may read the directory could hold it against us.
 pub(crate) struct Lock {
     place: Place,
-    file: Option<File>,
+    /// Locked, with its device and inode.
+    file: Option<(File, (u64, u64))>,
 }
 
 impl Lock {
@@ -27,7 +28,7 @@ impl Lock {
 
     fn take_by(beside: &Place, try_lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Option<Self>> {
         let place = beside.with_suffix(".lock")?;
-        let without = |place: Place, file: Option<File>, why: &io::Error| {
+        let without = |place: Place, file: Option<(File, (u64, u64))>, why: &io::Error| {
             let path = Quoted(place.path().as_os_str());
             log::warn!("cannot lock {path}: {}; going on without the lock", Reason(why));
             Ok(Some(Lock { place, file }))
@@ -41,7 +42,7 @@ impl Lock {
                     _ => return Err(error),
                 },
             };
-            let status = Status::of(&file)?;
+            let status = twice(|| Status::of(&file))?;
             if !status.is_regular() {
                 return without(place, None, &not_regular());
             }
@@ -51,9 +52,9 @@ impl Lock {
             match try_lock(&file) {
                 Ok(false) => return Ok(None),
                 // Its former owner has removed it when it was not ours yet.
-                Ok(true) if !place.has(&file) => {}
-                Ok(true) => return Ok(Some(Lock { place, file: Some(file) })),
-                Err(error) => return without(place, Some(file), &error),
+                Ok(true) if !place.has(status.identity) => {}
+                Ok(true) => return Ok(Some(Lock { place, file: Some((file, status.identity)) })),
+                Err(error) => return without(place, Some((file, status.identity)), &error),
             }
         }
     }
@@ -61,10 +62,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        let Some((file, identity)) = &self.file else { return };
         // What has something in it was not made by a launcher.
-        let is_ours = |file: &File| self.place.has(file) && twice(|| file.metadata()).is_ok_and(|now| now.len() == 0);
-        if self.file.as_ref().is_some_and(is_ours) {
-            let _ = self.place.remove();
+        if twice(|| Status::of(file)).is_ok_and(|now| now.size == 0) {
+            self.place.remove_file(*identity);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The files that a launcher leaves behind when all went well, and takes away again when it did not.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use socket2::Socket;
@@ -9,6 +8,7 @@ use socket2::Socket;
 use crate::Error;
 use crate::error::Reason;
 use crate::files::pid_file::PidFile;
+use crate::files::place::twice;
 use crate::socket::socket_file::SocketFile;
 use crate::sys::{self, Fork};
 
@@ -60,8 +60,11 @@ pub(crate) enum Made {
 /// What the keeper is told, if it is not pids.
 const UNDO: &str = "undo";
 
+/// Ends what the keeper is told, and what it answers.
+const END: u8 = 0;
+
 /// More than the pids of all workers there can be.
-const MAX_WORD: u64 = 64 << 10;
+const MAX_WORD: usize = 64 << 10;
 
 impl Made {
     /// Leaves the files to a process that stays who we are. It does not hold the listening socket.
@@ -101,27 +104,58 @@ impl Made {
     }
 }
 
-/// Tells the keeper something and waits until it has done it.
-fn tell(mut keeper: UnixStream, word: &str) -> String {
-    let mut answer = String::new();
-    let told = keeper
-        .write_all(word.as_bytes())
-        .and_then(|()| keeper.shutdown(Shutdown::Write))
-        .and_then(|()| keeper.read_to_string(&mut answer));
-    match told {
-        Ok(_) => answer,
+/// Tells the keeper something and waits until it has done it; the answer is why not.
+fn tell(keeper: UnixStream, word: &str) -> String {
+    match write_word(&keeper, word).and_then(|()| read_word(&keeper)) {
+        Ok(Some(answer)) => answer,
+        Ok(None) => "the process that looks after our files has ended".into(),
         Err(error) => format!("cannot reach the process that looks after our files: {}", Reason(&error)),
     }
 }
 
 /// What the keeper does. The launcher has given up its rights, so it is not believed more than it has to be.
-fn look_after(files: Files, mut launcher: UnixStream) {
-    let mut word = String::new();
-    let read = (&mut launcher).take(MAX_WORD).read_to_string(&mut word);
-    let are_pids = read.is_ok() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'\n');
-    if !are_pids {
-        files.undo();
-    } else if let Err(error) = files.keep(&word) {
-        let _ = launcher.write_all(error.to_string().as_bytes());
+fn look_after(files: Files, launcher: UnixStream) {
+    let answer = match read_word(&launcher) {
+        // It has executed the program.
+        Ok(None) => files.keep(""),
+        Ok(Some(pids)) if pids.bytes().all(|byte| byte.is_ascii_digit() || byte == b'\n') => files.keep(&pids),
+        Ok(Some(_)) => {
+            files.undo();
+            Ok(())
+        }
+        Err(error) => {
+            files.undo();
+            Err(Error::cannot("read what is to become of the files", &error))
+        }
+    };
+    let answer = answer.err().map(|error| error.to_string()).unwrap_or_default();
+    let _ = write_word(&launcher, &answer);
+}
+
+fn write_word(mut to: &UnixStream, word: &str) -> io::Result<()> {
+    let word = [word.as_bytes(), &[END]].concat();
+    let mut left = &word[..];
+    while !left.is_empty() {
+        match twice(|| to.write(left))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => left = &left[written..],
+        }
     }
+    Ok(())
+}
+
+/// `None` if the other side ends before its word does.
+fn read_word(mut from: &UnixStream) -> io::Result<Option<String>> {
+    let (mut word, mut bytes) = (Vec::new(), [0; 4096]);
+    while word.len() < MAX_WORD {
+        match twice(|| from.read(&mut bytes))? {
+            0 => return Ok(None),
+            read => word.extend_from_slice(&bytes[..read]),
+        }
+        if word.last() == Some(&END) {
+            word.pop();
+            return Ok(Some(String::from_utf8_lossy(&word).into_owned()));
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
 }

@@ -37,10 +37,12 @@ impl PidFile {
     }
 
     /// The file that a predecessor wrote, if it still has these pids, and so many directories above it.
-    pub(crate) fn adopt(path: &Path, pids: String, made: usize) -> Result<Self, Error> {
-        let place = Place::of(path).map_err(|error| failed(path, &error))?;
-        let directories = Directories::adopt(path, made);
-        Ok(PidFile { file: AtomicFile::adopt(place, Mode::LessUmask, pids.as_bytes()), directories })
+    pub(crate) fn adopt(path: &Path, pids: &str, made: usize) -> Result<Self, Error> {
+        let adopt = || -> io::Result<Self> {
+            let file = AtomicFile::adopt(Place::of(path)?, Mode::LessUmask, pids.as_bytes())?;
+            Ok(PidFile { file, directories: Directories::adopt(path, made) })
+        };
+        adopt().map_err(|error| Error::io("take over pid file", path, &error))
     }
 
     /// The directories that were made for it.
@@ -63,14 +65,6 @@ impl PidFile {
     pub(crate) fn leave(mut self) {
         self.file.leave();
         self.directories.keep();
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Err(error) = self.file.remove() {
-            log::warn!("{}", Error::io("remove pid file", self.file.path(), &error));
-        }
     }
 }
 

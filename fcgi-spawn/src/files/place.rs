@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::Error;
 use crate::files::walk::{self, Made, Reached};
 use crate::sys::{Directory, Handle, Status};
 
@@ -65,12 +66,9 @@ impl Place {
         }
     }
 
-    /// Whether this open file is there.
-    pub(super) fn has(&self, file: &File) -> bool {
-        match (twice(|| Status::of(file)), self.status()) {
-            (Ok(open), Ok(Some(there))) => open.identity == there.identity,
-            _ => false,
-        }
+    /// Whether this file, by its device and inode, is there, as far as that can be seen.
+    pub(super) fn has(&self, file: (u64, u64)) -> bool {
+        self.status().map_or(true, |there| there.is_some_and(|there| there.identity == file))
     }
 
     /// A handle on what is there.
@@ -98,9 +96,31 @@ impl Place {
         twice(|| self.directory.remove(&self.name))
     }
 
-    /// Removes the directory that is there, if it is empty.
-    pub(super) fn remove_directory(&self) -> io::Result<()> {
-        twice(|| self.directory.remove_directory(&self.name))
+    /// Removes what is there if it is this file; that it stays is reported.
+    pub(crate) fn remove_file(&self, file: (u64, u64)) {
+        let removed = match self.status() {
+            Ok(Some(there)) if there.identity == file => self.remove(),
+            there => there.map(drop),
+        };
+        self.report(removed);
+    }
+
+    /// Removes the directory that is there, if it is empty; that it stays for another reason is reported.
+    pub(super) fn remove_directory(&self) {
+        let removed = twice(|| self.directory.remove_directory(&self.name));
+        self.report(removed.or_else(|error| match error.kind() {
+            ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Ok(()),
+            _ => Err(error),
+        }));
+    }
+
+    fn report(&self, removed: io::Result<()>) {
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                log::warn!("{}", Error::io("remove", &self.path, &error));
+            }
+            _ => {}
+        }
     }
 
     /// Puts what is at another place of the same directory here, in the place of what is here.
@@ -145,6 +165,6 @@ impl From<Made> for Place {
 }
 
 /// What is not removed stays for ever, so a failure that may pass is tried once more.
-pub(super) fn twice<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn twice<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     call().or_else(|error| if error.kind() == ErrorKind::NotFound { Err(error) } else { call() })
 }

@@ -102,12 +102,13 @@ impl Walk<'_> {
     }
 
     fn make(&mut self, name: &CStr) -> io::Result<Directory> {
+        // Before it exists: what is made must be known, whatever fails afterwards.
+        let parent = self.at.try_clone()?;
         match self.at.make_directory(name, 0o755) {
             Ok(()) => {
                 let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
-                let made = Made { parent: self.at.try_clone()?, name: name.to_owned(), path };
-                if let Some(all) = &mut self.made {
-                    all.push(made);
+                if let Some(made) = &mut self.made {
+                    made.push(Made { parent, name: name.to_owned(), path });
                 }
             }
             // Another process was quicker. If it is no directory the next step reports it.

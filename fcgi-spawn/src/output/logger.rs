@@ -1,6 +1,7 @@
 //! What the `log` macros report: on stderr, with the program's name in front as in every message of a Unix program, until
 //! there is a log for it.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -52,7 +53,13 @@ fn to_stderr(entry: &Entry<'_>) {
     static IS_STUCK: AtomicBool = AtomicBool::new(false);
     let time = if IS_STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { Duration::from_secs(1) };
     // Opened for each line: going to the background closes it.
-    let written = Stream::stderr().and_then(|mut stderr| stderr.write_within(&entry.plain(), time));
+    let line = entry.plain();
+    let written = Stream::stderr().and_then(|mut stderr| stderr.write_within(&line, time));
+    let written = written.or_else(|error| match error.kind() {
+        ErrorKind::WouldBlock => Err(error),
+        // It may be the only line there is.
+        _ => Stream::write_to_stderr_as_it_is(&line),
+    });
     IS_STUCK.store(written.is_err(), Ordering::Relaxed);
 }
 

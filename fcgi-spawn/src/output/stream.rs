@@ -66,6 +66,15 @@ impl Stream {
         Stream::shared(io::stderr().as_fd().try_clone_to_owned()?)
     }
 
+    /// Writes to our stderr although no descriptor can be had, or looked at: as much as a pipe takes at once.
+    pub(crate) fn write_to_stderr_as_it_is(bytes: &[u8]) -> io::Result<()> {
+        let stderr = io::stderr();
+        match sys::poll(&[(stderr.as_fd(), For::Writing)], Some(Duration::ZERO))?[..] {
+            [true] => stderr.lock().write_all(&bytes[..bytes.len().min(libc::PIPE_BUF)]),
+            _ => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
     pub(crate) fn is_regular(&self) -> bool {
         self.kind == Kind::Regular
     }

@@ -22,7 +22,8 @@ pub(crate) fn within<T>(root: Option<&Path>, run: impl FnOnce() -> T) -> Result<
     chroot(root).map_err(failed)?;
     let done = env::set_current_dir("/").map(|()| run());
     // Root may leave a chroot by the handle of a folder outside.
-    sys::change_directory(&outside).and_then(|()| chroot(".")).map_err(failed)?;
-    sys::change_directory(&directory).map_err(failed)?;
+    let leave = || sys::change_directory(&outside).and_then(|()| chroot("."));
+    leave().or_else(|_| leave()).map_err(failed)?;
+    sys::change_directory(&directory).or_else(|_| sys::change_directory(&directory)).map_err(failed)?;
     done.map_err(failed)
 }

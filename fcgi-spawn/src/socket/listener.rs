@@ -62,19 +62,21 @@ impl Listener {
         Listener { socket, file: None, bound: None, backlog: BACKLOG }
     }
 
-    /// The socket that a predecessor has left open.
+    /// The socket that a predecessor has left open; its file is [taken over](Self::adopt_file) next.
     pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
         let socket = state.listener.and_then(sys::take_inherited).map(Socket::from);
         let socket = socket.filter(|socket| socket.is_listener().unwrap_or(true));
         let socket = socket.ok_or_else(|| Error::new("no listening socket was handed over"))?;
-        let file = match (&config.address, state.socket_file) {
-            (Address::Unix(path), Some(identity)) => {
-                Some(SocketFile::adopt(path, root_of(config), identity, state.made.0)?)
-            }
-            _ => None,
-        };
         let bound = Some(config.address.clone()).filter(|address| !matches!(address, Address::Inherited(_)));
-        Ok(Listener { socket, file, bound, backlog: config.backlog.unwrap_or(BACKLOG) })
+        Ok(Listener { socket, file: None, bound, backlog: config.backlog.unwrap_or(BACKLOG) })
+    }
+
+    /// The socket's file that a predecessor has made, if it has.
+    pub(crate) fn adopt_file(&mut self, config: &Config, state: &State) -> Result<(), Error> {
+        if let (Address::Unix(path), Some(identity)) = (&config.address, state.socket_file) {
+            self.file = Some(SocketFile::adopt(path, root_of(config), identity, state.made.0)?);
+        }
+        Ok(())
     }
 
     /// Whether no client can connect any more because a worker, which shares the socket, has shut it down.

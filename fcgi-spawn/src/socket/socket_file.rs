@@ -9,7 +9,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::Error;
 use crate::files::directories::Directories;
 use crate::files::lock::Lock;
-use crate::files::place::Place;
+use crate::files::place::{Place, twice};
 use crate::process::root;
 use crate::socket::listener::{Refused, listen};
 use crate::sys::{self, Handle, Owner, Status};
@@ -83,7 +83,8 @@ impl SocketFile {
             Some(path) => bind(path)?,
             None => self.place.within(bind)?,
         }
-        let opened = self.place.handle().and_then(|file| Ok((file.status()?.identity, file)));
+        let look = || self.place.handle().and_then(|file| Ok((file.status()?.identity, file)));
+        let opened = twice(look);
         let (identity, file) = opened.inspect_err(|_| drop(self.place.remove()))?;
         // From here on it is ours to remove, wherever we go.
         self.identity = Some(identity);
@@ -134,11 +135,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let Some(identity) = self.identity else { return };
-        if self.place.status().is_ok_and(|now| now.is_some_and(|now| now.identity == identity)) {
-            if let Err(error) = self.place.remove() {
-                log::warn!("{}", Error::io("remove", self.place.path(), &error));
-            }
-        }
+        self.place.remove_file(identity);
     }
 }
 

@@ -153,6 +153,7 @@ impl Status {
             has_one_name: status.st_nlink == 1,
             uid: status.st_uid,
             gid: status.st_gid,
+            size: status.st_size as u64,
         })
     }
 

@@ -157,6 +157,8 @@ pub(crate) struct Status {
     pub(crate) has_one_name: bool,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// In bytes.
+    pub(crate) size: u64,
 }
 
 impl Status {

@@ -3,8 +3,7 @@
 //! The successor must not end, whatever the system refuses it: what it cannot have is missing, reported, and tried again
 //! where it is needed.
 
-use std::fmt::Display;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process;
 use std::time::Instant;
 
@@ -26,8 +25,9 @@ use crate::takeover::handover::{Running, State};
 use crate::takeover::upgrade::Stage;
 use crate::{Config, Error, Supervisor};
 
-/// Reports what is missing from here on.
-fn without<T, E: Display>(what: &str, made: Result<T, E>) -> Option<T> {
+/// Makes something, in a second try if the first one fails, or reports what is missing from here on.
+fn or_without<T>(what: &str, mut make: impl FnMut() -> Result<T, Error>) -> Option<T> {
+    let made = make().or_else(|_| make());
     made.inspect_err(|error| log::error!("{error}; going on without {what}")).ok()
 }
 
@@ -36,7 +36,13 @@ impl Supervisor {
     pub(crate) fn adopt(config: &Config, state: &State) -> Self {
         let now = Instant::now();
         let stderr = state.log.and_then(sys::take_inherited);
-        let mut output = without("a log", Output::open(config, stderr)).flatten();
+        let open_log = |config: &Config| {
+            let given = stderr.as_ref().map(OwnedFd::try_clone).transpose();
+            Output::open(config, given.map_err(|error| Error::cannot("duplicate a descriptor", &error))?)
+        };
+        // The workers' pipes have to be read all the same.
+        let stderr_instead = || open_log(&Config { log: None, foreground: true, ..config.clone() }).ok();
+        let mut output = or_without("the log", || open_log(config)).or_else(stderr_instead).flatten();
         let mut channels = Channels::new(config.heartbeat);
         let mut running = Vec::new();
         for worker in &state.workers {
@@ -50,18 +56,20 @@ impl Supervisor {
             running.push((worker.slot, pid, sys::monotonic().saturating_sub(worker.started)));
         }
         let oldest = running.iter().map(|(_, _, age)| *age).max();
-        let pid_file = config
-            .pid_file
-            .as_deref()
-            .and_then(|path| without("a pid file", PidFile::adopt(path, process::id().to_string(), state.made.1)));
-        let listener = without("a listening socket", Listener::adopt(config, state));
+        let pid_file = config.pid_file.as_deref().and_then(|path| {
+            or_without("a pid file", || PidFile::adopt(path, &process::id().to_string(), state.made.1))
+        });
+        let mut listener = or_without("a listening socket", || Listener::adopt(config, state));
+        if let Some(listener) = &mut listener {
+            or_without("removing it", || listener.adopt_file(config, state));
+        }
         sys::close_inherited_on_exec();
         let setup = Setup::new(config, state.signals);
         let status = config.status.as_deref();
         let mut supervisor = Supervisor {
-            status: status.and_then(|path| without("a status file", StatusFile::new(path, now))),
+            status: status.and_then(|path| or_without("a status file", || StatusFile::new(path, now))),
             listener,
-            plan: without("workers", setup.plan()),
+            plan: or_without("workers", || setup.plan()),
             pid_file,
             fleet: Fleet::adopt(Rules::of(config), Random::of_this_process(), &running, now),
             launches: Vec::new(),
@@ -85,7 +93,8 @@ impl Supervisor {
     /// Makes sure, in a child of the one that is to be replaced, that [`adopt`](Self::adopt) would succeed. Nothing is
     /// changed.
     pub(crate) fn prove(config: &Config, state: &State) -> Result<(), Error> {
-        let listener = Listener::adopt(config, state)?;
+        let mut listener = Listener::adopt(config, state)?;
+        listener.adopt_file(config, state)?;
         // The file is not ours.
         if let Some(file) = listener.file {
             file.keep();

@@ -240,9 +240,9 @@ impl<'a> Actor<'a> {
     pub(super) fn has_page(&mut self) {
         let is_true = || {
             let page = read(&self.site.page());
-            let words: Vec<&str> = page.split_ascii_whitespace().collect();
             let workers = self.workers();
-            !workers.is_empty() && workers.iter().all(|pid| words.contains(&pid.to_string().as_str()))
+            let is_up = |pid: &u32| page.contains(&format!(" {pid} running "));
+            !workers.is_empty() && workers.iter().all(is_up)
         };
         if !within(self.patience, is_true) {
             self.seen.missed("the workers in the page");

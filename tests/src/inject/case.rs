@@ -84,6 +84,8 @@ pub(super) fn cases(scenario: Scenario, runs: &[(Trace, f64)]) -> (Vec<Case>, BT
                     &[]
                 }),
             };
+            // A call is not interrupted again and again while no signal arrives.
+            let possible = possible.iter().filter(|error| scenario != Scenario::Persistent || **error != "EINTR");
             found.entry((line.call.as_str(), line.nth)).or_default().extend(possible);
         }
     }

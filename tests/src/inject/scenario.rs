@@ -315,7 +315,7 @@ fn is_directory(name: &str) -> bool {
 
 fn persistent(site: &Site, strace: &Strace<'_>, patience: Duration) -> io::Result<Observed> {
     let mut actor = foreground(site, Some(strace), patience)?;
-    actor.seen.litter_is_excused = strace.injection.is_some_and(|injection| removes(&injection.call));
+    actor.seen.excused = strace.injection.and_then(|injection| unavoidable(&injection.call));
     if actor.comes_up() {
         let before = site.lines().len();
         let killed: Vec<u32> = actor.kill_worker().into_iter().collect();
@@ -337,7 +337,15 @@ fn persistent(site: &Site, strace: &Strace<'_>, patience: Duration) -> io::Resul
     Ok(actor.ends())
 }
 
-/// Whether a call removes files, so that they stay when it always fails.
-fn removes(call: &str) -> bool {
-    matches!(call, "unlink" | "unlinkat" | "rmdir")
+/// What follows if a call always fails: files stay that cannot be removed, or of which cannot be known whose they are; and
+/// where nothing can be written there is no line.
+fn unavoidable(call: &str) -> Option<Fault> {
+    match call {
+        "unlink" | "unlinkat" | "rmdir" => Some(Fault::Litter),
+        "stat" | "stat64" | "lstat" | "lstat64" | "fstat" | "fstat64" | "newfstatat" | "fstatat64" => {
+            Some(Fault::Litter)
+        }
+        "write" | "writev" => Some(Fault::SilentLoss),
+        _ => None,
+    }
 }

@@ -66,8 +66,8 @@ pub(super) struct Observed {
     pub(super) text: Vec<String>,
     /// When it was up, or had taken over.
     pub(super) up: Option<f64>,
-    /// Files may be left.
-    pub(super) litter_is_excused: bool,
+    /// What follows from a call that fails for some time, whatever the launcher does.
+    pub(super) excused: Option<Fault>,
 }
 
 impl Observed {
@@ -121,8 +121,8 @@ impl Usual {
     /// Judges a case whose call was changed.
     pub(super) fn judge(&self, mut run: Observed) -> Verdict {
         let report = self.report(&run).cloned();
-        if report.is_some() && run.litter_is_excused {
-            run.faults.retain(|(fault, _)| *fault != Fault::Litter);
+        if let Some(excused) = run.excused.filter(|excused| report.is_some() || *excused == Fault::SilentLoss) {
+            run.faults.retain(|(fault, _)| *fault != excused);
         }
         if report.is_none() && !run.refused {
             let missed = std::mem::take(&mut run.missed);
