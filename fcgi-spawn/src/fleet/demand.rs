@@ -170,6 +170,13 @@ mod tests {
     }
 
     #[test]
+    fn there_are_eight_looks_in_the_time() {
+        for (idle, interval) in [(80_000, 10_000), (8_000, 1_000), (1, 100), (800_000, 60_000)] {
+            assert_eq!(Idle::interval(Duration::from_millis(idle)), Duration::from_millis(interval));
+        }
+    }
+
+    #[test]
     fn idle_is_no_connection_and_no_work_for_all_the_time() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

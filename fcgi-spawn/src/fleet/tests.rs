@@ -43,12 +43,21 @@ impl Play {
     }
 
     fn prepare(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
-        change(&mut config);
-        let fleet = Fleet::new(Rules::of(&config), Random::new(7));
+        Self::of(Fleet::new(rules(change), Random::new(7)), Instant::now())
+    }
+
+    /// The fleet that a successor takes over: these pids, each in its slot, for so many seconds.
+    fn adopt(running: &[(usize, i32, u64)], change: impl FnOnce(&mut Config)) -> Self {
+        let now = Instant::now() + seconds(100);
+        let running: Vec<_> =
+            running.iter().map(|(slot, pid, age)| (*slot, Pid::for_test(*pid), seconds(*age))).collect();
+        Self::of(Fleet::adopt(rules(change), Random::new(7), &running, now), now)
+    }
+
+    fn of(fleet: Fleet, now: Instant) -> Self {
         Play {
             fleet,
-            now: Instant::now(),
+            now,
             pids: 1000,
             said: Vec::new(),
             asked: Vec::new(),
@@ -144,6 +153,12 @@ impl Play {
     fn measure(&mut self, pid: i32, usage: Usage) {
         self.tell(Event::Measured { pid: Pid::for_test(pid), usage, reported: Reported::Nothing });
     }
+}
+
+fn rules(change: impl FnOnce(&mut Config)) -> Rules {
+    let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+    change(&mut config);
+    Rules::of(&config)
 }
 
 const FAILURE: i32 = 1 << 8;
@@ -452,8 +467,12 @@ fn large_workers_are_replaced() {
     play.pass(MEMORY_LOOK);
     assert_eq!(play.measured, [1001]);
     play.measure(1001, Usage { rss: 900, ..Usage::default() });
+    // The limit of each worker is a little less, so that not all are replaced at once.
+    let most = play.fleet.slots[0].max_rss.expect("a limit");
+    assert!((900..=1000).contains(&most), "{most}");
+    play.measure(1001, Usage { rss: most, ..Usage::default() });
     assert_eq!(play.pids, 1001);
-    play.measure(1001, Usage { rss: 1001, ..Usage::default() });
+    play.measure(1001, Usage { rss: most + 1, ..Usage::default() });
     assert_eq!(play.pids, 1002);
 }
 
@@ -515,4 +534,103 @@ fn strangers_change_nothing() {
     play.ready(4711);
     play.measure(4711, Usage { rss: u64::MAX, work: 0, connected: false });
     assert_eq!((play.serving(), play.fleet.deadline()), (vec![1001], None));
+}
+
+#[test]
+fn a_successor_goes_on_with_the_workers_that_run() {
+    // SIGTTIN had made two of one, and the first one has ended on the way.
+    let mut play = Play::adopt(&[(2, 903, 10), (1, 902, 20)], |config| config.workers = 1);
+    play.tell(Event::Tick);
+    assert_eq!((play.serving(), play.pids, play.fleet.phase), (vec![902, 903], 1000, Phase::Serving));
+    play.end(903, FAILURE);
+    assert!(play.said[0].starts_with("worker 3 (pid 903) exited 1 after 10s"), "{:?}", play.said);
+
+    let mut play = Play::adopt(&[(1, 902, 20)], |config| config.workers = 3);
+    play.tell(Event::Tick);
+    assert_eq!(play.serving(), [1001, 902, 1002]);
+
+    let mut play = Play::adopt(&[(1, 902, 20)], |config| {
+        (config.workers, config.on_demand, config.idle) = (3, true, Some(seconds(80)));
+    });
+    play.tell(Event::Tick);
+    assert_eq!((play.serving(), play.fleet.watches_listener()), (vec![902], true));
+    assert_eq!(play.fleet.deadline(), Some(play.now + FIRST_LOOK));
+}
+
+/// Only then may another program take this one's place.
+#[test]
+fn a_fleet_is_settled_when_no_process_comes_or_goes() {
+    let mut play = Play::new(|config| config.workers = 2);
+    play.ready(1001);
+    assert!(!play.fleet.is_settled(), "the first start");
+    play.ready(1002);
+    assert!(play.fleet.is_settled());
+
+    play.end(1001, FAILURE);
+    assert!(play.fleet.is_settled(), "a pause");
+    play.start = Start::HeldUp;
+    play.pass(seconds(5));
+    assert!(!play.fleet.is_settled(), "one is on its way to the program");
+    play.tell(Event::Executed(Pid::for_test(1003)));
+    assert!(!play.fleet.is_settled(), "it is not up");
+    play.ready(1003);
+    assert!(play.fleet.is_settled());
+
+    play.start = Start::Works;
+    play.pass(seconds(1));
+    play.tell(Event::Reload(Cause::Asked));
+    assert!(!play.fleet.is_settled(), "a reload");
+    play.ready(1004);
+    assert!(!play.fleet.is_settled(), "the old one is to stop");
+    for pid in [1003, 1002] {
+        play.end(pid, 0);
+        play.pass(worker::PROOF);
+    }
+    assert!(play.fleet.is_settled());
+    play.tell(Event::OneLess);
+    assert!(!play.fleet.is_settled(), "one is to stop");
+    play.tell(Event::Stop);
+    assert!(!play.fleet.is_settled());
+}
+
+#[test]
+fn a_worker_without_a_heartbeat_is_replaced() {
+    let mut play = Play::up(|config| config.workers = 2);
+    let overdue = Event::Overdue { pid: Pid::for_test(1002), time: seconds(9) };
+    play.tell(overdue);
+    assert!(play.said[0].starts_with("worker 2 (pid 1002)"), "{:?}", play.said);
+    play.ready(1003);
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001, 1003][..], &[1002][..]));
+    play.tell(Event::Stop);
+    play.said.clear();
+    play.tell(Event::Overdue { pid: Pid::for_test(1001), time: seconds(9) });
+    assert!(play.said.is_empty());
+}
+
+#[test]
+fn a_worker_that_is_being_replaced_is_not_stopped_as_idle() {
+    let usage = Usage { rss: 0, work: 1, connected: false };
+    let mut play = Play::new(|config| {
+        (config.workers, config.on_demand, config.idle) = (1, true, Some(seconds(80)));
+    });
+    play.tell(Event::Waiting(true));
+    play.ready(1001);
+    play.measure(1001, usage);
+    play.pass(seconds(80));
+    play.tell(Event::Reload(Cause::Asked));
+    play.measure(1001, usage);
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001][..], &[][..]));
+    play.ready(1002);
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1002][..], &[1001][..]));
+}
+
+#[test]
+fn the_starts_of_a_crash_loop_are_not_repeated() {
+    let mut play = Play::up(|config| config.backoff_after = None);
+    for _ in 0..5 {
+        play.end(play.pids, FAILURE);
+        play.pass(seconds(6));
+    }
+    let started = play.said.iter().filter(|line| line.ends_with("started")).count();
+    assert_eq!((play.pids, started), (1006, 1), "{:?}", play.said);
 }
