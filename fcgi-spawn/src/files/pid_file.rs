@@ -105,7 +105,7 @@ mod tests {
     fn of_a_predecessor_is_removed_if_it_has_the_same_pids() {
         let scratch = Scratch::new();
         let path = scratch.path("pid");
-        let adopt = |pids: &str| PidFile::adopt(&path, pids.into(), 0).expect("a directory");
+        let adopt = |pids: &str| PidFile::adopt(&path, pids, 0).expect("a directory");
         fs::write(&path, "12").expect("written");
         for other in ["1", "123", "13"] {
             drop(adopt(other));
