@@ -236,8 +236,7 @@ impl Fleet {
             Event::Forked { slot, pid } => self.tell(slot, worker::Event::Forked(pid), None, now),
             Event::Executed(pid) => self.executed(pid, now),
             Event::NotExecuted { pid, error, is_shortage } => {
-                let event = if is_shortage { worker::Event::Refused } else { worker::Event::NotStarted };
-                self.not_executed(pid, event, error, now);
+                self.not_executed(pid, is_shortage, error, now);
             }
             Event::Refused { slot, error } => self.refused(slot, error, now),
             Event::Ready(pid) => {

@@ -15,7 +15,7 @@ pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
         let (state, next_start) = match its.worker.state {
             State::Empty => (empty, None),
             State::Waiting { until } => (Word::Waiting, Some(until.saturating_duration_since(now))),
-            State::Launching { .. } | State::Starting { .. } => (Word::Starting, None),
+            State::Due | State::Launching { .. } | State::Starting { .. } => (Word::Starting, None),
             State::Running(_) => (Word::Running, None),
             State::Replacing { .. } => (Word::Reloading, None),
         };
@@ -43,4 +43,27 @@ fn row(
     let age = process.map(|process| now.saturating_duration_since(process.since));
     let pid = process.map(|process| process.pid);
     Row { number: slot + 1, pid, state, age, restarts, last_exit, next_start, rss: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::random::Random;
+    use crate::fleet::{Event, Rules};
+    use crate::{Address, Config};
+
+    #[test]
+    fn a_place_without_a_process_waits_for_work_only_on_demand() {
+        for on_demand in [true, false] {
+            let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+            config.on_demand = on_demand;
+            let (now, mut fleet) = (Instant::now(), Fleet::new(Rules::of(&config), Random::new(0)));
+            let words = |fleet: &Fleet| rows(fleet, now).iter().map(|row| row.state).collect::<Vec<_>>();
+            assert_eq!(words(&fleet), [Word::Stopped], "before the start");
+            fleet.on(Event::Begin, now);
+            assert_eq!(words(&fleet), [if on_demand { Word::Idle } else { Word::Starting }]);
+            fleet.on(Event::Stop, now);
+            assert_eq!(words(&fleet), [Word::Stopped]);
+        }
+    }
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
 use fcgi_tests::{Address, Process, Program, Signal, Stray, eventually, free_port, needs_root, proc, temp_dir};
 
 use crate::app::{expect_hello, fails_with_one_line, wait_until_it_listens};
@@ -471,4 +473,48 @@ fn a_listener_that_was_shut_down_is_reported() {
     eventually("a page about it", || (check() == down).then_some(()));
     assert!(fs::read_to_string(&status).expect("a page").contains(" listener=down "));
     assert_eq!(process.stop().code(), Some(0));
+}
+
+/// A worker shares the listening socket; what it did to it is undone, for the clients and for the workers.
+fn a_worker_shuts_the_listener_down(options: &[&str], address: impl Fn(&Launcher) -> Address) {
+    let mut launcher = Launcher::start(&[options, &["-F", "2", "--status", "@/status"]].concat());
+    let address = address(&launcher);
+    wait_until_it_listens(&address);
+    expect_hello(&address);
+    let before = launcher.workers(2);
+    let mode = |launcher: &Launcher| fs::metadata(launcher.path("app.sock")).map(|file| file.mode()).ok();
+    let mode_before = mode(&launcher);
+    let worker = Pid::from_raw(i32::try_from(before[0]).expect("a pid")).expect("a pid");
+    let worker = pidfd_open(worker, PidfdFlags::empty()).expect("a worker");
+    let its_socket = pidfd_getfd(&worker, 0, PidfdGetfdFlags::empty()).expect("its socket");
+    rustix::net::shutdown(&its_socket, rustix::net::Shutdown::Both).expect("shut down");
+    launcher.process.stderr().wait_for_line("a report", |line| {
+        line.ends_with("the listening socket was shut down by a worker: bound anew, the workers are replaced")
+    });
+    eventually("other workers", || {
+        let now = launcher.workers(2);
+        (!now.iter().any(|pid| before.contains(pid))).then_some(())
+    });
+    expect_hello(&address);
+    assert_eq!(mode(&launcher), mode_before);
+    let check = || {
+        let mut check =
+            Process::start(crate::launcher::launcher().arg("--check").arg("--status").arg(launcher.path("status")));
+        (check.wait_exit().code(), check.stdout().to_end())
+    };
+    eventually("all is well again", || (check() == (Some(0), "2 of 2 workers up\n".into())).then_some(()));
+    assert!(fs::read_to_string(launcher.path("status")).expect("a page").contains(" listener=up "));
+    assert_eq!(launcher.process.stop().code(), Some(0));
+    assert!(!launcher.path("app.sock").exists(), "the socket is left");
+}
+
+#[test]
+fn a_unix_listener_that_a_worker_shut_down_is_bound_anew() {
+    a_worker_shuts_the_listener_down(&["-s", "@/app.sock", "-M", "0600"], Launcher::socket);
+}
+
+#[test]
+fn a_tcp_listener_that_a_worker_shut_down_is_bound_anew() {
+    let port = free_port();
+    a_worker_shuts_the_listener_down(&["-a", "127.0.0.1", "-p", &port.to_string()], |_| Address::loopback(port));
 }

@@ -70,7 +70,7 @@ impl Limits {
             attack: 5 * second,
             response: 2 * second,
             gap: 2 * second,
-            // Two workers, each with its stop timeout and two seconds, and as long to find out that one is up.
+            // A process that is stopped on its way to the program has 5 s; the other worker and the stops have the rest.
             reload: 10 * second,
             stop: STOP_TIMEOUT + 2 * second,
             start: 10 * second,

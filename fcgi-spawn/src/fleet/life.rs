@@ -27,10 +27,10 @@ impl Fleet {
     }
 
     /// A process could not execute the program; it is about to end, and killed in case that it is held up.
-    pub(super) fn not_executed(&mut self, pid: Pid, event: worker::Event, error: Error, now: Instant) {
+    pub(super) fn not_executed(&mut self, pid: Pid, shortage: bool, error: Error, now: Instant) {
         let Some(slot) = self.slot_of(pid) else { return };
         self.kill(slot, pid, now);
-        self.not_started(slot, event, error, now);
+        self.not_started(slot, worker::Event::NotExecuted { shortage }, error, now);
     }
 
     /// The system refused to start a process for this worker.
@@ -53,7 +53,7 @@ impl Fleet {
             if let Some(pid) = self.slots[slot].worker.late(now) {
                 let time = LAUNCH.as_secs();
                 let why = format!("pid {pid} did not execute the program within {time}s, and is killed");
-                self.not_executed(pid, worker::Event::NotStarted, Error::new(why), now);
+                self.not_executed(pid, false, Error::new(why), now);
             }
         }
     }

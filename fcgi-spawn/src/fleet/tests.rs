@@ -217,7 +217,7 @@ fn a_process_that_is_held_up_before_the_program_is_killed() {
     assert_eq!((&play.serving()[..], &play.killed[..]), (&[1002][..], &[][..]));
     play.pass(worker::LAUNCH);
     assert_eq!((&play.serving()[..], &play.killed[..]), (&[][..], &[1002][..]));
-    let why = "worker 1: pid 1002 did not execute the program within 10s, and is killed";
+    let why = "worker 1: pid 1002 did not execute the program within 5s, and is killed";
     assert!(play.said.iter().any(|line| line.starts_with(why)), "{:?}", play.said);
     play.end(1002, libc::SIGKILL);
     play.start = Start::Works;

@@ -23,7 +23,7 @@ pub(crate) const PROOF: Duration = Duration::from_millis(250);
 
 /// How long a process may take from the fork to the execution of the program. A process can be held up there by others
 /// of its uid.
-pub(crate) const LAUNCH: Duration = Duration::from_secs(10);
+pub(crate) const LAUNCH: Duration = Duration::from_secs(5);
 
 /// A place for a process that serves, with or without the process.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub(crate) enum State {
     Empty,
     /// No process; one is to start at this time.
     Waiting { until: Instant },
+    /// No process; one is being started.
+    Due,
     /// A process is on its way to the program, and is killed if it is not there by then.
     Launching { process: Process, until: Instant },
     /// A process executes the program and is not up yet; at this time it is, if it still lives.
@@ -62,9 +64,10 @@ pub(crate) enum Event {
     Forked(Pid),
     /// It has executed the program.
     Executed(Pid),
-    /// The program could not be executed. If there was a process it does not belong here any more.
-    NotStarted,
-    /// The system refused to start a process: the program is not at fault.
+    /// The process on its way could not execute the program, and does not belong here any more. With a `shortage` of
+    /// the system the program is not at fault.
+    NotExecuted { shortage: bool },
+    /// The system refused to start a process.
     Refused,
     /// This process reports that it serves.
     Ready(Pid),
@@ -81,7 +84,7 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Nothing,
-    /// Start a process; `Forked`, `NotStarted` or `Refused` follows.
+    /// Start a process; `Forked` or `Refused` follows.
     Start,
     /// The process is up.
     Up,
@@ -109,7 +112,7 @@ impl Worker {
             | State::Starting { process, .. }
             | State::Running(process)
             | State::Replacing { old: process, .. } => Some(process),
-            State::Empty | State::Waiting { .. } => None,
+            State::Empty | State::Waiting { .. } | State::Due => None,
         }
     }
 
@@ -119,6 +122,7 @@ impl Worker {
             State::Replacing { new, .. } => Some(new),
             State::Empty
             | State::Waiting { .. }
+            | State::Due
             | State::Launching { .. }
             | State::Starting { .. }
             | State::Running(_) => None,
@@ -145,14 +149,14 @@ impl Worker {
             | State::Launching { until, .. }
             | State::Starting { until, .. }
             | State::Replacing { until, .. } => Some(until),
-            State::Empty | State::Running(_) => None,
+            State::Empty | State::Due | State::Running(_) => None,
         }
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Action {
-        use Event::{Ended, Executed, Forked, NotStarted, Ready, Refused, Replace, Start, Stop, Tick};
-        use State::{Empty, Launching, Replacing, Running, Starting, Waiting};
+        use Event::{Ended, Executed, Forked, NotExecuted, Ready, Refused, Replace, Start, Stop, Tick};
+        use State::{Due, Empty, Launching, Replacing, Running, Starting, Waiting};
         let stay = (self.state, Action::Nothing);
         let begun = |pid| Process { pid, since: now };
         let (launch, proof) = (now + LAUNCH, now + PROOF);
@@ -160,23 +164,26 @@ impl Worker {
         let (state, action) = match (self.state, event) {
             (Empty, Start) => (Waiting { until: now }, Action::Nothing),
             (Empty, Forked(pid)) => (Empty, Action::Stop(begun(pid), None)),
-            (Empty, Executed(_) | NotStarted | Refused | Ready(_) | Ended { .. } | Replace | Stop | Tick) => stay,
+            (Empty, Executed(_) | NotExecuted { .. } | Refused | Ready(_) | Ended { .. } | Replace | Stop | Tick) => {
+                stay
+            }
 
-            (Waiting { until }, Tick) if now >= until => (self.state, Action::Start),
-            (Waiting { .. }, Forked(pid)) => (Launching { process: begun(pid), until: launch }, Action::Nothing),
-            (Waiting { .. }, NotStarted) => self.ended(now, false, now),
-            (Waiting { .. }, Refused) => self.refused(now),
+            (Waiting { until }, Tick) if now >= until => (Due, Action::Start),
+            // A start may have been asked for before a stop.
+            (Waiting { .. } | Due, Forked(pid)) => (Launching { process: begun(pid), until: launch }, Action::Nothing),
+            (Waiting { .. } | Due, Refused) => self.refused(now),
             // A reload ends a pause.
             (Waiting { .. }, Replace) => (Waiting { until: now }, Action::Nothing),
-            (Waiting { .. }, Stop) => (Empty, Action::Nothing),
-            (Waiting { .. }, Start | Executed(_) | Ready(_) | Ended { .. } | Tick) => stay,
+            (Waiting { .. } | Due, Stop) => (Empty, Action::Nothing),
+            (Waiting { .. }, Start | Executed(_) | NotExecuted { .. } | Ready(_) | Ended { .. } | Tick) => stay,
+            (Due, Start | Executed(_) | NotExecuted { .. } | Ready(_) | Ended { .. } | Replace | Tick) => stay,
 
             (Launching { process, .. }, Executed(pid)) if pid == process.pid => {
                 (Starting { process, until: proof }, Action::Nothing)
             }
             (Launching { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), Action::Up),
-            (Launching { .. }, NotStarted) => self.ended(now, false, now),
-            (Launching { .. }, Refused) => self.refused(now),
+            (Launching { .. }, NotExecuted { shortage: false }) => self.ended(now, false, now),
+            (Launching { .. }, NotExecuted { shortage: true }) => self.refused(now),
             (Starting { process, until }, Tick) if now >= until => (Running(process), Action::Up),
             (Starting { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), Action::Up),
             (Launching { process, .. } | Starting { process, .. } | Running(process), Ended { pid, success })
@@ -184,18 +191,19 @@ impl Worker {
             {
                 self.ended(process.since, success, now)
             }
-            // It has been asked for by nothing.
-            (Launching { .. }, Forked(pid)) => (self.state, Action::Stop(begun(pid), None)),
+            // One is enough.
+            (Launching { .. } | Replacing { .. }, Forked(pid)) => (self.state, Action::Stop(begun(pid), None)),
             (Starting { process, .. } | Running(process), Forked(pid)) => {
                 (Replacing { old: process, new: begun(pid), executed: false, until: launch }, Action::Nothing)
             }
-            (Starting { .. } | Running(_), NotStarted | Refused) => (self.state, Action::Kept),
+            (Starting { .. } | Running(_), Refused) => (self.state, Action::Kept),
             (Starting { .. } | Running(_), Replace) => (self.state, Action::Start),
             (Launching { process, .. } | Starting { process, .. } | Running(process), Stop) => {
                 (Empty, Action::Stop(process, None))
             }
             // Whether there is to be another is decided when it executes the program.
-            (Launching { .. }, Replace) => stay,
+            (Launching { .. }, Replace | Refused) => stay,
+            (Starting { .. } | Running(_), NotExecuted { .. }) => stay,
             (Launching { .. } | Starting { .. } | Running(_), Start | Executed(_) | Ready(_) | Ended { .. } | Tick) => {
                 stay
             }
@@ -207,7 +215,7 @@ impl Worker {
                 (Running(new), Action::Replaced(old))
             }
             (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => (Running(new), Action::Replaced(old)),
-            (Replacing { old, .. }, NotStarted | Refused) => (Running(old), Action::Kept),
+            (Replacing { old, executed: false, .. }, NotExecuted { .. }) => (Running(old), Action::Kept),
             (Replacing { old, new, .. }, Ended { pid, .. }) if pid == new.pid => (Running(old), Action::Kept),
             (Replacing { old, new, executed, until }, Ended { pid, .. }) if pid == old.pid => {
                 let state = match executed {
@@ -217,7 +225,10 @@ impl Worker {
                 (state, Action::Succeeded)
             }
             (Replacing { old, new, .. }, Stop) => (Empty, Action::Stop(old, Some(new))),
-            (Replacing { .. }, Start | Forked(_) | Executed(_) | Ready(_) | Ended { .. } | Replace | Tick) => stay,
+            (
+                Replacing { .. },
+                Start | Executed(_) | NotExecuted { .. } | Refused | Ready(_) | Ended { .. } | Replace | Tick,
+            ) => stay,
         };
         self.state = state;
         action
@@ -265,8 +276,8 @@ mod tests {
 
     /// All events, with every process they can be about.
     fn events() -> Vec<Event> {
-        let mut events =
-            vec![Event::Start, Event::NotStarted, Event::Refused, Event::Replace, Event::Stop, Event::Tick];
+        let mut events = vec![Event::Start, Event::Refused, Event::Replace, Event::Stop, Event::Tick];
+        events.extend([true, false].map(|shortage| Event::NotExecuted { shortage }));
         for pid in [ONE, TWO, OTHER] {
             events.extend([Event::Forked(pid), Event::Executed(pid), Event::Ready(pid)]);
             events.extend([true, false].map(|success| Event::Ended { pid, success }));
@@ -315,15 +326,18 @@ mod tests {
 
         for (state, due) in [(State::Waiting { until: later }, false), (State::Waiting { until: now }, true)] {
             let mut changes = vec![
-                (Event::NotStarted, paused, short),
                 (Event::Refused, paused, refused),
                 (Event::Replace, at_once, Action::Nothing),
                 (Event::Stop, State::Empty, Action::Nothing),
             ];
-            changes.extend(due.then_some((Event::Tick, state, Action::Start)));
+            changes.extend(due.then_some((Event::Tick, State::Due, Action::Start)));
             changes.extend(forked(&|pid| (State::Launching { process: new(pid), until: launch }, Action::Nothing)));
             check(state, &changes);
         }
+
+        let mut changes = vec![(Event::Refused, paused, refused), (Event::Stop, State::Empty, Action::Nothing)];
+        changes.extend(forked(&|pid| (State::Launching { process: new(pid), until: launch }, Action::Nothing)));
+        check(State::Due, &changes);
 
         let up = (State::Running(one), Action::Up);
         for until in [later, now] {
@@ -331,8 +345,8 @@ mod tests {
             let mut changes = vec![
                 (Event::Executed(ONE), State::Starting { process: one, until: proof }, Action::Nothing),
                 (Event::Ready(ONE), up.0, up.1),
-                (Event::NotStarted, paused, short),
-                (Event::Refused, paused, refused),
+                (Event::NotExecuted { shortage: false }, paused, short),
+                (Event::NotExecuted { shortage: true }, paused, refused),
                 (ended(ONE, true), at_once, recycled),
                 (ended(ONE, false), at_once, long),
                 (Event::Stop, State::Empty, Action::Stop(one, None)),
@@ -350,7 +364,6 @@ mod tests {
                 (Event::Ready(ONE), up.0, up.1),
                 (ended(ONE, true), at_once, recycled),
                 (ended(ONE, false), at_once, long),
-                (Event::NotStarted, state, Action::Kept),
                 (Event::Refused, state, Action::Kept),
                 (Event::Replace, state, Action::Start),
                 (Event::Stop, State::Empty, Action::Stop(one, None)),
@@ -365,7 +378,6 @@ mod tests {
         let mut changes = vec![
             (ended(ONE, true), at_once, recycled),
             (ended(ONE, false), at_once, long),
-            (Event::NotStarted, state, Action::Kept),
             (Event::Refused, state, Action::Kept),
             (Event::Replace, state, Action::Start),
             (Event::Stop, State::Empty, Action::Stop(one, None)),
@@ -378,8 +390,6 @@ mod tests {
             let replaced = (State::Running(two), Action::Replaced(one));
             let mut changes = vec![
                 (Event::Ready(TWO), replaced.0, replaced.1),
-                (Event::NotStarted, State::Running(one), Action::Kept),
-                (Event::Refused, State::Running(one), Action::Kept),
                 (Event::Stop, State::Empty, Action::Stop(one, Some(two))),
             ];
             let alone = match executed {
@@ -396,8 +406,12 @@ mod tests {
                 false => {
                     let state = State::Replacing { old: one, new: two, executed: true, until: proof };
                     changes.push((Event::Executed(TWO), state, Action::Nothing));
+                    for shortage in [true, false] {
+                        changes.push((Event::NotExecuted { shortage }, State::Running(one), Action::Kept));
+                    }
                 }
             }
+            changes.extend(forked(&|pid| (state, Action::Stop(new(pid), None))));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), (!executed && until == now).then_some(TWO));
         }
