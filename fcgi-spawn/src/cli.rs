@@ -13,7 +13,7 @@ mod situation;
 mod typed;
 pub(crate) mod value;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
 
 use crate::error::{Quoted, invalid};
@@ -83,7 +83,15 @@ fn configure(caller: &Caller<'_>, mut typed: Typed) -> Result<(Config, Vec<Strin
     config.search_path = !caller.is_spawn_fcgi();
     config.user_variables = !caller.is_spawn_fcgi();
     let mut lines = Vec::new();
-    let situation = Situation { caller, typed: &typed, mode, is_inherited };
+    let has_path = |name: &OsStr| !name.as_encoded_bytes().starts_with(b"@");
+    let situation = Situation {
+        caller,
+        mode,
+        options: typed.options().map(|(item, _)| item.long).collect(),
+        has_socket_file: typed.value("socket").is_some_and(has_path),
+        has_program: !typed.program.is_empty(),
+        is_inherited,
+    };
     for (item, value) in typed.options() {
         let Effect::Set(set) = item.effect else { continue };
         let name = item.name();

@@ -13,10 +13,10 @@ use log::LevelFilter;
 use crate::cli::{self, Caller, Request};
 use crate::daemon::{self, Daemon, Outcome};
 use crate::files::check;
+use crate::handover::{self, Task};
 use crate::output::logger;
 use crate::socket::inherited::{self, Given};
 use crate::sys::{self, Pid};
-use crate::takeover::handover::{self, Task};
 use crate::takeover::upgrade::Upgrade;
 use crate::{Config, Error, Mode, Supervisor, once};
 

@@ -37,6 +37,7 @@ mod daemon;
 mod error;
 mod files;
 mod fleet;
+mod handover;
 mod launcher;
 mod notify;
 mod once;

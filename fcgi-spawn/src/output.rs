@@ -10,6 +10,8 @@ mod file;
 mod lines;
 mod log;
 pub(crate) mod logger;
+mod name;
+mod refused;
 mod stream;
 mod streams;
 mod syslog;
@@ -23,7 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(crate) use self::entry::{Entry, From, Priority, Tag};
 pub(crate) use self::log::Log;
 pub(crate) use self::streams::Id;
-use self::streams::{Streams, WorkerStream};
+use self::streams::{Kind, Streams, WorkerStream};
 pub(crate) use self::syslog::Syslog;
 pub(crate) use self::utc::Utc;
 use crate::sys::{self, Pid};
@@ -36,13 +38,6 @@ pub(crate) struct Output {
     has_pipes: bool,
     streams: Streams,
     buffer: Box<[u8]>,
-}
-
-/// Which of a worker's streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Stdout,
-    Stderr,
 }
 
 /// The pipes of a worker that is not started yet.

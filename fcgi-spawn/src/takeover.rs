@@ -1,5 +1,4 @@
 //! Another version of this program in the same process.
 
 mod adopt;
-pub(crate) mod handover;
 pub(crate) mod upgrade;

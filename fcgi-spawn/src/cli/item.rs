@@ -134,7 +134,7 @@ pub(crate) const NOT_ROOT_AS_SPAWN_FCGI: Ignored =
     Ignored { when: |s| !s.caller.is_root && s.caller.is_spawn_fcgi(), why: NOT_ROOT.why };
 pub(crate) const ONCE: Ignored = Ignored { when: |s| s.mode == Mode::Once, why: "with --once" };
 pub(crate) const ONCE_IN_FOREGROUND: Ignored =
-    Ignored { when: |s| s.mode == Mode::Once && s.typed.has("foreground"), why: "with -n and --once" };
+    Ignored { when: |s| s.mode == Mode::Once && s.has("foreground"), why: "with -n and --once" };
 pub(crate) const INHERITED: Ignored = Ignored { when: |s| s.is_inherited, why: "with a socket that is there already" };
 pub(crate) const NO_SOCKET_FILE: Ignored =
-    Ignored { when: |s| !s.has_socket_file(), why: "without the path of a unix socket" };
+    Ignored { when: |s| !s.has_socket_file, why: "without the path of a unix socket" };

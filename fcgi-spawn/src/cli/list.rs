@@ -64,7 +64,7 @@ const SOCKET: &[Item] = &[
     option("a", "address", value("ADDR", Completion::Nothing), |c, v| c.address.set_ip(ip(v)?))
         .help("IPv4 or IPv6 address to listen on with -p (default 0.0.0.0)")
         .man("A literal without brackets and zone. `::` is every IPv6 and every IPv4 address.")
-        .ignored(&[Ignored { when: |s| s.typed.has("socket"), why: "with -s" }, INHERITED]),
+        .ignored(&[Ignored { when: |s| s.has("socket"), why: "with -s" }, INHERITED]),
     option("b", "backlog", N, |c, v| some(&mut c.backlog, count(v)))
         .help("connections that may wait to be accepted (default 1024)")
         .man("A warning is logged if the kernel allows fewer, by `/proc/sys/net/core/somaxconn`.")
@@ -85,7 +85,7 @@ const SOCKET: &[Item] = &[
         .help("make missing directories of the unix socket and pid file")
         .man("The directory `/run` may be empty after a boot.")
         .ignored(&[Ignored {
-            when: |s| !s.has_socket_file() && (!s.typed.has("pid-file") || (ONCE_IN_FOREGROUND.when)(s)),
+            when: |s| !s.has_socket_file && (!s.has("pid-file") || (ONCE_IN_FOREGROUND.when)(s)),
             why: "without the path of a unix socket or a pid file",
         }]),
 ];
@@ -94,7 +94,7 @@ const PROGRAM: &[Item] = &[
     option("f", "command", value("CMD", Completion::Command), |c, v| set(&mut c.program, Program::shell(v)))
         .help("run the line CMD by /bin/sh instead of a program")
         .man("The shell becomes the last command of CMD. Quotes, variables and a search in `PATH` are the shell's.")
-        .ignored(&[Ignored { when: |s| !s.typed.program.is_empty(), why: "with a program" }]),
+        .ignored(&[Ignored { when: |s| s.has_program, why: "with a program" }]),
     option("d", "directory", DIR, |c, v| keep(&mut c.directory, v)).help("working directory of the program").man(
         "It is inside of the directory of -c. The default is the current directory, or the root directory with -c. \
          Relative paths of other options begin in the directory where the launcher was started.",
@@ -120,11 +120,7 @@ const PROGRAM: &[Item] = &[
         .ignored(&[NOT_ROOT_AS_SPAWN_FCGI]),
     flag("S", "socket-outside", |c, _| set(&mut c.socket_outside, Ok(true)))
         .help("make the unix socket outside of the directory of -c")
-        .ignored(&[
-            NOT_ROOT_AS_SPAWN_FCGI,
-            Ignored { when: |s| !s.typed.has("chroot"), why: "without -c" },
-            NO_SOCKET_FILE,
-        ]),
+        .ignored(&[NOT_ROOT_AS_SPAWN_FCGI, Ignored { when: |s| !s.has("chroot"), why: "without -c" }, NO_SOCKET_FILE]),
 ];
 
 const WORKERS: &[Item] = &[
@@ -219,7 +215,7 @@ const REPLACEMENT: &[Item] = &[
     option("", "idle", TIME, |c, v| set(&mut c.idle, time(v)))
         .help("idle time before --on-demand stops a worker (default 10m)")
         .man("An idle worker has no connection, and its process group does no work.")
-        .ignored(&[ONCE, Ignored { when: |s| !s.typed.has("on-demand"), why: "without --on-demand" }]),
+        .ignored(&[ONCE, Ignored { when: |s| !s.has("on-demand"), why: "without --on-demand" }]),
 ];
 
 const OUTPUT: &[Item] = &[

@@ -2,7 +2,6 @@
 
 use std::os::fd::RawFd;
 
-use crate::cli::typed::Typed;
 use crate::{Error, Mode};
 
 /// Who runs the launcher, and how.
@@ -28,15 +27,19 @@ impl Caller<'_> {
 /// The whole of it.
 pub(crate) struct Situation<'a> {
     pub(crate) caller: &'a Caller<'a>,
-    pub(crate) typed: &'a Typed,
     pub(crate) mode: Mode,
+    /// The long names of the options that were typed.
+    pub(crate) options: Vec<&'static str>,
+    /// Whether a socket is made that has a path.
+    pub(crate) has_socket_file: bool,
+    /// Whether there are words of a program.
+    pub(crate) has_program: bool,
     /// Whether the process was started with its listening socket.
     pub(crate) is_inherited: bool,
 }
 
 impl Situation<'_> {
-    /// Whether a socket is made that has a path.
-    pub(crate) fn has_socket_file(&self) -> bool {
-        self.typed.value("socket").is_some_and(|path| !path.as_encoded_bytes().starts_with(b"@"))
+    pub(crate) fn has(&self, long: &str) -> bool {
+        self.options.contains(&long)
     }
 }

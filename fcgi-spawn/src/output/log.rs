@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use crate::error::Reason;
 use crate::output::backlog::{Backlog, Lost};
 use crate::output::entry::{Entry, From, Priority};
-use crate::output::target::{Refused, Target};
-use crate::output::{logger, stream};
+use crate::output::refused::Refused;
+use crate::output::target::Target;
+use crate::output::{name, stream};
 use crate::{Error, LogTo, sys};
 
 /// A handle on the log, shared by the supervisor, its workers' streams and the `log` macros. Nothing in here may use
@@ -47,7 +48,7 @@ impl Log {
     /// Writes a line, or has it wait, or counts it as lost.
     pub(crate) fn write(&self, entry: &Entry<'_>) {
         let mut inner = self.lock();
-        let line = inner.target.format(entry, logger::name());
+        let line = inner.target.format(entry, name::get());
         // Before, too: there may be room again.
         inner.flush();
         inner.backlog.push(line);
@@ -172,7 +173,7 @@ impl Inner {
     /// Writes how much is missing here; `false` if nothing is, or if that cannot be written either.
     fn tell_lost(&mut self) -> bool {
         let Some(lost) = self.backlog.take_lost() else { return false };
-        let line = self.target.format(&notice(lost, self.failure.as_deref()).entry(), logger::name());
+        let line = self.target.format(&notice(lost, self.failure.as_deref()).entry(), name::get());
         match write(&mut self.target, &mut self.is_torn, &line, 0) {
             Ok(written) => {
                 self.failure = None;
@@ -210,7 +211,7 @@ struct Notice(String);
 
 impl Notice {
     fn entry(&self) -> Entry<'_> {
-        Entry { priority: Priority::Warning, from: From::Us(logger::name()), text: self.0.as_bytes(), cut: 0 }
+        Entry { priority: Priority::Warning, from: From::Us(name::get()), text: self.0.as_bytes(), cut: 0 }
     }
 }
 

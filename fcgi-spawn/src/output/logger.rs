@@ -9,19 +9,21 @@ use std::time::Duration;
 use log::{Level, LevelFilter, Metadata, Record};
 
 use crate::Error;
+use crate::output::entry::{Entry, From, Priority};
+use crate::output::log::Log;
+use crate::output::name;
 use crate::output::stream::Stream;
-use crate::output::{Entry, From, Log, Priority};
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
-    name: String,
     log: Mutex<Option<Log>>,
 }
 
 /// Installs the logger, unless the program that runs us has installed its own.
 pub(crate) fn install(name: &str, level: LevelFilter) {
-    let logger = LOGGER.get_or_init(|| Logger { name: name.into(), log: Mutex::new(None) });
+    name::set(name);
+    let logger = LOGGER.get_or_init(|| Logger { log: Mutex::new(None) });
     if log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
@@ -63,11 +65,6 @@ fn to_stderr(entry: &Entry<'_>) {
     IS_STUCK.store(written.is_err(), Ordering::Relaxed);
 }
 
-/// The name we were called by.
-pub(crate) fn name() -> &'static str {
-    LOGGER.get().map_or(env!("CARGO_PKG_NAME"), |logger| &logger.name)
-}
-
 impl Logger {
     /// The log to write to, once there is one.
     fn current(&self) -> Option<Log> {
@@ -91,7 +88,7 @@ impl log::Log for Logger {
             Level::Info => Priority::Info,
             Level::Debug | Level::Trace => Priority::Debug,
         };
-        let entry = Entry { priority, from: From::Us(&self.name), text: text.as_bytes(), cut: 0 };
+        let entry = Entry { priority, from: From::Us(name::get()), text: text.as_bytes(), cut: 0 };
         match self.current() {
             Some(log) => log.write(&entry),
             None => to_stderr(&entry),

@@ -3,9 +3,16 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
+use crate::output::entry::Tag;
 use crate::output::lines::Lines;
-use crate::output::{Kind, Tag};
 use crate::sys::Pid;
+
+/// Which of a worker's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stdout,
+    Stderr,
+}
 
 /// All streams that are open. The number of those of ended workers is bounded; a live worker's is never closed.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Error;
-use crate::output::target::Refused;
+use crate::output::refused::Refused;
 
 /// A connection to the daemon, made again after the daemon was restarted. No call waits.
 pub(crate) struct Syslog {

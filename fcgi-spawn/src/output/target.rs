@@ -1,10 +1,11 @@
 //! Where the log goes: a file, stderr or syslog. Nothing here waits, but for a disk.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::output::entry::Entry;
 use crate::output::file::LogFile;
+use crate::output::refused::Refused;
 use crate::output::stream::Stream;
 use crate::output::syslog::Syslog;
 use crate::{Error, LogTo, sys};
@@ -13,17 +14,6 @@ pub(crate) enum Target {
     File(LogFile),
     Stderr(Stream),
     Syslog(Syslog),
-}
-
-/// Why a line is not written.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// There is no room now.
-    Full,
-    /// The receiver is not there now. If it returns, the line begins anew.
-    Away(io::Error),
-    /// The line cannot be written.
-    Failed(io::Error),
 }
 
 impl Target {

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use libc::c_int;
 
 use crate::error::Reason;
+use crate::handover;
 use crate::process::candidates::Candidates;
 use crate::process::identity::Identity;
 use crate::process::privileges;
@@ -17,7 +18,6 @@ use crate::socket::inherited;
 use crate::sys::{
     self, CStrings, CallerSignals, Exec, Failure, For, Launch, Pid, Privileges, Progress, Restoration, Step,
 };
-use crate::takeover::handover;
 use crate::{Config, Error, Program, notify};
 
 /// The variable that names the descriptor of a worker's channel; see [`crate::process::channel`].

@@ -1,24 +1,18 @@
 //! The listening socket: unix, abstract or TCP.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::fs;
-use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use socket2::{SockAddr, Socket, Type};
 
-use crate::error::Reason;
-use crate::socket::holder::Holders;
+use crate::handover::State;
+use crate::socket::backlog::{self, BACKLOG, listen};
 use crate::socket::inherited;
+use crate::socket::refused::Refused;
 use crate::socket::socket_file::{Access, SocketFile};
 use crate::sys::{self, Owner};
-use crate::takeover::handover::State;
 use crate::{Address, Config, Error};
-
-/// How many connections may wait to be accepted, if nothing else is said.
-const BACKLOG: u32 = 1024;
 
 /// The permissions of a unix socket, if nothing else is said, less the umask.
 const MODE: u32 = 0o660;
@@ -41,7 +35,7 @@ impl Listener {
     /// Whatever was made is undone.
     pub(crate) fn bind(config: &Config, owner: Owner) -> Result<Self, Error> {
         if let Some(backlog) = config.backlog {
-            report_cap(backlog);
+            backlog::report_cap(backlog);
         }
         let backlog = config.backlog.unwrap_or(BACKLOG);
         let bound = match &config.address {
@@ -136,68 +130,12 @@ fn bind(address: &Address, backlog: u32) -> Result<Socket, Refused> {
     Ok(socket)
 }
 
-pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
-}
-
-/// Says so if the kernel will make do with less than was asked for.
-fn report_cap(backlog: u32) {
-    let cap = fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|cap| cap.trim().parse().ok());
-    if let Some(cap) = cap.filter(|cap: &u32| backlog > *cap) {
-        log::warn!("-b {backlog}: the kernel allows {cap} (net.core.somaxconn)");
-    }
-}
-
-/// Why we do not listen.
-pub(crate) enum Refused {
-    InUse,
-    /// By another launcher.
-    BeingBound,
-    NotASocket,
-    NoDirectory,
-    /// Not bound, because the root directory could not be changed.
-    Root(Error),
-    Io(io::Error),
-}
-
-impl Refused {
-    /// What is reported: also which processes have the address, if that can be seen.
-    fn into_error(self, address: &Address) -> Error {
-        match self {
-            Refused::Root(error) => error,
-            Refused::InUse => Error::new(format!("cannot bind {address}: {self}{}", Holders::of(address))),
-            refused => Error::new(format!("cannot bind {address}: {refused}")),
-        }
-    }
-}
-
-impl From<io::Error> for Refused {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::AddrInUse => Refused::InUse,
-            _ => Refused::Io(error),
-        }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::InUse => f.write_str("already in use"),
-            Refused::BeingBound => f.write_str("already in use by another launcher that is just starting"),
-            Refused::NotASocket => f.write_str("exists and is not a socket"),
-            Refused::NoDirectory => f.write_str("No such file or directory (--mkdir makes its directory)"),
-            Refused::Root(error) => error.fmt(f),
-            Refused::Io(error) => Reason(error).fmt(f),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use std::time::{Duration, Instant};
+    use std::{fs, io};
 
     use super::*;
     use crate::files::scratch::{Scratch, names_in};

@@ -11,7 +11,8 @@ use crate::files::directories::Directories;
 use crate::files::lock::Lock;
 use crate::files::place::{Place, twice};
 use crate::process::root;
-use crate::socket::listener::{Refused, listen};
+use crate::socket::backlog::listen;
+use crate::socket::refused::Refused;
 use crate::sys::{self, Handle, Owner, Status};
 
 /// Which users may connect.

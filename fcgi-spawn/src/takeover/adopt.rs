@@ -12,6 +12,7 @@ use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
 use crate::fleet::random::Random;
 use crate::fleet::{Fleet, Rules};
+use crate::handover::{Running, State};
 use crate::notify::Notify;
 use crate::output::{Output, Tag};
 use crate::process::channel::Channels;
@@ -21,7 +22,6 @@ use crate::signals::Signals;
 use crate::socket::listener::Listener;
 use crate::socket::socket_file::SocketFile;
 use crate::sys::{self, Pid};
-use crate::takeover::handover::{Running, State};
 use crate::takeover::upgrade::Stage;
 use crate::{Config, Error, Supervisor};
 

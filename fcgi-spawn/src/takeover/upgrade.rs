@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
 use crate::fleet::note::Ended;
+use crate::handover::{self, State};
 use crate::sys::{self, CStrings, Pid};
-use crate::takeover::handover::{self, State};
 
 /// How long the proof may take.
 const TIME: Duration = Duration::from_secs(10);

@@ -1,0 +1,13 @@
+//! Why a line is not written.
+
+use std::io;
+
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// There is no room now.
+    Full,
+    /// The receiver is not there now. If it returns, the line begins anew.
+    Away(io::Error),
+    /// The line cannot be written.
+    Failed(io::Error),
+}

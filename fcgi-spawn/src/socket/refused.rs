@@ -1,0 +1,53 @@
+//! Why we do not listen.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+use crate::error::Reason;
+use crate::socket::holder::Holders;
+use crate::{Address, Error};
+
+#[derive(Debug)]
+pub(crate) enum Refused {
+    InUse,
+    /// By another launcher.
+    BeingBound,
+    NotASocket,
+    NoDirectory,
+    /// Not bound, because the root directory could not be changed.
+    Root(Error),
+    Io(io::Error),
+}
+
+impl Refused {
+    /// What is reported: also which processes have the address, if that can be seen.
+    pub(crate) fn into_error(self, address: &Address) -> Error {
+        match self {
+            Refused::Root(error) => error,
+            Refused::InUse => Error::new(format!("cannot bind {address}: {self}{}", Holders::of(address))),
+            refused => Error::new(format!("cannot bind {address}: {refused}")),
+        }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::AddrInUse => Refused::InUse,
+            _ => Refused::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::InUse => f.write_str("already in use"),
+            Refused::BeingBound => f.write_str("already in use by another launcher that is just starting"),
+            Refused::NotASocket => f.write_str("exists and is not a socket"),
+            Refused::NoDirectory => f.write_str("No such file or directory (--mkdir makes its directory)"),
+            Refused::Root(error) => error.fmt(f),
+            Refused::Io(error) => Reason(error).fmt(f),
+        }
+    }
+}
