@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    const ROOT: Caller<'static> = Caller { name: "fcgi-spawn", is_root: true, inherited: || Ok(None) };
+    const ROOT: Caller<'static> = Caller { name: "fcgi-spawn", is_root: true, inherited: &|| Ok(None) };
 
     fn configured(caller: &Caller<'_>, line: &str) -> Result<(Config, Vec<String>), String> {
         let words = line.split(' ').map(|word| if word == "''" { "" } else { word });
@@ -176,14 +176,14 @@ mod tests {
 
     #[test]
     fn an_inherited_socket_is_for_a_supervisor() {
-        let caller = Caller { inherited: || Ok(Some(3)), ..ROOT };
+        let caller = Caller { inherited: &|| Ok(Some(3)), ..ROOT };
         let address = |line| configured(&caller, line).map(|(config, _)| config.address);
         assert_eq!(address("app"), Ok(Address::Inherited(3)));
         assert_eq!(address("-p 1 app"), Ok(tcp("0.0.0.0:1")));
         assert_eq!(address("--once app"), Err("no socket given (use either -p or -s)".into()));
         let why = "is ignored with a socket that is there already";
         ignores(&caller, "-a ::1 -b 5", &[&format!("-a '::1' {why}"), &format!("-b '5' {why}")]);
-        let failing = Caller { inherited: || Err(Error::new("LISTEN_FDS")), ..ROOT };
+        let failing = Caller { inherited: &|| Err(Error::new("LISTEN_FDS")), ..ROOT };
         assert_eq!(configured(&failing, "app").err(), Some("LISTEN_FDS".into()));
         assert!(configured(&failing, "-p 1 app").is_ok());
     }

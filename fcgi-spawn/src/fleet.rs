@@ -145,28 +145,26 @@ impl Fleet {
         fleet
     }
 
-    /// The fleet of a supervisor that was replaced: these processes run, each in its slot and for so long. The other
+    /// Takes over from a supervisor that was replaced: these processes run, each in its slot and for so long. The other
     /// slots are as after a start.
-    pub(crate) fn adopt(rules: Rules, random: Random, running: &[(usize, Pid, Duration)], now: Instant) -> Self {
-        let mut fleet = Fleet::new(rules, random);
-        fleet.phase = Phase::Serving;
+    pub(crate) fn adopt(&mut self, running: &[(usize, Pid, Duration)], now: Instant) {
+        self.phase = Phase::Serving;
         for (slot, pid, age) in running {
-            while fleet.slots.len() <= *slot {
-                fleet.add_slot();
+            while self.slots.len() <= *slot {
+                self.add_slot();
             }
             let process = Process { pid: *pid, since: now.checked_sub(*age).unwrap_or(now) };
-            fleet.slots[*slot].worker.state = State::Running(process);
-            fleet.is_up(*slot);
+            self.slots[*slot].worker.state = State::Running(process);
+            self.is_up(*slot);
         }
         // SIGTTIN may have raised their number.
-        fleet.rules.workers = fleet.rules.workers.max(running.len());
-        if !fleet.rules.on_demand {
-            while fleet.active() < fleet.rules.workers {
-                fleet.start_one(now);
+        self.rules.workers = self.rules.workers.max(running.len());
+        if !self.rules.on_demand {
+            while self.active() < self.rules.workers {
+                self.start_one(now);
             }
         }
-        fleet.plan_look(now);
-        fleet
+        self.plan_look(now);
     }
 
     fn add_slot(&mut self) {

@@ -17,6 +17,9 @@ pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";
 /// Changes when the numbers change their meaning.
 const VERSION: i128 = 2;
 
+/// What the program prints when it could take over.
+pub(crate) const PROOF: &str = "ready to take over\n";
+
 /// In place of what is missing.
 const NONE: i128 = -1;
 
@@ -49,13 +52,7 @@ pub(crate) struct Running {
     pub(crate) is_due: bool,
 }
 
-/// The listening socket that was handed over to this process, if one was.
-pub(crate) fn listener() -> Result<Option<RawFd>, Error> {
-    Ok(received()?.and_then(|(_, state)| state.listener))
-}
-
 /// What a process that was given a state is to do with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Show that it could take over, and end.
     Prove,
@@ -65,24 +62,17 @@ pub(crate) enum Task {
 /// The state that is meant for this process, if there is one.
 pub(crate) fn received() -> Result<Option<(Task, State)>, Error> {
     let Ok(text) = env::var(VARIABLE) else { return Ok(None) };
-    let mut words = text.split_ascii_whitespace().map(|word| word.parse::<i128>().ok());
-    let (Some(Some(version)), Some(Some(pid))) = (words.next(), words.next()) else { return Ok(None) };
-    let state = words.collect::<Option<Vec<_>>>().and_then(|numbers| State::read(&numbers));
-    let task = match u32::try_from(pid) {
+    let numbers: Option<Vec<i128>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
+    let Some([version, pid, state @ ..]) = numbers.as_deref() else { return Ok(None) };
+    let task = match u32::try_from(*pid) {
         Ok(pid) if pid == process::id() => Task::TakeOver,
         Ok(pid) if pid == parent_id() => Task::Prove,
         // It was inherited from a process that is not ours.
         _ => return Ok(None),
     };
-    match state.filter(|_| version == VERSION) {
-        Some(state) => Ok(Some((task, state))),
-        None => Err(Error::new(format!("the state in {VARIABLE} cannot be read: it is another version's"))),
-    }
-}
-
-/// What the program prints when it could take over.
-pub(crate) fn proof(supervisor: u32) -> String {
-    format!("ready to take over from {supervisor}\n")
+    let state = State::read(state).filter(|_| *version == VERSION);
+    let unknown = || Error::new(format!("the state in {VARIABLE} cannot be read: it is another version's"));
+    state.map(|state| Some((task, state))).ok_or_else(unknown)
 }
 
 impl State {
@@ -99,10 +89,10 @@ impl State {
         let (socket, pid_file) = (self.made.0 as i128, self.made.1 as i128);
         let (listener, log) = (fd(self.listener), fd(self.log));
         let mut numbers = vec![listener, device, inode, ignored.into(), blocked.into(), log, socket, pid_file];
-        for Running { slot, pid, started, pipes, is_due } in &self.workers {
+        for &Running { slot, pid, started, pipes, is_due } in &self.workers {
             let [stdout, stderr, channel] = pipes.map(fd);
             let started = started.as_millis() as i128;
-            numbers.extend([*slot as i128, i128::from(*pid), started, stdout, stderr, channel, i128::from(*is_due)]);
+            numbers.extend([slot as i128, pid.into(), started, stdout, stderr, channel, is_due.into()]);
         }
         numbers
     }
@@ -110,6 +100,7 @@ impl State {
     fn read(numbers: &[i128]) -> Option<Self> {
         let (first, workers) = numbers.split_first_chunk()?;
         let [listener, device, inode, ignored, blocked, log, socket, pid_file] = *first;
+        let fd = |fd: i128| number(fd).filter(|fd: &RawFd| *fd >= 0);
         let worker = |numbers: &[i128]| {
             let [slot, pid, started, stdout, stderr, channel, due] = *numbers else { return None };
             Some(Running {
@@ -129,10 +120,6 @@ impl State {
             workers: workers.chunks(7).map(worker).collect::<Option<_>>()?,
         })
     }
-}
-
-fn fd(fd: i128) -> Option<RawFd> {
-    number(fd).filter(|fd| *fd >= 0)
 }
 
 fn number<T: TryFrom<i128>>(number: i128) -> Option<T> {

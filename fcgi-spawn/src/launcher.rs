@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{self, ExitCode};
 use std::thread;
@@ -13,7 +12,7 @@ use log::LevelFilter;
 use crate::cli::{self, Caller, Request};
 use crate::daemon::{self, Daemon, Outcome};
 use crate::files::check;
-use crate::handover::{self, Task};
+use crate::handover::{self, State, Task};
 use crate::output::logger;
 use crate::socket::inherited::{self, Given};
 use crate::sys::{self, Pid};
@@ -57,9 +56,12 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
     if sys::is_set_uid() && !sys::is_root() {
         return Err(Error::new("this program is not made to be installed set-uid or set-gid"));
     }
-    let inherited = || handover::listener()?.map_or_else(inherited::find, |fd| Ok(Some(fd)));
     let received = handover::received()?;
-    let caller = Caller { name, is_root: sys::is_root(), inherited };
+    let inherited = || match &received {
+        Some((_, State { listener: Some(fd), .. })) => Ok(Some(*fd)),
+        _ => inherited::find(),
+    };
+    let caller = Caller { name, is_root: sys::is_root(), inherited: &inherited };
     let request = match &received {
         Some((Task::TakeOver, _)) => patiently(|| cli::read(&caller, typed))?,
         _ => cli::read(&caller, typed)?,
@@ -87,7 +89,7 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
         Mode::Supervise => match received {
             Some((Task::Prove, state)) => {
                 Supervisor::prove(&config, &state)?;
-                say(&handover::proof(parent_id()));
+                say(handover::PROOF);
                 Ok(0)
             }
             Some((Task::TakeOver, state)) => {

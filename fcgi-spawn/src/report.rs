@@ -50,20 +50,32 @@ mod tests {
     use super::*;
     use crate::fleet::random::Random;
     use crate::fleet::{Event, Rules};
+    use crate::sys::Pid;
     use crate::{Address, Config};
+
+    fn words(fleet: &Fleet, now: Instant) -> Vec<Word> {
+        rows(fleet, now).iter().map(|row| row.state).collect()
+    }
 
     #[test]
     fn a_place_without_a_process_waits_for_work_only_on_demand() {
-        for on_demand in [true, false] {
-            let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
-            config.on_demand = on_demand;
-            let (now, mut fleet) = (Instant::now(), Fleet::new(Rules::of(&config), Random::new(0)));
-            let words = |fleet: &Fleet| rows(fleet, now).iter().map(|row| row.state).collect::<Vec<_>>();
-            assert_eq!(words(&fleet), [Word::Stopped], "before the start");
-            fleet.on(Event::Begin, now);
-            assert_eq!(words(&fleet), [if on_demand { Word::Idle } else { Word::Starting }]);
-            fleet.on(Event::Stop, now);
-            assert_eq!(words(&fleet), [Word::Stopped]);
+        let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+        config.on_demand = true;
+        let (now, mut fleet) = (Instant::now(), Fleet::new(Rules::of(&config), Random::new(0)));
+        assert_eq!(words(&fleet, now), [Word::Stopped], "before the start");
+        fleet.on(Event::Begin, now);
+        assert_eq!(words(&fleet, now), [Word::Idle]);
+        fleet.on(Event::Stop, now);
+        assert_eq!(words(&fleet, now), [Word::Stopped]);
+
+        (config.on_demand, config.workers) = (false, 2);
+        let mut fleet = Fleet::new(Rules::of(&config), Random::new(0));
+        fleet.on(Event::Begin, now);
+        for (slot, pid) in [(0, Pid::for_test(1001)), (1, Pid::for_test(1002))] {
+            fleet.on(Event::Forked { slot, pid }, now);
+            fleet.on(Event::Ready(pid), now);
         }
+        fleet.on(Event::OneLess, now);
+        assert_eq!(words(&fleet, now), [Word::Running, Word::Stopped, Word::Stopping]);
     }
 }

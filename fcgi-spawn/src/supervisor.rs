@@ -112,17 +112,9 @@ impl Supervisor {
             listener: Some(listener),
             plan: Some(plan),
             pid_file,
-            fleet: Fleet::new(Rules::of(config), Random::of_this_process()),
-            launches: Vec::new(),
             signals: Some(signals),
             output,
-            channels: Channels::new(config.heartbeat),
-            notify: Notify::new(given.ready, now),
-            watch: Watch::of(config, now),
-            listener_pause: None,
-            failure: None,
-            upgrade: None,
-            setup,
+            ..Supervisor::bare(setup, Notify::new(given.ready, now), now)
         };
         supervisor.tell(Event::Begin);
         while supervisor.fleet.phase == Phase::First {
@@ -137,6 +129,28 @@ impl Supervisor {
                 log::info!("listening on {}", config.address);
                 Ok(supervisor)
             }
+        }
+    }
+
+    /// One that has nothing but its rules yet.
+    pub(crate) fn bare(setup: Setup, notify: Notify, now: Instant) -> Self {
+        let config = setup.config();
+        Supervisor {
+            status: None,
+            listener: None,
+            plan: None,
+            pid_file: None,
+            fleet: Fleet::new(Rules::of(config), Random::of_this_process()),
+            launches: Vec::new(),
+            signals: None,
+            output: None,
+            channels: Channels::new(config.heartbeat),
+            notify,
+            watch: Watch::of(config, now),
+            listener_pause: None,
+            failure: None,
+            upgrade: None,
+            setup,
         }
     }
 

@@ -24,7 +24,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
@@ -54,7 +54,11 @@ impl Pid {
         Pid(unsafe { libc::getpid() })
     }
 
-    /// Of a process of which somebody else knows, if it can be one of ours.
+    pub(crate) fn of(child: &Child) -> Self {
+        Pid(child.id() as libc::pid_t)
+    }
+
+    /// Of a process that was handed over to us, if it can be one of ours.
     pub(crate) fn handed_over(pid: libc::pid_t) -> Option<Self> {
         (pid > 1).then_some(Pid(pid))
     }
@@ -273,14 +277,12 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// Whether a descriptor is closed by an exec.
-pub(crate) fn set_close_on_exec(fd: impl AsFd, close: bool) -> io::Result<()> {
-    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+/// Has a descriptor survive an exec, or not; returns its number. If that fails the successor finds it missing.
+pub(crate) fn survive_exec(fd: BorrowedFd<'_>, survives: bool) -> RawFd {
+    let flags = if survives { 0 } else { libc::FD_CLOEXEC };
     // SAFETY: an open descriptor and its flags.
-    match unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFD, flags) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, flags) };
+    fd.as_raw_fd()
 }
 
 /// A descriptor of our own for one that whoever executed us has left open.

@@ -10,7 +10,7 @@ pub(crate) struct Caller<'a> {
     pub(crate) name: &'a str,
     pub(crate) is_root: bool,
     /// Finds the listening socket that the process was started with.
-    pub(crate) inherited: fn() -> Result<Option<RawFd>, Error>,
+    pub(crate) inherited: &'a dyn Fn() -> Result<Option<RawFd>, Error>,
 }
 
 impl Caller<'_> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process;
 
 use crate::Error;
 use crate::files::atomic_file::{AtomicFile, Mode};
@@ -36,18 +37,19 @@ impl PidFile {
         make().map_err(|error| failed(path, &error))
     }
 
-    /// The file that a predecessor wrote, if it still has these pids, and so many directories above it.
-    pub(crate) fn adopt(path: &Path, pids: &str, made: usize) -> Result<Self, Error> {
+    /// The file that a predecessor in this process wrote, if it still has our pid, and so many directories above it.
+    pub(crate) fn adopt(path: &Path, made: usize) -> Result<Self, Error> {
         let adopt = || -> io::Result<Self> {
-            let file = AtomicFile::adopt(Place::of(path)?, Mode::LessUmask, pids.as_bytes())?;
+            let pid = process::id().to_string();
+            let file = AtomicFile::adopt(Place::of(path)?, Mode::LessUmask, pid.as_bytes())?;
             Ok(PidFile { file, directories: Directories::adopt(path, made) })
         };
         adopt().map_err(|error| Error::io("take over pid file", path, &error))
     }
 
-    /// The directories that were made for it.
-    pub(crate) fn directories(&self) -> &Directories {
-        &self.directories
+    /// How many directories were made for it.
+    pub(crate) fn made(&self) -> usize {
+        self.directories.count()
     }
 
     /// Writes the pids, one a line, as spawn-fcgi without a final newline.
@@ -102,20 +104,22 @@ mod tests {
     }
 
     #[test]
-    fn of_a_predecessor_is_removed_if_it_has_the_same_pids() {
+    fn of_a_predecessor_is_removed_if_it_has_our_pid() {
         let scratch = Scratch::new();
         let path = scratch.path("pid");
-        let adopt = |pids: &str| PidFile::adopt(&path, pids, 0).expect("a directory");
-        fs::write(&path, "12").expect("written");
-        for other in ["1", "123", "13"] {
-            drop(adopt(other));
+        let adopt = || PidFile::adopt(&path, 0).expect("a directory");
+        let ours = process::id().to_string();
+        for other in ["1".into(), format!("{ours}1"), ours[1..].into(), String::new()] {
+            fs::write(&path, &other).expect("written");
+            drop(adopt());
             assert!(path.exists(), "{other}");
         }
+        fs::write(&path, &ours).expect("written");
         fs::hard_link(&path, scratch.path("other")).expect("linked");
-        drop(adopt("12"));
+        drop(adopt());
         assert!(path.exists());
         fs::remove_file(scratch.path("other")).expect("removed");
-        drop(adopt("12"));
+        drop(adopt());
         assert!(!path.exists());
     }
 

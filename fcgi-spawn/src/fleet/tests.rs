@@ -51,7 +51,9 @@ impl Play {
         let now = Instant::now() + seconds(100);
         let running: Vec<_> =
             running.iter().map(|(slot, pid, age)| (*slot, Pid::for_test(*pid), seconds(*age))).collect();
-        Self::of(Fleet::adopt(rules(change), Random::new(7), &running, now), now)
+        let mut fleet = Fleet::new(rules(change), Random::new(7));
+        fleet.adopt(&running, now);
+        Self::of(fleet, now)
     }
 
     fn of(fleet: Fleet, now: Instant) -> Self {

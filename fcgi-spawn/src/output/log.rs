@@ -1,7 +1,7 @@
 //! The log: lines go in, and no caller waits for its reader.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -106,10 +106,7 @@ impl Log {
 
     /// Has the descriptor that the log was started with survive an exec, or not, and returns its number.
     pub(crate) fn hand_over(&self, survives: bool) -> Option<RawFd> {
-        let inner = self.lock();
-        let given = inner.target.given()?;
-        sys::set_close_on_exec(given, !survives).ok()?;
-        Some(given.as_raw_fd())
+        self.lock().target.given().map(|given| sys::survive_exec(given, survives))
     }
 
     /// Gives the last lines a moment to be written.

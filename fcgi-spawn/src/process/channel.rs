@@ -162,9 +162,9 @@ impl Channels {
     }
 
     /// Our end of the channel of this worker, and whether a heartbeat is expected.
-    pub(crate) fn end(&self, pid: Pid) -> Option<(BorrowedFd<'_>, bool)> {
-        let channel = self.channels.iter().find(|channel| channel.pid == pid)?;
-        Some((channel.ours.as_fd(), channel.due.is_some()))
+    pub(crate) fn end(&self, pid: Pid) -> (Option<BorrowedFd<'_>>, bool) {
+        let channel = self.channels.iter().find(|channel| channel.pid == pid);
+        (channel.map(|channel| channel.ours.as_fd()), channel.is_some_and(|channel| channel.due.is_some()))
     }
 }
 

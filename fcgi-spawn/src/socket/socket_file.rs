@@ -114,9 +114,9 @@ impl SocketFile {
         self.identity
     }
 
-    /// The directories that were made for it.
-    pub(crate) fn directories(&self) -> &Directories {
-        &self.directories
+    /// How many directories were made for it.
+    pub(crate) fn made(&self) -> usize {
+        self.directories.count()
     }
 
     /// Leaves the file where it is.

@@ -3,20 +3,14 @@
 //! The successor must not end, whatever the system refuses it: what it cannot have is missing, reported, and tried again
 //! where it is needed.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::process;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use crate::files::directories::Directories;
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
-use crate::fleet::random::Random;
-use crate::fleet::{Fleet, Rules};
 use crate::handover::{Running, State};
 use crate::notify::Notify;
 use crate::output::{Output, Tag};
-use crate::process::channel::Channels;
-use crate::process::watch::Watch;
 use crate::setup::Setup;
 use crate::signals::Signals;
 use crate::socket::listener::Listener;
@@ -35,6 +29,7 @@ impl Supervisor {
     /// Takes over from another version of this program, which this process was a moment ago.
     pub(crate) fn adopt(config: &Config, state: &State) -> Self {
         let now = Instant::now();
+        let mut new = Supervisor::bare(Setup::new(config, state.signals), Notify::new(None, now), now);
         let stderr = state.log.and_then(sys::take_inherited);
         let open_log = |config: &Config| {
             let given = stderr.as_ref().map(OwnedFd::try_clone).transpose();
@@ -42,52 +37,37 @@ impl Supervisor {
         };
         // The workers' pipes have to be read all the same.
         let stderr_instead = || open_log(&Config { log: None, foreground: true, ..config.clone() }).ok();
-        let mut output = or_without("the log", || open_log(config)).or_else(stderr_instead).flatten();
-        let mut channels = Channels::new(config.heartbeat);
+        new.output = or_without("the log", || open_log(config)).or_else(stderr_instead).flatten();
         let mut running = Vec::new();
         for worker in &state.workers {
             let [stdout, stderr, channel] = worker.pipes.map(|fd| fd.and_then(sys::take_inherited));
             // Only what is our child can be ours to signal.
             let Some(pid) = Pid::handed_over(worker.pid).filter(|pid| sys::is_child(*pid)) else { continue };
-            if let Some(output) = &mut output {
+            if let Some(output) = &mut new.output {
                 output.take_over(Tag { number: worker.slot + 1, pid }, [stdout, stderr]);
             }
-            channel.into_iter().for_each(|channel| channels.take_over(pid, channel, worker.is_due, now));
+            channel.into_iter().for_each(|channel| new.channels.take_over(pid, channel, worker.is_due, now));
             running.push((worker.slot, pid, sys::monotonic().saturating_sub(worker.started)));
         }
+        new.fleet.adopt(&running, now);
         let oldest = running.iter().map(|(_, _, age)| *age).max();
-        let pid_file = config.pid_file.as_deref().and_then(|path| {
-            or_without("a pid file", || PidFile::adopt(path, &process::id().to_string(), state.made.1))
-        });
-        let mut listener = or_without("a listening socket", || Listener::adopt(config, state));
-        if let Some(listener) = &mut listener {
+        new.watch = new.watch.map(|watch| watch.loaded_before(oldest));
+        let pid_file = |path| or_without("a pid file", || PidFile::adopt(path, state.made.1));
+        new.pid_file = config.pid_file.as_deref().and_then(pid_file);
+        new.listener = or_without("a listening socket", || Listener::adopt(config, state));
+        if let Some(listener) = &mut new.listener {
             or_without("removing it", || listener.adopt_file(config, state));
         }
         sys::close_inherited_on_exec();
-        let setup = Setup::new(config, state.signals);
-        let status = config.status.as_deref();
-        let mut supervisor = Supervisor {
-            status: status.and_then(|path| or_without("a status file", || StatusFile::new(path, now))),
-            listener,
-            plan: or_without("workers", || setup.plan()),
-            pid_file,
-            fleet: Fleet::adopt(Rules::of(config), Random::of_this_process(), &running, now),
-            launches: Vec::new(),
-            signals: Signals::expect().ok(),
-            output,
-            channels,
-            notify: Notify::new(None, now),
-            watch: Watch::of(config, now).map(|watch| watch.loaded_before(oldest)),
-            listener_pause: None,
-            failure: None,
-            upgrade: None,
-            setup,
-        };
+        let status = |path| or_without("a status file", || StatusFile::new(path, now));
+        new.status = config.status.as_deref().and_then(status);
+        new.plan = or_without("workers", || new.setup.plan());
+        new.signals = Signals::expect().ok();
         log::info!("version {} has taken over", env!("CARGO_PKG_VERSION"));
-        supervisor.notify.ready();
+        new.notify.ready();
         // Signals of processes that ended on the way went to the predecessor.
-        supervisor.reap();
-        supervisor
+        new.reap();
+        new
     }
 
     /// Makes sure, in a child of the one that is to be replaced, that [`adopt`](Self::adopt) would succeed. Nothing is
@@ -96,9 +76,7 @@ impl Supervisor {
         let mut listener = Listener::adopt(config, state)?;
         listener.adopt_file(config, state)?;
         // The file is not ours.
-        if let Some(file) = listener.file {
-            file.keep();
-        }
+        listener.file.into_iter().for_each(SocketFile::keep);
         Setup::new(config, state.signals).plan().map(drop)
     }
 
@@ -108,11 +86,7 @@ impl Supervisor {
         upgrade.tick(Instant::now());
         if matches!(upgrade.stage, Stage::Wanted | Stage::Proven) && self.fleet.is_settled() {
             self.output.iter_mut().for_each(Output::end_lines);
-            let state = self.survive_exec(true);
-            match upgrade.stage {
-                Stage::Wanted => upgrade.prove(&state),
-                _ => upgrade.take_place(&state),
-            }
+            upgrade.go_on(&self.survive_exec(true));
             self.survive_exec(false);
         }
         self.upgrade = Some(upgrade);
@@ -120,26 +94,20 @@ impl Supervisor {
 
     /// Has everything that is handed over survive an exec, or not. Returns what the successor needs.
     fn survive_exec(&self, survives: bool) -> State {
-        let hand_over = |fd: BorrowedFd<'_>| {
-            let _ = sys::set_close_on_exec(fd, !survives);
-            fd.as_raw_fd()
-        };
-        let now = Instant::now();
+        let hand_over = |fd: BorrowedFd<'_>| sys::survive_exec(fd, survives);
         let file = self.listener.as_ref().and_then(|listener| listener.file.as_ref());
-        let count = |made: Option<&Directories>| made.map_or(0, Directories::count);
         let workers = self.fleet.slots.iter().enumerate().filter_map(|(slot, its)| {
             let process = its.worker.process()?;
-            let channel = self.channels.end(process.pid);
+            let (channel, is_due) = self.channels.end(process.pid);
             let [stdout, stderr] = self.output.as_ref().map_or([None; 2], |output| output.ends(process.pid));
-            let is_due = channel.is_some_and(|(_, is_due)| is_due);
-            let pipes = [stdout, stderr, channel.map(|(end, _)| end)].map(|end| end.map(hand_over));
-            let started = sys::monotonic().saturating_sub(now - process.since);
+            let pipes = [stdout, stderr, channel].map(|end| end.map(hand_over));
+            let started = sys::monotonic().saturating_sub(process.since.elapsed());
             Some(Running { slot, pid: process.pid.number(), started, pipes, is_due })
         });
         State {
             listener: self.listener.as_ref().map(|listener| hand_over(listener.as_fd())),
             socket_file: file.and_then(SocketFile::identity),
-            made: (count(file.map(SocketFile::directories)), count(self.pid_file.as_ref().map(PidFile::directories))),
+            made: (file.map_or(0, SocketFile::made), self.pid_file.as_ref().map_or(0, PidFile::made)),
             signals: self.setup.signals(),
             log: self.output.as_ref().and_then(|output| output.log().hand_over(survives)),
             workers: workers.collect(),

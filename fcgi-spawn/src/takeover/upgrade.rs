@@ -6,10 +6,9 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{self, Path, PathBuf};
-use std::process::{self, Command, ExitStatus};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
@@ -21,7 +20,7 @@ use crate::sys::{self, CStrings, Pid};
 const TIME: Duration = Duration::from_secs(10);
 
 /// How much of its output is read: the last line of it is why it cannot.
-const ENOUGH: usize = 16_384;
+const ENOUGH: u64 = 16_384;
 
 /// Our program, and the way to its next version.
 pub(crate) struct Upgrade {
@@ -71,22 +70,23 @@ impl Upgrade {
         if let Stage::Proving { until, .. } = self.stage { Some(until) } else { None }
     }
 
-    /// Starts the child, which gets the descriptors that survive an exec.
-    pub(crate) fn prove(&mut self, state: &State) {
-        self.stage = match self.start(state) {
-            Ok((child, output)) => Stage::Proving { child, output, until: Instant::now() + TIME },
-            Err(error) => self.refuse(&format!("cannot execute {}: {}", self.quoted(), Reason(&error))),
+    /// Does the next step, with the descriptors of `state` surviving an exec.
+    pub(crate) fn go_on(&mut self, state: &State) {
+        self.stage = match self.stage {
+            Stage::Wanted => self.prove(state).unwrap_or_else(|error| self.cannot_execute(&error)),
+            _ => self.cannot_execute(&self.take_place(state)),
         };
     }
 
-    fn start(&self, state: &State) -> io::Result<(Pid, File)> {
+    /// Starts the child.
+    fn prove(&self, state: &State) -> io::Result<Stage> {
         let (output, its_end) = sys::pipe()?;
         let mut child = Command::new(&self.program);
         child.arg0(self.arguments.first().map_or(OsStr::new(""), |name| name)).args(self.arguments.iter().skip(1));
         child.env(handover::VARIABLE, state.variable()).process_group(0);
         child.stdin(File::open("/dev/null")?).stdout(its_end.try_clone()?).stderr(its_end);
-        let pid = i32::try_from(child.spawn()?.id()).ok().and_then(Pid::handed_over);
-        Ok((pid.ok_or(io::ErrorKind::InvalidData)?, output.into()))
+        let child = Pid::of(&child.spawn()?);
+        Ok(Stage::Proving { child, output: output.into(), until: Instant::now() + TIME })
     }
 
     /// Kills the child when it takes too long.
@@ -105,34 +105,30 @@ impl Upgrade {
         }
         // It may have left processes, which have our socket; what they have printed by now is all that is read.
         let _ = sys::signal_group(ended, libc::SIGKILL);
-        let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
-        while let (Ok(count @ 1..), true) = (output.read(&mut bytes), said.len() < ENOUGH) {
-            said.extend_from_slice(&bytes[..count]);
-        }
+        let mut said = Vec::new();
+        let _ = output.take(ENOUGH).read_to_end(&mut said);
         let said = String::from_utf8_lossy(&said);
-        self.stage = if status.success() && said == handover::proof(process::id()) {
-            Stage::Proven
-        } else {
-            let last = said.lines().last().map(|line| format!(": {}", Quoted(OsStr::new(line))));
-            self.refuse(&format!("it {}{}", Ended(status), last.unwrap_or_default()))
+        let last = said.lines().last().map(|line| format!(": {}", Quoted(OsStr::new(line))));
+        self.stage = match status.success() && said == handover::PROOF {
+            true => Stage::Proven,
+            false => self.refuse(&format!("it {}{}", Ended(status), last.unwrap_or_default())),
         };
         true
     }
 
     /// Executes the program in our place; returns only if that fails.
-    pub(crate) fn take_place(&mut self, state: &State) {
+    fn take_place(&self, state: &State) -> io::Error {
         let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
-        let name = [handover::VARIABLE.as_bytes(), b"="].concat();
+        let name = format!("{}=", handover::VARIABLE);
         let mut environment = sys::environment();
-        environment.retain(|other| !other.to_bytes().starts_with(&name));
-        environment.push(string(OsString::from_vec([&name[..], state.variable().as_bytes()].concat())));
+        environment.retain(|other| !other.to_bytes().starts_with(name.as_bytes()));
+        environment.push(string((name + &state.variable()).into()));
         let arguments = CStrings::new(self.arguments.iter().cloned().map(string).collect());
-        let error = sys::replace(&string(self.program.clone().into()), &arguments, &CStrings::new(environment));
-        self.stage = self.refuse(&format!("cannot execute {}: {}", self.quoted(), Reason(&error)));
+        sys::replace(&string(self.program.clone().into()), &arguments, &CStrings::new(environment))
     }
 
-    fn quoted(&self) -> Quoted<'_> {
-        Quoted(self.program.as_os_str())
+    fn cannot_execute(&self, error: &io::Error) -> Stage {
+        self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(error)))
     }
 
     fn refuse(&self, why: &str) -> Stage {
@@ -144,15 +140,12 @@ impl Upgrade {
 /// Where to find our next version: the path we were called by, so that a symlink may lead elsewhere then, or the file
 /// that we are.
 fn own_program(called: &OsStr) -> PathBuf {
-    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-    let us = identity(Path::new("/proc/self/exe"));
-    let is_us = |path: &PathBuf| us.is_some() && identity(path) == us;
-    let named = match called.as_bytes().contains(&b'/') {
-        true => path::absolute(called).ok().filter(is_us),
-        false => {
-            let folders = env::var_os("PATH").unwrap_or_default();
-            env::split_paths(&folders).map(|folder| folder.join(called)).find(is_us)
-        }
+    let us = env::current_exe().ok();
+    let folders = match called.as_bytes().contains(&b'/') {
+        true => vec![env::current_dir().unwrap_or_default()],
+        false => env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
     };
-    named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
+    let mut paths = folders.iter().map(|folder| folder.join(called));
+    let named = paths.find(|path| us.is_some() && fs::canonicalize(path).ok() == us);
+    named.or(us).unwrap_or_else(|| called.into())
 }
