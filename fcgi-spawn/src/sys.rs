@@ -24,7 +24,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 pub(crate) use accounts::{User, group_by_name, groups_of, user_by_id, user_by_name};
@@ -52,10 +52,6 @@ impl Pid {
     pub(crate) fn ours() -> Self {
         // SAFETY: no arguments, cannot fail.
         Pid(unsafe { libc::getpid() })
-    }
-
-    pub(crate) fn of(child: &Child) -> Self {
-        Pid(child.id() as libc::pid_t)
     }
 
     /// Of a process that was handed over to us, if it can be one of ours.
@@ -99,6 +95,25 @@ pub(crate) fn fork_daemon(keep: &[BorrowedFd<'_>]) -> io::Result<Fork> {
                 }
             }
             Ok(Fork::Child)
+        }
+        pid => Ok(Fork::Parent(Pid(pid))),
+    }
+}
+
+/// Forks a child that leads a process group, with these as its stdin, stdout and stderr.
+pub(crate) fn fork_group(stdin: impl AsFd, output: impl AsFd) -> io::Result<Fork> {
+    // SAFETY: no arguments, and no other thread whose locks the child could find taken.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: numbers only. It cannot fail: a child just forked leads no session.
+            unsafe { libc::setpgid(0, 0) };
+            let redirected = redirect(stdin, io::stdin()).and_then(|()| redirect(&output, io::stdout()));
+            match redirected.and_then(|()| redirect(&output, io::stderr())) {
+                Ok(()) => Ok(Fork::Child),
+                // SAFETY: it ends the process: what follows is for the parent only.
+                Err(_) => unsafe { libc::_exit(127) },
+            }
         }
         pid => Ok(Fork::Parent(Pid(pid))),
     }

@@ -22,6 +22,7 @@ mod health;
 mod hello;
 mod hostile;
 mod idle;
+mod inject;
 mod launcher;
 mod machine;
 mod man;

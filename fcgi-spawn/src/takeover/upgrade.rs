@@ -6,15 +6,14 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{self, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
 use crate::fleet::note::Ended;
 use crate::handover::{self, State};
-use crate::sys::{self, CStrings, Pid};
+use crate::sys::{self, CStrings, Fork, Pid};
 
 /// How long the proof may take.
 const TIME: Duration = Duration::from_secs(10);
@@ -24,9 +23,9 @@ const ENOUGH: u64 = 16_384;
 
 /// Our program, and the way to its next version.
 pub(crate) struct Upgrade {
-    program: PathBuf,
+    program: CString,
     /// With the name in front.
-    arguments: Vec<OsString>,
+    arguments: CStrings,
     pub(crate) stage: Stage,
 }
 
@@ -47,8 +46,10 @@ pub(crate) enum Stage {
 impl Upgrade {
     /// For a process with these arguments, which has not left its working directory.
     pub(crate) fn new(arguments: Vec<OsString>) -> Self {
-        let called = arguments.first().map(OsString::as_os_str).unwrap_or_default();
-        Upgrade { program: own_program(called), arguments, stage: Stage::None }
+        let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
+        let program = own_program(arguments.first().map(OsString::as_os_str).unwrap_or_default());
+        let arguments = CStrings::new(arguments.into_iter().map(string).collect());
+        Upgrade { program: string(program.into()), arguments, stage: Stage::None }
     }
 
     /// SIGUSR2 has come.
@@ -73,20 +74,20 @@ impl Upgrade {
     /// Does the next step, with the descriptors of `state` surviving an exec.
     pub(crate) fn go_on(&mut self, state: &State) {
         self.stage = match self.stage {
-            Stage::Wanted => self.prove(state).unwrap_or_else(|error| self.cannot_execute(&error)),
-            _ => self.cannot_execute(&self.take_place(state)),
+            Stage::Wanted => self.prove(state).unwrap_or_else(|error| self.refuse(&Reason(&error).to_string())),
+            _ => self.refuse(&self.execute(&state.variable())),
         };
     }
 
     /// Starts the child.
     fn prove(&self, state: &State) -> io::Result<Stage> {
         let (output, its_end) = sys::pipe()?;
-        let mut child = Command::new(&self.program);
-        child.arg0(self.arguments.first().map_or(OsStr::new(""), |name| name)).args(self.arguments.iter().skip(1));
-        child.env(handover::VARIABLE, state.variable()).process_group(0);
-        child.stdin(File::open("/dev/null")?).stdout(its_end.try_clone()?).stderr(its_end);
-        let child = Pid::of(&child.spawn()?);
-        Ok(Stage::Proving { child, output: output.into(), until: Instant::now() + TIME })
+        let variable = state.variable();
+        if let Fork::Parent(child) = sys::fork_group(File::open("/dev/null")?, its_end)? {
+            return Ok(Stage::Proving { child, output: output.into(), until: Instant::now() + TIME });
+        }
+        eprintln!("{}", self.execute(&variable));
+        process::exit(127)
     }
 
     /// Kills the child when it takes too long.
@@ -116,19 +117,14 @@ impl Upgrade {
         true
     }
 
-    /// Executes the program in our place; returns only if that fails.
-    fn take_place(&self, state: &State) -> io::Error {
-        let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
+    /// Becomes the program; returns only why it cannot.
+    fn execute(&self, variable: &str) -> String {
         let name = format!("{}=", handover::VARIABLE);
         let mut environment = sys::environment();
         environment.retain(|other| !other.to_bytes().starts_with(name.as_bytes()));
-        environment.push(string((name + &state.variable()).into()));
-        let arguments = CStrings::new(self.arguments.iter().cloned().map(string).collect());
-        sys::replace(&string(self.program.clone().into()), &arguments, &CStrings::new(environment))
-    }
-
-    fn cannot_execute(&self, error: &io::Error) -> Stage {
-        self.refuse(&format!("cannot execute {}: {}", Quoted(self.program.as_os_str()), Reason(error)))
+        environment.push(CString::new(name + variable).unwrap_or_default());
+        let error = sys::replace(&self.program, &self.arguments, &CStrings::new(environment));
+        format!("cannot execute {}: {}", Quoted(OsStr::from_bytes(self.program.as_bytes())), Reason(&error))
     }
 
     fn refuse(&self, why: &str) -> Stage {
