@@ -68,6 +68,8 @@ pub(crate) fn given(log: &LogTo) -> Result<Option<OwnedFd>, Error> {
 }
 
 impl Output {
+    /// How much is read at once.
+    const BUFFER: usize = 16 << 10;
     /// How often a stream is read at most before its worker's end is reported: twice of what a pipe holds.
     const LAST_READS: usize = 8;
 
@@ -83,7 +85,7 @@ impl Output {
         let log = Log::open(to, given)?;
         logger::direct_to(&log);
         let has_pipes = config.log.is_some() || log.can_block();
-        Ok(Some(Output { log, has_pipes, streams: Streams::default(), buffer: vec![0; 16 << 10].into() }))
+        Ok(Some(Output { log, has_pipes, streams: Streams::default(), buffer: Box::default() }))
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -130,6 +132,10 @@ impl Output {
     /// Reads what a stream has, at most a buffer full; `false` if that is nothing.
     pub(crate) fn read(&mut self, id: Id) -> bool {
         let Some(stream) = self.streams.get_mut(id) else { return false };
+        if self.buffer.is_empty() {
+            // Most supervisors never need it.
+            self.buffer = vec![0; Self::BUFFER].into();
+        }
         match stream.pipe.read(&mut self.buffer) {
             Ok(read @ 1..) => {
                 let (tag, kind, log) = (stream.tag, stream.kind, &self.log);

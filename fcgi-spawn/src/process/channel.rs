@@ -120,8 +120,8 @@ impl Channels {
             channel.read = (now, 0);
         }
         let was_ready = channel.is_ready;
-        let mut bytes = [0; Channel::RATE];
-        let room = Channel::RATE.saturating_sub(channel.read.1);
+        let mut bytes = [0; 256];
+        let room = Channel::RATE.saturating_sub(channel.read.1).min(bytes.len());
         match channel.ours.read(&mut bytes[..room]) {
             Ok(0) if room > 0 => channel.is_open = false,
             Ok(count) => {
@@ -227,15 +227,24 @@ mod tests {
         let mut channels = Channels::new(Some(LIMIT));
         let mut theirs = channel(&mut channels, ONE, now);
         theirs.write_all(&[b'+'; 3 * Channel::RATE]).expect("it fits in a pipe");
-        assert!(channels.read(ONE, now));
+        let read_all = |channels: &mut Channels, now| {
+            let mut is_ready = false;
+            while channels.readable(now).count() > 0 {
+                is_ready |= channels.read(ONE, now);
+            }
+            is_ready
+        };
+        assert!(read_all(&mut channels, now));
+        assert_eq!(channels.channels[0].read, (now, Channel::RATE));
         for _ in 0..3 {
             assert_eq!(channels.readable(now).count(), 0);
             assert!(!channels.read(ONE, now));
         }
         let next = now + Channel::SECOND;
         assert_eq!((channels.deadline(now), channels.readable(next).count()), (Some(next), 1));
-        channels.read(ONE, next);
-        channels.read(ONE, next + Channel::SECOND);
+        read_all(&mut channels, next);
+        read_all(&mut channels, next + Channel::SECOND);
+        assert_eq!(channels.channels[0].read, (next + Channel::SECOND, Channel::RATE));
         drop(theirs);
         channels.read(ONE, next + 2 * Channel::SECOND);
         assert_eq!(channels.readable(next + 2 * Channel::SECOND).count(), 0, "the worker has closed its end");
