@@ -6,7 +6,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -136,12 +137,13 @@ impl Upgrade {
 /// Where to find our next version: the path we were called by, so that a symlink may lead elsewhere then, or the file
 /// that we are.
 fn own_program(called: &OsStr) -> PathBuf {
-    let us = env::current_exe().ok();
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let us = identity(Path::new("/proc/self/exe"));
     let folders = match called.as_bytes().contains(&b'/') {
         true => vec![env::current_dir().unwrap_or_default()],
         false => env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
     };
     let mut paths = folders.iter().map(|folder| folder.join(called));
-    let named = paths.find(|path| us.is_some() && fs::canonicalize(path).ok() == us);
-    named.or(us).unwrap_or_else(|| called.into())
+    let named = paths.find(|path| us.is_some() && identity(path) == us);
+    named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
 }
