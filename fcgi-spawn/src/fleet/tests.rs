@@ -506,6 +506,19 @@ fn workers_come_on_demand_and_go_when_idle() {
     assert!(play.fleet.watches_listener());
 }
 
+#[test]
+fn one_less_on_demand_stops_none_that_still_may_be_there() {
+    let mut play = Play::new(|config| {
+        (config.workers, config.on_demand, config.idle) = (2, true, Some(seconds(80)));
+    });
+    play.tell(Event::Waiting(true));
+    play.ready(1001);
+    play.tell(Event::OneLess);
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001][..], &[][..]));
+    play.tell(Event::OneMore);
+    assert_eq!(play.serving(), [1001], "it is started when it is needed");
+}
+
 /// Of a program it is worth one line, whichever worker is seen first.
 #[test]
 fn a_program_that_wakes_by_itself_is_reported_once() {
