@@ -7,6 +7,9 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
+//! #[global_allocator]
+//! static MEMORY: fcgi_spawn::Memory = fcgi_spawn::Memory;
+//!
 //! fn main() -> ExitCode {
 //!     fcgi_spawn::main(std::env::args_os())
 //! }
@@ -57,3 +60,4 @@ pub use cli::config::{Config, LogTo, Mode, Program};
 pub use error::Error;
 pub use launcher::main;
 pub use supervisor::Supervisor;
+pub use sys::Memory;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: fcgi_spawn::Memory = fcgi_spawn::Memory;
+
 fn main() -> ExitCode {
     fcgi_spawn::main(std::env::args_os())
 }
