@@ -125,9 +125,14 @@ fn find(path: &Path) -> Found {
         }
         match (path.parent(), fs::read_link(&path)) {
             (Some(parent), Ok(target)) => {
+                let target = parent.join(target);
+                // What has no name, such as the pipe of another process, is where its link in /proc leads all the same.
+                if path.starts_with("/proc") && fs::symlink_metadata(&target).is_err() {
+                    break;
+                }
                 let owner = fs::symlink_metadata(&path).map_or(0, |link| link.uid());
                 stranger = stranger.or(Some(owner).filter(|owner| ![0, sys::ids().0].contains(owner)));
-                path = parent.join(target);
+                path = target;
             }
             _ => break,
         }
@@ -216,6 +221,7 @@ impl AsFd for LogFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -242,6 +248,17 @@ mod tests {
 
     fn fifo(path: &Path) {
         assert!(std::process::Command::new("mkfifo").arg(path).status().is_ok_and(|status| status.success()));
+    }
+
+    #[test]
+    fn it_may_be_the_pipe_of_another_process() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let path = format!("/proc/{}/fd/{}", std::process::id(), writer.as_fd().as_raw_fd());
+        let mut log = LogFile::open(Path::new(&path), None).expect("opened");
+        assert!(!log.reopen().expect("it stays"));
+        log.stream.write(b"line\n").expect("written");
+        drop((log, writer));
+        assert_eq!(io::read_to_string(&mut reader).expect("read"), "line\n");
     }
 
     #[test]
