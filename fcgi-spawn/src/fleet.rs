@@ -186,6 +186,11 @@ impl Fleet {
         self.rules.on_demand
     }
 
+    /// How many workers there are to be, or may be on demand.
+    pub(crate) fn wanted(&self) -> usize {
+        self.rules.workers
+    }
+
     /// Whether all has stopped, but for what cannot be killed.
     pub(crate) fn is_over(&self) -> bool {
         self.phase == Phase::Stopping && !self.stopping.iter().any(|stopping| stopping.state.is_awaited())

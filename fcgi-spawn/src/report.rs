@@ -9,11 +9,13 @@ use crate::fleet::{Fleet, Phase};
 
 /// All workers, and the processes that are stopping.
 pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
-    let empty = if fleet.phase == Phase::Serving && fleet.is_on_demand() { Word::Idle } else { Word::Stopped };
     let mut rows = Vec::new();
     for (slot, its) in fleet.slots.iter().enumerate() {
         let (state, next_start) = match its.worker.state {
-            State::Empty => (empty, None),
+            State::Empty if fleet.phase != Phase::Serving => (Word::Stopped, None),
+            State::Empty if fleet.is_on_demand() && slot < fleet.wanted() => (Word::Idle, None),
+            // There were more workers before.
+            State::Empty => continue,
             State::Waiting { until } => (Word::Waiting, Some(until.saturating_duration_since(now))),
             State::Due | State::Launching { .. } | State::Starting { .. } => (Word::Starting, None),
             State::Running(_) => (Word::Running, None),
@@ -65,8 +67,12 @@ mod tests {
         assert_eq!(words(&fleet, now), [Word::Stopped], "before the start");
         fleet.on(Event::Begin, now);
         assert_eq!(words(&fleet, now), [Word::Idle]);
+        fleet.on(Event::OneMore, now);
+        assert_eq!(words(&fleet, now), [Word::Idle, Word::Idle]);
+        fleet.on(Event::OneLess, now);
+        assert_eq!(words(&fleet, now), [Word::Idle]);
         fleet.on(Event::Stop, now);
-        assert_eq!(words(&fleet, now), [Word::Stopped]);
+        assert_eq!(words(&fleet, now), [Word::Stopped, Word::Stopped]);
 
         (config.on_demand, config.workers) = (false, 2);
         let mut fleet = Fleet::new(Rules::of(&config), Random::new(0));
@@ -76,6 +82,6 @@ mod tests {
             fleet.on(Event::Ready(pid), now);
         }
         fleet.on(Event::OneLess, now);
-        assert_eq!(words(&fleet, now), [Word::Running, Word::Stopped, Word::Stopping]);
+        assert_eq!(words(&fleet, now), [Word::Running, Word::Stopping]);
     }
 }

@@ -73,6 +73,9 @@ enum Source {
     Launch(Pid),
 }
 
+/// How often it is reported that a socket was shut down that only another process can bind anew.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// How long to wait before what was refused by the system is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -412,7 +415,13 @@ impl Supervisor {
                 log::error!("the listening socket was shut down by a worker: bound anew, the workers are replaced");
                 self.tell(Event::Reload(Cause::Listener));
             }
-            Err(error) => log::error!("the listening socket was shut down by a worker, no client can connect: {error}"),
+            Err(error) if listener.is_ours() => {
+                log::error!("the listening socket was shut down by a worker, no client can connect: {error}");
+            }
+            Err(error) => {
+                log::error!("the listening socket was shut down, no client can connect; {error}");
+                self.listener_pause = Some(Instant::now() + DAY);
+            }
         }
     }
 

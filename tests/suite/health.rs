@@ -227,7 +227,7 @@ fn survive_an_upgrade(line: &str) {
     assert_eq!(proc::descendants_named(process.pid(), "slow"), worker);
     let mut hung = address.connect().expect("a connection");
     hung.send(&fcgi_tests::wire::get(1, 0, "/slow"));
-    says("has no heartbeat for 3s");
+    says("has had no heartbeat for 3s");
     Stray::adopt(worker[0]).wait_gone();
     assert_eq!(ask(&address, "/quick").text(), "done\n");
     // Its status is 1 if a worker on a busy machine takes longer than a second to end.
@@ -248,7 +248,7 @@ fn a_worker_that_hung_before_an_upgrade_is_missed_after_it() {
     says("the heartbeat stops");
     Stray::adopt(launcher.process.pid()).leak(Signal::USR2);
     says("has taken over");
-    says("has no heartbeat for 3s");
+    says("has had no heartbeat for 3s");
     Stray::adopt(worker[0]).wait_gone();
     assert_eq!(ask(&launcher.socket(), "/quick").text(), "done\n");
 }

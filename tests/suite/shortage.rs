@@ -69,7 +69,10 @@ fn a_refused_poll_does_not_end_the_supervisor() {
         launcher.process.signal(Signal::TTIN);
         let report = |line: &str| line.contains("cannot wait for events") && line.contains("every 100ms");
         launcher.process.stderr().wait_for_line("the report", report);
-        launcher.process.stderr().wait_for_line("what the signal does", |line| line.contains("3 workers from now on"));
+        launcher
+            .process
+            .stderr()
+            .wait_for_line("what the signal does", |line| line.contains("the number of workers is now 3"));
         assert!(before.iter().all(|worker| proc::is_alive(*worker)), "{}", launcher.process.stderr().text());
         assert_eq!(launcher.process.stop().code(), Some(0), "{}", launcher.process.stderr().text());
         assert!(!before.iter().any(|worker| proc::is_alive(*worker)));

@@ -224,7 +224,7 @@ fn giving_up_ends_it_with_a_failure() {
     let mut launcher =
         supervise(&["--restart-delay", "10ms", "--give-up", "3", "-F", "2"], "mkdir @/first && sleep 1000; exit 3");
     launcher.ends(1);
-    launcher.says("giving up after 3 short lives in a row");
+    launcher.says("giving up after 3 early exits in a row, stopping all workers");
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn a_reload_that_fails_keeps_the_old_workers() {
         fs::remove_file(launcher.path("hello")).expect("removed");
         write_executable(&launcher.path("hello"), broken);
         launcher.hup();
-        launcher.says_times("reload failed, old workers stay", round + 1);
+        launcher.says_times("reload failed; workers not replaced yet are left as they are", round + 1);
         assert_eq!(launcher.workers(2), before);
         expect_hello(&launcher.socket());
     }
@@ -390,20 +390,30 @@ fn a_reload_that_fails_keeps_the_old_workers() {
 
 #[test]
 fn more_and_less() {
-    let launcher = hello(&[]);
+    let launcher = hello(&["--status", "@/status"]);
     launcher.workers(1);
     launcher.says("listening");
     let signal = |signal| Stray::adopt(launcher.process.pid()).leak(signal);
+    let checks = |text: &str| {
+        let mut check = crate::launcher::launcher();
+        check.arg("--check").arg("--status").arg(launcher.path("status"));
+        eventually(text, || {
+            let mut check = Process::start(&mut check);
+            (check.wait_exit().code() == Some(0) && check.stdout().to_end() == text).then_some(())
+        });
+    };
     signal(Signal::TTIN);
     launcher.workers(2);
     signal(Signal::TTIN);
     let three = launcher.workers(3);
+    checks("3 of 3 workers up\n");
     signal(Signal::TTOU);
     assert_eq!(launcher.workers(2), three[..2]);
+    checks("2 of 2 workers up\n");
     signal(Signal::TTOU);
     launcher.workers(1);
     signal(Signal::TTOU);
-    launcher.says("1 workers it is and stays");
+    launcher.says("the number of workers stays 1: it is from 1 to 1024");
     expect_hello(&launcher.socket());
 }
 

@@ -83,7 +83,7 @@ pub struct Config {
     /// Where to write the status page of the workers, whenever it changes and every 10 s.
     pub status: Option<PathBuf>,
     /// How long a worker with connections may go without a heartbeat, if it has ever sent one, before it is replaced;
-    /// `None` gives workers no descriptor for heartbeats.
+    /// with `None` none is expected.
     pub heartbeat: Option<Duration>,
     /// What they execute.
     pub program: Program,

@@ -28,7 +28,7 @@ pub(crate) fn text(name: &str) -> String {
     help.push_str("\nTIME is a number with ms, s, m or h; SIZE one with K, M or G; both may be: off.\n");
     help.push_str(match name {
         "spawn-fcgi" => "[root]: for root; ignored for others.\n",
-        _ => "[root]: for root; for others -u, -g and -c are errors, -S, -U and -G are ignored.\n",
+        _ => "[root]: for root; for others -c, other -u and -g are errors, -S, -U and -G are ignored.\n",
     });
     help
 }

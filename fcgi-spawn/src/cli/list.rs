@@ -214,7 +214,10 @@ const REPLACEMENT: &[Item] = &[
         .ignored(&[ONCE]),
     option("", "idle", TIME, |c, v| set(&mut c.idle, time(v)))
         .help("idle time before --on-demand stops a worker (default 10m)")
-        .man("An idle worker has no connection, and its process group does no work.")
+        .man(
+            "An idle worker has no connection, and no thread of its session has run; with --heartbeat its own report \
+             counts instead. A program that wakes by itself is never idle, which is reported once.",
+        )
         .ignored(&[ONCE, Ignored { when: |s| !s.has("on-demand"), why: "without --on-demand" }]),
 ];
 
@@ -236,9 +239,10 @@ const OUTPUT: &[Item] = &[
              streams that ended workers have left open, 64 are kept.\n\n\
              A log that is slow or full does not stop the launcher or a worker. What it does not take waits in 64 KiB \
              of memory; what does not fit is lost, and the number of lost lines is reported as soon as there is room. \
-             Only a regular file on a slow disk is waited for. A syslog daemon that is away or does not accept is tried \
-             again every second. A worker that writes faster than the launcher reads \
-             waits for the launcher, not for the log.\n\n\
+             Only a regular file on a slow disk is waited for. A syslog daemon has to be there at the start; one that goes away \
+             later, or does not accept, is tried again every second. A worker that writes faster than the launcher \
+             reads waits for the launcher, not for the log. A file with a second link is refused, at the start and when \
+             the log is reopened.\n\n\
              Every error that ends the launcher after the log was opened is in the log and on stderr.\n\n\
              Without the option, workers have the launcher's stdout and stderr with -n, else `/dev/null`. If that stderr \
              cannot be opened anew, for example because it is another user's terminal, they have pipes to it.",
@@ -252,7 +256,7 @@ const OUTPUT: &[Item] = &[
              listening socket, which is bound anew if the launcher made it. Behind \
              two lines that begin with `#` there is one for each worker, in eight words: its number; its pid; its \
              state (`starting`, `running`, `reloading`, `waiting`, `idle`, `stopping` or `stopped`); its age; how \
-             often a process has ended there; how the last one did (`exit:N`, `signal:N` or `not-started`); the time \
+             often its process has ended by itself; how the last one did (`exit:N`, `signal:N` or `not-started`); the time \
              until the next start; its memory. Missing values are shown as `-`.",
         )
         .ignored(&[ONCE]),

@@ -193,8 +193,8 @@ impl Fleet {
                     self.say(note);
                 }
             }
-            Next::GiveUp(short_lives) => {
-                self.say(Note::GaveUp { slot, end, short_lives });
+            Next::GiveUp(early_exits) => {
+                self.say(Note::GaveUp { slot, end, early_exits });
                 self.failed = true;
                 self.stop(now);
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::Level;
 
+use crate::Config;
 use crate::cli::duration::Human;
 use crate::fleet::restart::Why;
 use crate::signals;
@@ -29,7 +30,7 @@ pub(crate) enum Note {
     GaveUp {
         slot: usize,
         end: End,
-        short_lives: u32,
+        early_exits: u32,
     },
     /// One process has taken the place of another.
     Replaced {
@@ -68,12 +69,12 @@ pub(crate) enum Note {
         slot: usize,
         pid: Pid,
     },
-    /// What a worker that ended has left in its process group is told to leave.
+    /// What a worker that ended has left in its process group is stopped.
     Orphans {
         slot: usize,
         pid: Pid,
     },
-    /// It is told to leave because nobody needs it.
+    /// It is stopped because it is not needed.
     Idle {
         slot: usize,
         pid: Pid,
@@ -84,7 +85,7 @@ pub(crate) enum Note {
         pid: Pid,
         time: Duration,
     },
-    /// It has not said for so long that it is well, and is replaced.
+    /// It has not reported for so long that it is well, and is replaced.
     Overdue {
         slot: usize,
         pid: Pid,
@@ -112,7 +113,7 @@ pub(crate) enum End {
 pub(crate) struct Again {
     pub(crate) pause: Duration,
     pub(crate) why: Why,
-    /// What counts as a short life.
+    /// An exit before that is early.
     pub(crate) min_life: Duration,
 }
 
@@ -147,7 +148,7 @@ impl Note {
         };
         let pause = |next: &Again| Human(next.pause).to_string();
         let same_why = match (next.why, its_next.why) {
-            (Why::ShortLives(_), Why::ShortLives(_)) => pause(next) == pause(its_next),
+            (Why::EarlyExits(_), Why::EarlyExits(_)) => pause(next) == pause(its_next),
             (Why::LongLife, _) => false,
             (why, its_why) => why == its_why,
         };
@@ -157,7 +158,7 @@ impl Note {
     pub(crate) fn level(&self) -> Level {
         match self {
             Note::GaveUp { .. } => Level::Error,
-            Note::Ended { next: Again { why: Why::ShortLives(_) | Why::QuickExits, .. }, .. } => Level::Warn,
+            Note::Ended { next: Again { why: Why::EarlyExits(_) | Why::QuickExits, .. }, .. } => Level::Warn,
             Note::Ended { end: End::NotStarted(_), .. }
             | Note::Kept { .. }
             | Note::ReloadFailed
@@ -178,8 +179,12 @@ impl fmt::Display for Note {
         match self {
             Note::Started { slot, pid } => write!(f, "worker {} (pid {pid}) started", slot + 1),
             Note::Ended { slot, end, next } => write!(f, "worker {}{end}, {next}", slot + 1),
-            Note::GaveUp { slot, end, short_lives } => {
-                write!(f, "worker {}{end}, giving up after {short_lives} short lives in a row", slot + 1)
+            Note::GaveUp { slot, end, early_exits } => {
+                write!(
+                    f,
+                    "worker {}{end}, giving up after {early_exits} early exits in a row, stopping all workers",
+                    slot + 1
+                )
             }
             Note::Replaced { slot, old, new, cause } => {
                 write!(f, "worker {} (pid {new}) is up, pid {old} is stopped: {cause}", slot + 1)
@@ -190,7 +195,7 @@ impl fmt::Display for Note {
             Note::Succeeded { slot, end } => write!(f, "worker {}{end}, its successor is there", slot + 1),
             Note::Reloading(cause) => write!(f, "reloading: {cause}"),
             Note::Reloaded => f.write_str("reloaded"),
-            Note::ReloadFailed => f.write_str("reload failed, old workers stay"),
+            Note::ReloadFailed => f.write_str("reload failed; workers not replaced yet are left as they are"),
             Note::Killed { slot, pid } => write!(f, "worker {} (pid {pid}) does not stop, killed", slot + 1),
             Note::NotKilled { slot, pid, error } => {
                 write!(f, "worker {} (pid {pid}) does not stop and cannot be killed: {error}; left running", slot + 1)
@@ -210,11 +215,18 @@ impl fmt::Display for Note {
                 Human(*time)
             ),
             Note::Overdue { slot, pid, time } => {
-                write!(f, "worker {} (pid {pid}) has no heartbeat for {}, replaced", slot + 1, Human(*time))
+                write!(
+                    f,
+                    "worker {} (pid {pid}) has had no heartbeat for {}; starting another in its place",
+                    slot + 1,
+                    Human(*time)
+                )
             }
             Note::Demand => f.write_str("a connection waits, one worker more"),
-            Note::Workers(count) => write!(f, "{count} workers from now on"),
-            Note::NoOther(count) => write!(f, "{count} workers it is and stays"),
+            Note::Workers(count) => write!(f, "the number of workers is now {count}"),
+            Note::NoOther(count) => {
+                write!(f, "the number of workers stays {count}: it is from 1 to {}", Config::MAX_WORKERS)
+            }
         }
     }
 }
@@ -237,8 +249,8 @@ impl fmt::Display for Again {
         }
         match self.why {
             Why::LongLife => Ok(()),
-            Why::ShortLives(1) => write!(f, ": it lived less than {}", Human(self.min_life)),
-            Why::ShortLives(count) => write!(f, ": {count} times in a row it lived less than {}", Human(self.min_life)),
+            Why::EarlyExits(1) => write!(f, ": it lived less than {}", Human(self.min_life)),
+            Why::EarlyExits(count) => write!(f, ": {count} times in a row it lived less than {}", Human(self.min_life)),
             Why::Recycled => f.write_str(": exit 0 is no failure"),
             Why::QuickExits => f.write_str(": exit 0 within 1s, again and again"),
             Why::Refused => f.write_str(": the system refused the start, which is no failure of the program"),
@@ -288,9 +300,9 @@ mod tests {
     #[test]
     fn an_end_says_what_happened_when_it_retries_and_why() {
         let short = "worker 2 (pid 4711) exited 1 after 2s, restart in 5s: it lived less than 30s";
-        check(1 << 8, 5, Why::ShortLives(1), short);
+        check(1 << 8, 5, Why::EarlyExits(1), short);
         let again = "worker 2 (pid 4711) was killed by SIGSEGV after 2s, restart in 10s: 4 times in a row it lived less than 30s";
-        check(libc::SIGSEGV, 10, Why::ShortLives(4), again);
+        check(libc::SIGSEGV, 10, Why::EarlyExits(4), again);
         check(0, 0, Why::Recycled, "worker 2 (pid 4711) exited 0 after 2s, restart at once: exit 0 is no failure");
         check(1 << 8, 0, Why::LongLife, "worker 2 (pid 4711) exited 1 after 2s, restart at once");
     }
@@ -302,10 +314,10 @@ mod tests {
             let next = Again { pause: Duration::from_secs(pause), why, min_life: Duration::from_secs(30) };
             Note::Ended { slot: 1, end, next }
         };
-        let said = note(1 << 8, 5, Why::ShortLives(1));
-        assert!(note(1 << 8, 5, Why::ShortLives(2)).repeats(&said));
-        assert!(!note(1 << 8, 10, Why::ShortLives(4)).repeats(&said));
-        assert!(!note(2 << 8, 5, Why::ShortLives(2)).repeats(&said));
+        let said = note(1 << 8, 5, Why::EarlyExits(1));
+        assert!(note(1 << 8, 5, Why::EarlyExits(2)).repeats(&said));
+        assert!(!note(1 << 8, 10, Why::EarlyExits(4)).repeats(&said));
+        assert!(!note(2 << 8, 5, Why::EarlyExits(2)).repeats(&said));
         assert!(!note(1 << 8, 0, Why::LongLife).repeats(&note(1 << 8, 0, Why::LongLife)));
         assert!(note(0, 0, Why::Recycled).repeats(&note(0, 1, Why::Recycled)));
     }

@@ -13,15 +13,15 @@ const QUICK_EXITS: u32 = 3;
 /// The numbers of the restart policy, the same for all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// A life that fails sooner is a short one.
+    /// A failure before that is an early exit.
     pub(crate) min_life: Duration,
-    /// The pause after a short life.
+    /// The pause after an early exit.
     pub(crate) delay: Duration,
-    /// How many short lives in a row it takes before the pause is doubled each time; `None`: it never is.
+    /// How many early exits in a row it takes before the pause is doubled each time; `None`: it never is.
     pub(crate) patience: Option<u32>,
     /// Where doubling ends.
     pub(crate) max_delay: Option<Duration>,
-    /// With so many short lives in a row there is no next start.
+    /// With so many early exits in a row there is no next start.
     pub(crate) give_up: Option<u32>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Restart {
     policy: Policy,
-    pub(crate) short_lives: u32,
+    pub(crate) early_exits: u32,
     pub(crate) quick_exits: u32,
     random: Random,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Restart {
 pub(crate) enum Next {
     /// Another start, at this time.
     At(Instant, Why),
-    /// None: too many lives were short.
+    /// None: there were too many early exits.
     GiveUp(u32),
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Next {
 pub(crate) enum Why {
     LongLife,
     /// So many in a row.
-    ShortLives(u32),
+    EarlyExits(u32),
     /// Exit 0.
     Recycled,
     /// Exits 0, so soon and so often that nothing can have been served.
@@ -59,26 +59,26 @@ pub(crate) enum Why {
 
 impl Restart {
     pub(crate) fn new(policy: Policy, random: Random) -> Self {
-        Restart { policy, short_lives: 0, quick_exits: 0, random }
+        Restart { policy, early_exits: 0, quick_exits: 0, random }
     }
 
     /// A worker that was started at `started` failed: it exited with another status than 0, was killed, or could not be
     /// started at all.
     ///
-    /// After a short life the pause counts from the death, not from the start: a program that needs long to fail is not
+    /// After an early exit the pause counts from the death, not from the start: a program that needs long to fail is not
     /// tried more often for it.
     pub(crate) fn on_failure(&mut self, started: Instant, now: Instant) -> Next {
         let Policy { min_life, delay, patience, max_delay, give_up } = self.policy;
         self.quick_exits = 0;
         if now.saturating_duration_since(started) >= min_life {
-            self.short_lives = 0;
+            self.early_exits = 0;
             return Next::At(now, Why::LongLife);
         }
-        self.short_lives = self.short_lives.saturating_add(1);
-        if give_up.is_some_and(|most| self.short_lives >= most) {
-            return Next::GiveUp(self.short_lives);
+        self.early_exits = self.early_exits.saturating_add(1);
+        if give_up.is_some_and(|most| self.early_exits >= most) {
+            return Next::GiveUp(self.early_exits);
         }
-        let pause = match patience.map_or(0, |patience| self.short_lives.saturating_sub(patience)) {
+        let pause = match patience.map_or(0, |patience| self.early_exits.saturating_sub(patience)) {
             0 => delay,
             doublings => {
                 let cap = max_delay.unwrap_or(crate::cli::duration::MAX).max(delay);
@@ -87,7 +87,7 @@ impl Restart {
                 doubled + doubled.mul_f64(self.random.fraction() / 10.0)
             }
         };
-        Next::At(now + pause, Why::ShortLives(self.short_lives))
+        Next::At(now + pause, Why::EarlyExits(self.early_exits))
     }
 
     /// The system refused the start for want of a process, memory or descriptors. The program has not failed: nothing is
@@ -100,7 +100,7 @@ impl Restart {
     pub(crate) fn on_exit_0(&mut self, started: Instant, now: Instant) -> Next {
         let life = now.saturating_duration_since(started);
         if life >= self.policy.min_life {
-            self.short_lives = 0;
+            self.early_exits = 0;
         }
         let earliest = (started + QUICK).max(now);
         if life >= QUICK {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lives_wait_longer_and_longer() {
+    fn early_exits_wait_longer_and_longer() {
         let pauses = pauses(&mut restart(MOD_FASTCGI), seconds(1), 14);
         let wanted = [5, 5, 5, 10, 20, 40, 80, 160, 320, 600, 600, 600, 600, 600].map(seconds);
         assert_eq!(pauses[..3], wanted[..3]);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_up_after_so_many_short_lives_in_a_row() {
+    fn it_gives_up_after_so_many_early_exits_in_a_row() {
         let now = Instant::now();
         let mut restart = restart(Policy { give_up: Some(2), ..MOD_FASTCGI });
         assert!(matches!(restart.on_failure(now, now), Next::At(..)));
@@ -208,7 +208,7 @@ mod tests {
         }
         // Not sooner than a second after the last start.
         assert_eq!(restart.on_exit_0(now, now + seconds(1) / 4), Next::At(now + seconds(1), Why::Recycled));
-        assert_eq!(restart.short_lives, 0);
+        assert_eq!(restart.early_exits, 0);
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lives_are_counted_past_exits_0() {
+    fn early_exits_are_counted_past_exits_0() {
         let now = Instant::now();
         let mut restart = restart(MOD_FASTCGI);
         pauses(&mut restart, seconds(0), 3);

@@ -153,6 +153,7 @@ mod tests {
         let now = Instant::now();
         let mut restart = RollingRestart::default();
         restart.reload(0..2, Cause::Asked, now);
+        assert!(!restart.is_over(), "a turn waits");
         assert_eq!(restart.next().map(|turn| turn.slot), Some(0));
         assert!(restart.next().is_none() && restart.starting(0).is_some() && restart.starting(1).is_none());
         restart.replaced(OLD, false, now);
@@ -160,6 +161,7 @@ mod tests {
         assert_eq!(restart.gone(Pid::for_test(1)), Progress::More);
         assert_eq!(restart.gone(OLD), Progress::More);
         assert_eq!(restart.next().map(|turn| turn.slot), Some(1));
+        assert!(!restart.is_over(), "a turn is under way");
         assert_eq!(restart.done(), Progress::Complete);
         assert!(restart.is_over());
     }
@@ -205,6 +207,18 @@ mod tests {
             assert_eq!(restart.next().map(|turn| (turn.slot, turn.cause)), Some((slot, Cause::Changed)));
             assert_eq!(restart.done(), if slot == 2 { Progress::Complete } else { Progress::More });
         }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_restart_that_is_cancelled() {
+        let now = Instant::now();
+        let mut restart = RollingRestart::default();
+        restart.reload(0..2, Cause::Asked, now);
+        restart.next();
+        restart.replaced(OLD, true, now);
+        restart.cancel();
+        assert!(restart.is_over() && restart.deadline().is_none() && restart.next().is_none());
+        assert_eq!(restart.gone(OLD), Progress::More);
     }
 
     #[test]

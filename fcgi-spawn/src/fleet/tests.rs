@@ -233,7 +233,10 @@ fn a_process_that_is_held_up_before_the_program_is_killed() {
     play.tell(Event::Reload(Cause::Asked));
     play.pass(worker::LAUNCH);
     assert_eq!((&play.serving()[..], &play.killed[..]), (&[1003][..], &[1002, 1004][..]));
-    assert_eq!(play.said.last().map(String::as_str), Some("reload failed, old workers stay"));
+    assert_eq!(
+        play.said.last().map(String::as_str),
+        Some("reload failed; workers not replaced yet are left as they are")
+    );
 }
 
 #[test]
@@ -404,7 +407,10 @@ fn a_reload_that_fails_keeps_the_old_ones() {
             play.end(1003, FAILURE);
         }
         assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001, 1002][..], &[][..]));
-        assert_eq!(play.said.last().map(String::as_str), Some("reload failed, old workers stay"));
+        assert_eq!(
+            play.said.last().map(String::as_str),
+            Some("reload failed; workers not replaced yet are left as they are")
+        );
         assert!(play.fleet.is_settled() && play.fleet.deadline().is_none());
     }
 }

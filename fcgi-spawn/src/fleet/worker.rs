@@ -1,13 +1,14 @@
 //! One worker's life, as a table of states and events.
 //!
 //! ```text
-//!               Start            Forked              Executed             Ready, deadline
-//!     Empty ---------> Waiting ---------> Launching ----------> Starting -----------------> Running
-//!       ^                 ^                   |                    |                         | ^
-//!       |                 +---- Ended --------+------ Ended -------+--------- Ended ---------+ |
-//!       |                       NotStarted                                 Forked            | |  Ready, deadline:
-//!       +---- Stop, from everywhere                                (after Replace)           v |  the new one stays;
-//!                                                                                 Replacing    Ended: the old one
+//!           Start        deadline      Forked          Executed          Ready, deadline
+//!     Empty ------> Waiting ------> Due ------> Launching ------> Starting --------------> Running
+//!       ^            ^  ^            |             |                 |                      |   ^
+//!       |            |  +- Refused --+             |                 |                      |   |
+//!       |            +---- Ended, NotExecuted -----+----- Ended -----+------- Ended --------+   |
+//!       |                                                                   Forked          |   |  Ready, deadline:
+//!       +---- Stop, from everywhere                                 (after Replace)         v   |  the new one stays;
+//!                                                                                   Replacing   Ended: the old one
 //! ```
 //!
 //! The worker does nothing itself: it is told what happened and when, and returns what is to be done. The result of that
@@ -296,7 +297,7 @@ mod tests {
         let new = |pid| Process { pid, since: now };
         let (launch, proof) = (now + LAUNCH, now + PROOF);
         let long = Action::Again(Next::At(now, Why::LongLife));
-        let short = Action::Again(Next::At(now + POLICY.delay, Why::ShortLives(1)));
+        let short = Action::Again(Next::At(now + POLICY.delay, Why::EarlyExits(1)));
         let refused = Action::Again(Next::At(now + POLICY.delay, Why::Refused));
         let recycled = Action::Again(Next::At(now, Why::Recycled));
         let at_once = State::Waiting { until: now };

@@ -228,6 +228,7 @@ impl fmt::Display for StartError<'_> {
                     None => Ok(()),
                 };
             }
+            Step::Report => "pipe for its report",
             Step::Fork => "fork",
             Step::Stdin => "dup2 of the socket",
             Step::Session => "setsid",

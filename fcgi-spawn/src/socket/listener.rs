@@ -47,7 +47,7 @@ impl Listener {
             }
             Address::Tcp(_) | Address::Abstract(_) => bind(&config.address, backlog).map(|socket| (socket, None)),
         };
-        let (socket, file) = bound.map_err(|refused| refused.into_error(&config.address))?;
+        let (socket, file) = bound.map_err(|refused| refused.into_error(&config.address, root_of(config)))?;
         Ok(Listener { socket, file, bound: Some(config.address.clone()), backlog })
     }
 
@@ -79,6 +79,11 @@ impl Listener {
         sys::is_hung_up(&self.socket) || !self.socket.is_listener().unwrap_or(true)
     }
 
+    /// Whether we have bound it ourselves.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.bound.is_some()
+    }
+
     /// Binds another socket to the same address, with the same owner and mode, and listens. Workers still have the old
     /// one and have to be replaced.
     ///
@@ -87,13 +92,14 @@ impl Listener {
     /// We were started with the socket, or the kernel refuses; the old one stays.
     pub(crate) fn bind_anew(&mut self) -> Result<(), Error> {
         let Some(address) = &self.bound else {
-            return Err(Error::new("cannot bind the listening socket anew: it was bound by another process"));
+            let what = "it was bound by another process, which has to bind it anew and start fcgi-spawn again";
+            return Err(Error::new(what));
         };
         let socket = match &mut self.file {
             Some(file) => file.bind_anew(self.backlog),
             None => bind(address, self.backlog),
         };
-        self.socket = socket.map_err(|refused| refused.into_error(address))?;
+        self.socket = socket.map_err(|refused| refused.into_error(address, None))?;
         Ok(())
     }
 }
@@ -333,6 +339,6 @@ mod tests {
         listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
         assert!(listener.is_shut_down());
         let why = listener.bind_anew().expect_err("refused").to_string();
-        assert_eq!(why, "cannot bind the listening socket anew: it was bound by another process");
+        assert_eq!(why, "it was bound by another process, which has to bind it anew and start fcgi-spawn again");
     }
 }

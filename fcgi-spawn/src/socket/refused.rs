@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
-use crate::error::Reason;
+use crate::error::{Quoted, Reason};
 use crate::socket::holder::Holders;
 use crate::{Address, Error};
 
@@ -21,11 +22,14 @@ pub(crate) enum Refused {
 
 impl Refused {
     /// What is reported: also which processes have the address, if that can be seen.
-    pub(crate) fn into_error(self, address: &Address) -> Error {
+    pub(crate) fn into_error(self, address: &Address, root: Option<&Path>) -> Error {
+        let holders = if let Refused::InUse = self { Holders::of(address).to_string() } else { String::new() };
         match self {
             Refused::Root(error) => error,
-            Refused::InUse => Error::new(format!("cannot bind {address}: {self}{}", Holders::of(address))),
-            refused => Error::new(format!("cannot bind {address}: {refused}")),
+            refused => {
+                let inside = root.map(|root| format!(" inside {}", Quoted(root.as_os_str()))).unwrap_or_default();
+                Error::new(format!("cannot bind {address}{inside}: {refused}{holders}"))
+            }
         }
     }
 }

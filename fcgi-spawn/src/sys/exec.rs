@@ -72,6 +72,8 @@ pub(crate) const KEPT: RawFd = 10;
 /// The steps on the way from a plan to a running program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Making the pipe for its report, or reading that.
+    Report,
     Fork,
     Stdin,
     Session,
@@ -99,7 +101,8 @@ pub(crate) enum Step {
 
 impl Step {
     /// In the order of their numbers.
-    const ALL: [Step; 14] = [
+    const ALL: [Step; 15] = [
+        Step::Report,
         Step::Fork,
         Step::Stdin,
         Step::Session,
@@ -193,13 +196,13 @@ impl Launch {
                 false => Progress::Ended,
             },
             Ok(Failure::LEN) => {
-                Progress::Failed(Failure::decode(bytes).unwrap_or(Failure::new(Step::Fork, libc::EPROTO)))
+                Progress::Failed(Failure::decode(bytes).unwrap_or(Failure::new(Step::Report, libc::EPROTO)))
             }
-            Ok(_) => Progress::Failed(Failure::new(Step::Fork, libc::EPROTO)),
+            Ok(_) => Progress::Failed(Failure::new(Step::Report, libc::EPROTO)),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Progress::UnderWay
             }
-            Err(error) => Progress::Failed(Failure::new(Step::Fork, error.raw_os_error().unwrap_or(libc::EIO))),
+            Err(error) => Progress::Failed(Failure::new(Step::Report, error.raw_os_error().unwrap_or(libc::EIO))),
         }
     }
 }
@@ -215,8 +218,8 @@ impl AsFd for Launch {
 /// The child has a copy of our memory, not the memory itself: once it has given up root's rights, whoever else has its
 /// uid can stop it at any step, and must not stop us with it.
 pub(crate) fn launch(exec: &Exec<'_>) -> Result<Launch, Failure> {
-    let forked = |error: io::Error| Failure::new(Step::Fork, error.raw_os_error().unwrap_or(libc::EIO));
-    let (report, its_end) = super::pipe().map_err(forked)?;
+    let failed = |error: io::Error| Failure::new(Step::Report, error.raw_os_error().unwrap_or(libc::EIO));
+    let (report, its_end) = super::pipe().map_err(failed)?;
     let open = super::inherited_descriptors();
     // SAFETY: no arguments, and no other thread whose locks the child could find taken.
     match unsafe { libc::fork() } {
