@@ -329,6 +329,10 @@ impl Waker {
         // In this order: who hears the bell finds the flag set.
         signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
         signal_hook::low_level::pipe::register(signal, self.stream.try_clone()?)?;
+        // Between the two there was a flag and no bell.
+        if self.stop.load(Ordering::SeqCst) {
+            self.look();
+        }
         Ok(())
     }
 
@@ -368,5 +372,19 @@ mod tests {
         idle.slots[2].slot.set_idle(Deadline::NEVER);
         let taken: Vec<_> = std::iter::from_fn(|| idle.take_longest(4)).map(|idle| idle.used).collect();
         assert_eq!(taken, [u32::MAX - 1, u32::MAX, 1, 3]);
+    }
+
+    /// A signal may arrive when the flag is there and the stream is not.
+    #[test]
+    fn a_signal_that_comes_while_it_is_registered_is_not_lost() {
+        let (mut reader, stream) = UnixStream::pair().expect("a pair");
+        reader.set_nonblocking(true).expect("it is ours");
+        let waker = Waker::new(stream).expect("it is ours");
+        waker.stop_on(signal_hook::consts::SIGUSR2).expect("registered");
+        assert!(Read::read(&mut reader, &mut [0; 8]).is_err(), "nothing has happened");
+        waker.stop.store(true, Ordering::SeqCst);
+        waker.stop_on(signal_hook::consts::SIGWINCH).expect("registered");
+        assert_eq!(Read::read(&mut reader, &mut [0; 8]).expect("it is woken up"), 1);
+        assert!(waker.take_stop());
     }
 }

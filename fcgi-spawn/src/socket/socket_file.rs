@@ -127,7 +127,7 @@ impl SocketFile {
 
     /// Removes the file, unless a process that has got the socket from us listens on it.
     pub(crate) fn remove_if_dead(self) {
-        if !is_dead(&self.place).unwrap_or(false) {
+        if !twice(|| is_dead(&self.place)).unwrap_or(false) {
             self.keep();
         }
     }

@@ -315,7 +315,7 @@ fn is_directory(name: &str) -> bool {
 
 fn persistent(site: &Site, strace: &Strace<'_>, patience: Duration) -> io::Result<Observed> {
     let mut actor = foreground(site, Some(strace), patience)?;
-    actor.seen.excused = strace.injection.and_then(|injection| unavoidable(&injection.call));
+    actor.seen.excused = strace.injection.map_or(&[], |injection| unavoidable(&injection.call));
     if actor.comes_up() {
         let before = site.lines().len();
         let killed: Vec<u32> = actor.kill_worker().into_iter().collect();
@@ -338,14 +338,13 @@ fn persistent(site: &Site, strace: &Strace<'_>, patience: Duration) -> io::Resul
 }
 
 /// What follows if a call always fails: files stay that cannot be removed, or of which cannot be known whose they are; and
-/// where nothing can be written there is no line.
-fn unavoidable(call: &str) -> Option<Fault> {
+/// where nothing can be written there is no line. Without memory for more than a second every program ends.
+fn unavoidable(call: &str) -> &'static [Fault] {
     match call {
-        "unlink" | "unlinkat" | "rmdir" => Some(Fault::Litter),
-        "stat" | "stat64" | "lstat" | "lstat64" | "fstat" | "fstat64" | "newfstatat" | "fstatat64" => {
-            Some(Fault::Litter)
-        }
-        "write" | "writev" => Some(Fault::SilentLoss),
-        _ => None,
+        "unlink" | "unlinkat" | "rmdir" => &[Fault::Litter],
+        "stat" | "stat64" | "lstat" | "lstat64" | "fstat" | "fstat64" | "newfstatat" | "fstatat64" => &[Fault::Litter],
+        "write" | "writev" => &[Fault::SilentLoss],
+        "mmap" | "brk" => &[Fault::Outage, Fault::Litter],
+        _ => &[],
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct Observed {
     /// When it was up, or had taken over.
     pub(super) up: Option<f64>,
     /// What follows from a call that fails for some time, whatever the launcher does.
-    pub(super) excused: Option<Fault>,
+    pub(super) excused: &'static [Fault],
 }
 
 impl Observed {
@@ -121,9 +121,8 @@ impl Usual {
     /// Judges a case whose call was changed.
     pub(super) fn judge(&self, mut run: Observed) -> Verdict {
         let report = self.report(&run).cloned();
-        if let Some(excused) = run.excused.filter(|excused| report.is_some() || *excused == Fault::SilentLoss) {
-            run.faults.retain(|(fault, _)| *fault != excused);
-        }
+        let excused = |fault: &Fault| run.excused.contains(fault) && (report.is_some() || *fault == Fault::SilentLoss);
+        run.faults.retain(|(fault, _)| !excused(fault));
         if report.is_none() && !run.refused {
             let missed = std::mem::take(&mut run.missed);
             run.faults.extend(missed.into_iter().map(|what| (Fault::SilentLoss, what)));
