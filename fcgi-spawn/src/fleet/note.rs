@@ -308,6 +308,48 @@ mod tests {
     }
 
     #[test]
+    fn what_has_to_be_looked_at_is_a_warning() {
+        let ended = |end: End, why| {
+            let next = Again { pause: Duration::ZERO, why, min_life: Duration::from_secs(30) };
+            Note::Ended { slot: 0, end, next }
+        };
+        let end = || End::Process(PID, ExitStatus::from_raw(0), Duration::from_secs(2));
+        let not_started = || End::NotStarted("no program".into());
+        let (slot, pid, time, cause) = (0, PID, Duration::from_secs(3), Cause::Asked);
+        assert_eq!(Note::GaveUp { slot, end: end(), early_exits: 3 }.level(), Level::Error);
+        for note in [
+            ended(end(), Why::EarlyExits(1)),
+            ended(end(), Why::QuickExits),
+            ended(not_started(), Why::Refused),
+            Note::Kept { slot, end: end(), cause },
+            Note::ReloadFailed,
+            Note::Killed { slot, pid },
+            Note::NotKilled { slot, pid, error: "no".into() },
+            Note::Unkillable { slot, pid },
+            Note::Orphans { slot, pid },
+            Note::Restless { slot, pid, time },
+            Note::Overdue { slot, pid, time },
+            Note::NoOther(1),
+        ] {
+            assert_eq!(note.level(), Level::Warn, "{note}");
+        }
+        for note in [
+            ended(end(), Why::LongLife),
+            ended(end(), Why::Recycled),
+            Note::Started { slot, pid },
+            Note::Replaced { slot, old: pid, new: pid, cause },
+            Note::Succeeded { slot, end: end() },
+            Note::Reloading(cause),
+            Note::Reloaded,
+            Note::Idle { slot, pid },
+            Note::Demand,
+            Note::Workers(2),
+        ] {
+            assert_eq!(note.level(), Level::Info, "{note}");
+        }
+    }
+
+    #[test]
     fn the_same_is_not_said_again() {
         let note = |status, pause, why| {
             let end = End::Process(PID, ExitStatus::from_raw(status), Duration::from_secs(2));

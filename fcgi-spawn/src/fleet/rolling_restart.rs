@@ -159,6 +159,7 @@ mod tests {
         restart.replaced(OLD, false, now);
         assert!(restart.next().is_none() && restart.starting(0).is_none() && restart.deadline().is_none());
         assert_eq!(restart.gone(Pid::for_test(1)), Progress::More);
+        assert!(restart.next().is_none(), "the old one is there");
         assert_eq!(restart.gone(OLD), Progress::More);
         assert_eq!(restart.next().map(|turn| turn.slot), Some(1));
         assert!(!restart.is_over(), "a turn is under way");

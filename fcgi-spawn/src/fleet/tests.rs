@@ -270,6 +270,44 @@ fn a_process_that_cannot_be_killed_is_reported_and_not_waited_for() {
     assert!(!play.fleet.is_over());
     play.pass(Duration::from_millis(100));
     assert!(play.fleet.is_over(), "a stop ends within the stop timeout and 2 s");
+    assert!(play.said.iter().any(|line| line == "worker 1 (pid 1001) does not stop, killed"), "{:?}", play.said);
+}
+
+/// Of a shell that cannot find the program the first start fails, and nothing else does.
+#[test]
+fn only_the_first_start_fails_with_the_shells_status() {
+    let shell = |config: &mut Config| {
+        config.program = crate::Program::Shell(c"program".into());
+        config.workers = 2;
+    };
+    for (status, fails) in [(1, 0), (125, 0), (126, 1), (127, 1), (128, 0)] {
+        let mut play = Play::new(shell);
+        play.end(1001, status << 8);
+        assert_eq!((play.fails.len(), play.fleet.phase == Phase::Stopping), (fails, fails == 1), "{status}");
+    }
+    let mut play = Play::up(shell);
+    play.end(1001, 127 << 8);
+    assert_eq!((play.fails.len(), play.fleet.phase), (0, Phase::Serving));
+}
+
+#[test]
+fn the_ends_of_each_worker_are_counted() {
+    let mut play = Play::up(|config| config.workers = 2);
+    for (ends, pid) in [(1, 1001), (2, 1003), (3, 1004)] {
+        play.end(pid, FAILURE);
+        play.pass(seconds(5) + worker::PROOF);
+        assert_eq!(play.fleet.slots.iter().map(|slot| slot.ends).collect::<Vec<_>>(), [ends, 0]);
+    }
+}
+
+/// Less than what is configured, so that not all workers are replaced at the same moment.
+#[test]
+fn the_limit_of_memory_is_never_exceeded() {
+    let mut play = Play::up(|config| config.max_rss = Some(1000));
+    play.measure(1001, Usage { rss: 900, work: 0, connected: false });
+    assert_eq!(play.pids, 1001);
+    play.measure(1001, Usage { rss: 1000, work: 0, connected: false });
+    assert_eq!(play.pids, 1002);
 }
 
 #[test]
@@ -523,6 +561,27 @@ fn one_less_on_demand_stops_none_that_still_may_be_there() {
     assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001][..], &[][..]));
     play.tell(Event::OneMore);
     assert_eq!(play.serving(), [1001], "it is started when it is needed");
+    play.pass(seconds(1));
+    // A connection that waits for a moment needs none.
+    play.tell(Event::Waiting(true));
+    assert_eq!(play.serving(), [1001]);
+    play.tell(Event::Waiting(true));
+    play.ready(1002);
+    assert_eq!(play.serving(), [1001, 1002]);
+}
+
+/// A look at the listening socket may have been under way.
+#[test]
+fn there_are_never_more_on_demand_than_may_be() {
+    let mut play = Play::new(|config| {
+        (config.workers, config.on_demand, config.idle) = (1, true, Some(seconds(80)));
+    });
+    play.tell(Event::OneMore);
+    play.tell(Event::OneLess);
+    for _ in 0..3 {
+        play.tell(Event::Waiting(true));
+    }
+    assert_eq!((play.serving(), play.fleet.slots.len()), (vec![1001], 2));
 }
 
 /// Of a program it is worth one line, whichever worker is seen first.
