@@ -250,6 +250,7 @@ impl Fleet {
             Event::Ended { pid, status, others } => self.ended(pid, status, others, now),
             Event::Looked { pid, others } => self.tell_stopping(pid, stop::Event::Looked { others }, now),
             Event::Signalled { pid, refused } => self.signalled(pid, refused, now),
+            Event::Vanished(pid) => self.tell_stopping(pid, stop::Event::Ended { others: false }, now),
             Event::Measured { pid, usage, reported } => self.measured(pid, usage, reported, now),
             Event::Overdue { pid, time } => self.overdue(pid, time, now),
             Event::Waiting(waiting) => self.waiting(waiting, now),
@@ -271,6 +272,11 @@ impl Fleet {
             self.tell_all(worker::Event::Tick, now);
         }
         self.settle();
+    }
+
+    /// Whether it is a worker's process, or one that is to stop.
+    pub(crate) fn knows(&self, pid: Pid) -> bool {
+        self.slot_of(pid).is_some() || self.stopping.iter().any(|stopping| stopping.process.pid == pid)
     }
 
     fn slot_of(&self, pid: Pid) -> Option<usize> {

@@ -4,6 +4,7 @@ pub(crate) mod candidates;
 pub(crate) mod channel;
 pub(crate) mod child;
 pub(crate) mod identity;
+pub(crate) mod orphans;
 pub(crate) mod privileges;
 pub(crate) mod root;
 pub(crate) mod usage;

@@ -17,6 +17,7 @@ use crate::notify::Notify;
 use crate::output::{self, Output, Pipes, Tag};
 use crate::poll::Poll;
 use crate::process::channel::{self, Channels, Heartbeat};
+use crate::process::orphans::Orphans;
 use crate::process::usage::{self, Clients};
 use crate::process::watch::Watch;
 use crate::report;
@@ -53,6 +54,10 @@ pub struct Supervisor {
     /// Why the first start failed.
     pub(crate) failure: Option<Error>,
     pub(crate) upgrade: Option<Upgrade>,
+    /// What workers that ended have left in their groups.
+    orphans: Orphans,
+    /// There may be more children that ended.
+    has_more_ended: bool,
 }
 
 /// What wakes the supervisor up.
@@ -78,6 +83,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// How long to wait before what was refused by the system is tried again.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// How many children that ended are looked at in a turn: a worker can have us inherit as many as it likes.
+const REAPED: usize = 64;
 
 impl Supervisor {
     /// Binds the socket, starts the workers, and writes the pid file when all are up: those that report it have done
@@ -153,6 +161,8 @@ impl Supervisor {
             listener_pause: None,
             failure: None,
             upgrade: None,
+            orphans: Orphans::default(),
+            has_more_ended: false,
             setup,
         }
     }
@@ -216,6 +226,9 @@ impl Supervisor {
                 Source::Log => self.output.iter().for_each(|output| output.log().flush_ready()),
             }
         }
+        if self.has_more_ended {
+            self.reap();
+        }
         self.output.iter().for_each(|output| output.log().flush());
         if self.watch.as_mut().is_some_and(|watch| watch.look(Instant::now())) {
             self.tell(Event::Reload(Cause::Changed));
@@ -261,6 +274,7 @@ impl Supervisor {
             None => self.listener.iter().for_each(|listener| poll.hung_up(listener, Source::ListenerDown)),
             until => poll.until(until),
         }
+        poll.until(self.has_more_ended.then_some(now));
         poll.until(self.upgrade.as_ref().and_then(Upgrade::deadline));
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
@@ -296,15 +310,20 @@ impl Supervisor {
                 libc::SIGTTOU => self.tell(Event::OneLess),
                 libc::SIGUSR1 => self.output.iter().for_each(Output::reopen_log),
                 libc::SIGUSR2 => self.upgrade.iter_mut().for_each(Upgrade::ask),
-                libc::SIGCHLD => self.reap(),
+                libc::SIGCHLD => self.has_more_ended = true,
                 _ => {}
             }
         }
     }
 
-    /// Takes note of every child that ended.
+    /// Takes note of children that ended; of many, some in each turn.
     pub(crate) fn reap(&mut self) {
-        while let Some((pid, status)) = sys::reap() {
+        self.has_more_ended = true;
+        for _ in 0..REAPED {
+            let Some((pid, status)) = sys::reap() else {
+                self.has_more_ended = false;
+                return;
+            };
             // Why it ended may be there to be read.
             self.follow_launch(pid);
             self.launches.retain(|launch| launch.pid != pid);
@@ -312,8 +331,10 @@ impl Supervisor {
                 output.ended(pid);
             }
             self.channels.ended(pid);
-            if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) {
-                self.tell(Event::Ended { pid, status, others: sys::group_is_left(pid) });
+            let is_ours = self.fleet.knows(pid);
+            if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) && is_ours {
+                let others = self.orphans.left_by(pid);
+                self.tell(Event::Ended { pid, status, others });
             }
         }
     }
@@ -326,7 +347,9 @@ impl Supervisor {
                 actions.extend(self.fleet.on(event, Instant::now()));
             }
         }
-        if self.fleet.phase == Phase::Stopping {
+        let fleet = &self.fleet;
+        self.orphans.retain(|pid| fleet.knows(pid));
+        if fleet.phase == Phase::Stopping {
             self.upgrade.iter_mut().for_each(Upgrade::cancel);
         }
     }
@@ -341,15 +364,20 @@ impl Supervisor {
                 });
             }
             // If it may not be asked it is found out when it is killed.
-            Action::Ask(pid) => {
+            Action::Ask(pid) if self.orphans.is_ours(pid) => {
                 let _ = sys::signal_group(pid, self.setup.config().stop_signal);
             }
+            Action::Ask(_) => {}
+            Action::Kill(pid) if !self.orphans.is_ours(pid) => return Some(Event::Vanished(pid)),
             Action::Kill(pid) => {
                 let refused = sys::signal_group(pid, libc::SIGKILL).err();
                 let refused = refused.map(|error| crate::error::Reason(&error).to_string());
                 return Some(Event::Signalled { pid, refused });
             }
-            Action::LookAtGroup(pid) => return Some(Event::Looked { pid, others: sys::group_is_left(pid) }),
+            Action::LookAtGroup(pid) => {
+                let others = self.orphans.are_left(pid, Instant::now());
+                return Some(Event::Looked { pid, others });
+            }
             Action::LookAtListener => return Some(Event::Waiting(self.connection_waits())),
             Action::Measure(pid) => {
                 let reported = match self.channels.heartbeat(pid) {

@@ -56,6 +56,11 @@ impl Pid {
         Pid(unsafe { libc::getpid() })
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(child: &std::process::Child) -> Self {
+        Pid(child.id() as libc::pid_t)
+    }
+
     /// Of a process that was handed over to us, if it can be one of ours.
     pub(crate) fn handed_over(pid: libc::pid_t) -> Option<Self> {
         (pid > 1).then_some(Pid(pid))
@@ -248,8 +253,11 @@ fn has_ended(pid: Pid) -> io::Result<bool> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: room for what the call writes.
-    if unsafe { libc::waitid(libc::P_PID, pid.0 as libc::id_t, info.as_mut_ptr(), options) } == -1 {
-        return Err(io::Error::last_os_error());
+    while unsafe { libc::waitid(libc::P_PID, pid.0 as libc::id_t, info.as_mut_ptr(), options) } == -1 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
     // SAFETY: zeroes, or what the call has written; both are valid.
     let info = unsafe { info.assume_init() };
@@ -322,16 +330,16 @@ pub(crate) fn take_inherited(fd: RawFd) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Whether there is a process in the group of this number that is not a zombie.
-pub(crate) fn group_is_left(leader: Pid) -> bool {
+/// Whether there is a process in the group of this number, zombies included.
+pub(crate) fn has_group(leader: Pid) -> bool {
     // SAFETY: numbers only; no signal is sent.
-    if unsafe { libc::kill(-leader.0, 0) } == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) {
-        return false;
-    }
-    // Zombies count for kill, and who is to reap orphans may be slow at it.
-    let Ok(entries) = fs::read_dir("/proc") else { return true };
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    numbers.filter_map(Stat::of).any(|stat| stat.group == leader.0 && stat.is_alive())
+    unsafe { libc::kill(-leader.0, 0) == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH) }
+}
+
+/// The pids of all processes, if there is `/proc`.
+pub(crate) fn processes() -> Option<impl Iterator<Item = u32>> {
+    let entries = fs::read_dir("/proc").ok()?;
+    Some(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
 /// The size of a page of memory.

@@ -49,6 +49,8 @@ pub(crate) enum Event {
         pid: Pid,
         refused: Option<String>,
     },
+    /// A group that was to be killed has no process of ours any more.
+    Vanished(Pid),
     /// What a process uses.
     Measured {
         pid: Pid,

@@ -16,28 +16,42 @@ pub(crate) fn rss(pid: Pid) -> u64 {
     pages.unwrap_or_default() * sys::page_size()
 }
 
-/// All a worker and the processes of its session use. What cannot be read counts as connected.
+/// How many threads and descriptors of a worker's session are looked at: it can have as many as it likes.
+const MOST: usize = 4096;
+
+/// All a worker and the processes of its session use. What cannot be read, or is more than [`MOST`], counts as connected.
 pub(crate) fn of_worker(leader: Pid, clients: Option<&Clients>) -> Usage {
     let mut usage = Usage { rss: rss(leader), work: 0, connected: true };
     let Some(clients) = clients else { return usage };
-    let (mut found, mut connected) = (false, false);
+    let (mut found, mut connected, mut left) = (false, false, MOST);
     for pid in numbers_in("/proc") {
         let Some(stat) = Stat::of(pid).filter(|stat| stat.session == leader.number()) else { continue };
         found = true;
-        usage.work = usage.work.wrapping_add(stat.cpu).wrapping_add(switches(pid));
-        connected |= clients.are_at(pid);
+        usage.work = usage.work.wrapping_add(stat.cpu).wrapping_add(switches(pid, &mut left));
+        connected = connected || clients.are_at(pid, &mut left);
+        if connected || left == 0 {
+            return usage;
+        }
     }
     // Where /proc hides processes there is nothing to go by.
-    usage.connected = connected || !found;
+    usage.connected = !found;
     usage
+}
+
+/// So many of them at most, counted down.
+fn at_most<T>(left: &mut usize, entries: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    entries.take_while(|_| {
+        *left = left.saturating_sub(1);
+        *left > 0
+    })
 }
 
 /// How often the threads of a process have begun to wait for something: every request wakes one of them, which waits
 /// again afterwards, however short it was. /proc/PID/status has those of the first thread alone.
-fn switches(pid: u32) -> u64 {
+fn switches(pid: u32, left: &mut usize) -> u64 {
     let threads = format!("/proc/{pid}/task");
     let of_thread = |thread: u32| switches_in(&fs::read(format!("{threads}/{thread}/status")).ok()?);
-    numbers_in(&threads).filter_map(of_thread).fold(0, u64::wrapping_add)
+    at_most(left, numbers_in(&threads)).filter_map(of_thread).fold(0, u64::wrapping_add)
 }
 
 /// In /proc/PID/task/TID/status, since Linux 2.6.23.
@@ -96,9 +110,9 @@ impl Clients {
     }
 
     /// Whether one of them is open in this process, or may be.
-    fn are_at(&self, pid: u32) -> bool {
+    fn are_at(&self, pid: u32, left: &mut usize) -> bool {
         let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return true };
-        entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|target| {
+        at_most(left, entries).filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|target| {
             let inode =
                 target.as_os_str().as_bytes().strip_prefix(b"socket:[").and_then(|rest| rest.strip_suffix(b"]"));
             let inode = inode.and_then(|inode| str::from_utf8(inode).ok()?.parse().ok());
@@ -130,6 +144,14 @@ mod tests {
     }
 
     #[test]
+    fn a_look_is_bounded() {
+        let mut left = 5;
+        assert_eq!((at_most(&mut left, 0..3).count(), left), (3, 2));
+        assert_eq!((at_most(&mut left, 0..3).count(), left), (1, 0));
+        assert_eq!((at_most(&mut left, 0..3).count(), left), (0, 0));
+    }
+
+    #[test]
     fn voluntary_switches_are_read() {
         let status = b"Name:\tvoluntary_ctxt_switches:\t1\nThreads:\t2\nvoluntary_ctxt_switches:\t150\n\
             nonvoluntary_ctxt_switches:\t545\n";
@@ -147,7 +169,7 @@ mod tests {
             to_worker.send(()).expect("sent");
             from_worker.recv().expect("received");
         }
-        let of_all = switches(us);
+        let of_all = switches(us, &mut MOST.clone());
         let of_first = switches_in(&fs::read("/proc/self/status").expect("read")).expect("a number");
         drop(to_worker);
         worker.join().expect("it ends");
@@ -192,15 +214,15 @@ mod tests {
         let unix = UnixListener::bind(&path).expect("bound");
         let clients = || Clients::of(inode(unix.as_raw_fd()).expect("a socket")).expect("the kernel says");
         let _client = UnixStream::connect(&path).expect("connected");
-        assert!(!clients().are_at(us));
+        assert!(!clients().are_at(us, &mut MOST.clone()));
         let _accepted = unix.accept().expect("accepted");
-        assert!(clients().are_at(us));
+        assert!(clients().are_at(us, &mut MOST.clone()));
         fs::remove_file(&path).expect("removed");
 
         let tcp = TcpListener::bind("127.0.0.1:0").expect("bound");
         let clients = || Clients::of(inode(tcp.as_raw_fd()).expect("a socket")).expect("the kernel says");
         let _client = TcpStream::connect(tcp.local_addr().expect("an address")).expect("connected");
         let _accepted = tcp.accept().expect("accepted");
-        assert!(clients().are_at(us));
+        assert!(clients().are_at(us, &mut MOST.clone()));
     }
 }

@@ -16,8 +16,8 @@ use crate::fleet::note::Ended;
 use crate::handover::{self, State};
 use crate::sys::{self, CStrings, Fork, Pid};
 
-/// How long the proof may take.
-const TIME: Duration = Duration::from_secs(10);
+/// How long all may take from SIGUSR2 on: workers that are starting or stopping are waited for.
+const TIME: Duration = Duration::from_secs(20);
 
 /// How much of its output is read: the last line of it is why it cannot.
 const ENOUGH: u64 = 16_384;
@@ -28,6 +28,7 @@ pub(crate) struct Upgrade {
     /// With the name in front.
     arguments: CStrings,
     pub(crate) stage: Stage,
+    until: Instant,
 }
 
 pub(crate) enum Stage {
@@ -38,7 +39,6 @@ pub(crate) enum Stage {
     Proving {
         child: Pid,
         output: File,
-        until: Instant,
     },
     /// It can.
     Proven,
@@ -50,13 +50,13 @@ impl Upgrade {
         let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
         let program = own_program(arguments.first().map(OsString::as_os_str).unwrap_or_default());
         let arguments = CStrings::new(arguments.into_iter().map(string).collect());
-        Upgrade { program: string(program.into()), arguments, stage: Stage::None }
+        Upgrade { program: string(program.into()), arguments, stage: Stage::None, until: Instant::now() }
     }
 
     /// SIGUSR2 has come.
     pub(crate) fn ask(&mut self) {
         if let Stage::None = self.stage {
-            self.stage = Stage::Wanted;
+            (self.stage, self.until) = (Stage::Wanted, Instant::now() + TIME);
         }
     }
 
@@ -69,7 +69,7 @@ impl Upgrade {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if let Stage::Proving { until, .. } = self.stage { Some(until) } else { None }
+        (!matches!(self.stage, Stage::None)).then_some(self.until)
     }
 
     /// Does the next step, with the descriptors of `state` surviving an exec.
@@ -85,17 +85,18 @@ impl Upgrade {
         let (output, its_end) = sys::pipe()?;
         let variable = state.variable();
         if let Fork::Parent(child) = sys::fork_group(File::open("/dev/null")?, its_end)? {
-            return Ok(Stage::Proving { child, output: output.into(), until: Instant::now() + TIME });
+            return Ok(Stage::Proving { child, output: output.into() });
         }
         eprintln!("{}", self.execute(&variable));
         process::exit(127)
     }
 
-    /// Kills the child when it takes too long.
+    /// Gives up when it takes too long.
     pub(crate) fn tick(&mut self, now: Instant) {
         if self.deadline().is_some_and(|until| now >= until) {
             self.cancel();
-            self.refuse(&format!("it did not prove within {}s that it can", TIME.as_secs()));
+            let why = "it is slow, or workers were starting and stopping all the time";
+            self.refuse(&format!("not within {}s: {why}", TIME.as_secs()));
         }
     }
 
@@ -146,4 +147,22 @@ fn own_program(called: &OsStr) -> PathBuf {
     let mut paths = folders.iter().map(|folder| folder.join(called));
     let named = paths.find(|path| us.is_some() && identity(path) == us);
     named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Workers that are never all up or gone keep it waiting, but not without end.
+    #[test]
+    fn it_is_not_waited_for_without_end() {
+        let mut upgrade = Upgrade::new(vec!["fcgi-spawn".into()]);
+        assert_eq!(upgrade.deadline(), None);
+        upgrade.ask();
+        let until = upgrade.deadline().expect("it waits");
+        upgrade.tick(until - Duration::from_millis(1));
+        assert!(matches!(upgrade.stage, Stage::Wanted));
+        upgrade.tick(until);
+        assert!(matches!(upgrade.stage, Stage::None));
+    }
 }
