@@ -15,11 +15,12 @@ mod watch;
 use std::env;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fcgi_tests::{needs_root, once_is_enough, repository};
+use fcgi_tests::{Signal, eventually, needs_root, once_is_enough, proc, repository};
 
 use crate::hostile::site::Site;
+use crate::launcher::Launcher;
 
 /// The variable that sets the time of `all_attacks_at_once`, in seconds, and applies the limits of SECURITY.md to all
 /// tests.
@@ -182,6 +183,45 @@ fn all_attacks_at_once() {
     let mut attacks = vec!["freeze", "siblings", "churn", "deaf", "orphans", "output", "report", "descriptors"];
     attacks.extend(["listener", "symlinks", "fifos", "links", "directories", "locks", "intrude"]);
     attack_within(Limits::for_all_attacks(), RESTARTS, &attacks);
+}
+
+/// With `CLONE_PARENT` a worker makes children of the supervisor, which has to reap them. Each leaves a process of its own
+/// for a moment.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn children_that_a_worker_makes_ours_delay_no_stop() {
+    needs_root!();
+    let script = r#"
+        use POSIX;
+        $SIG{TERM} = 'IGNORE';
+        sub clone { return syscall(56, 0x8000 | SIGCHLD, 0, 0, 0, 0) }
+        for (1 .. 300) { if (!fork()) { sleep 60; POSIX::_exit(0) } }
+        for (1 .. 3) {
+            next if clone();
+            alarm(30);
+            while (1) {
+                my $pid = clone();
+                if ($pid == 0) {
+                    setsid();
+                    if (!fork()) { select(undef, undef, undef, 0.03) }
+                    POSIX::_exit(0);
+                }
+                select(undef, undef, undef, 0.001) if $pid < 0;
+            }
+        }
+        sleep 60;
+    "#;
+    let user = (44_000 + std::process::id() % 10_000).to_string();
+    let limited = "ulimit -u 1000; exec perl -e \"$1\"";
+    let options = ["-s", "@/app.sock", "-u", &user, "-g", &user, "--stop-timeout", "1s"];
+    let mut launcher = Launcher::start_program(&options, &["/bin/sh", "-c", limited, "sh", script]);
+    let supervisor = launcher.process.pid();
+    eventually("children of a worker's making", || (proc::children(supervisor).len() > 2).then_some(()));
+    let began = Instant::now();
+    launcher.process.signal(Signal::TERM);
+    launcher.process.wait_exit_within(Duration::from_secs(60));
+    // A second for the workers, two as promised, and some for a machine on which other tests run; it took 19 s before.
+    assert!(began.elapsed() < Duration::from_secs(10), "the stop took {:?}", began.elapsed());
 }
 
 /// The tests that a page names, as `file.rs: test` in a span of code.
