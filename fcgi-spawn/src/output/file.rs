@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{self, Path, PathBuf};
 
 use crate::Error;
 use crate::error::{Quoted, Reason};
 use crate::output::stream::Stream;
-use crate::sys;
+use crate::sys::{self, Handle, Status};
 
 /// A log that was opened as the administrator named it, and is reopened only where it was found then.
 ///
@@ -19,10 +20,13 @@ pub(crate) struct LogFile {
     pub(crate) stream: Stream,
     path: PathBuf,
     /// The name of a regular file in its directory. Anything else is not reopened.
-    place: Option<(File, OsString)>,
+    place: Option<Place>,
     /// It is a descriptor that we were started with.
     is_given: bool,
 }
+
+/// A directory and a name in it.
+type Place = (File, OsString);
 
 /// Why a log is not reopened.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,23 +47,8 @@ impl LogFile {
         // The working directory may be another when it is reopened.
         let path = path::absolute(path).map_err(failed)?;
         let found = find(&path);
-        let is_given = matches!(found, Found::Descriptor(_));
-        let (stream, place) = match found {
-            Found::Descriptor(fd) => {
-                let own = given.map_or_else(|| sys::duplicate(fd), Ok);
-                (own.and_then(Stream::shared).map_err(failed)?, None)
-            }
-            Found::Path(real, stranger) => {
-                let (Some(directory), Some(name)) = (real.parent(), real.file_name()) else {
-                    return Err(failed(io::Error::from_raw_os_error(libc::EISDIR)));
-                };
-                let directory = sys::open_directory(directory).map_err(failed)?;
-                let file = open(&directory, name).and_then(|file| fit(file, stranger)).map_err(failed)?;
-                let stream = Stream::own(file).map_err(failed)?;
-                let place = stream.is_regular().then(|| (directory, name.to_owned()));
-                (stream, place)
-            }
-        };
+        let is_given = matches!(found, Found::Descriptor(..));
+        let (stream, place) = open_found(found, given).map_err(failed)?;
         Ok(LogFile { stream, path, place, is_given })
     }
 
@@ -99,20 +88,19 @@ impl LogFile {
 ///
 /// To open it by its name would need the rights of the process that opened it first, and a socket has no name.
 pub(crate) fn given(path: &Path) -> Result<Option<OwnedFd>, Error> {
-    let own = descriptor_of(path).map(sys::duplicate).transpose();
-    own.map_err(|error| Error::io("open log", path, &error))
-}
-
-fn descriptor_of(path: &Path) -> Option<RawFd> {
+    let failed = |error| Error::io("open log", path, &error);
     match path::absolute(path).map(|path| find(&path)) {
-        Ok(Found::Descriptor(fd)) => Some(fd),
-        _ => None,
+        Ok(Found::Descriptor(fd, stranger)) => own_descriptor(fd, stranger, None).map(Some).map_err(failed),
+        // What cannot be found is reported when the log is opened.
+        Ok(Found::Path(..)) | Err(_) => Ok(None),
     }
 }
 
+/// What a path leads to; and the owner of a symlink on the way, if that is neither root nor our user. A worker may have
+/// made such a link before the start.
 enum Found {
-    Descriptor(RawFd),
-    /// No symlink, at that moment; and the owner of one that led there, if that is neither root nor our user.
+    Descriptor(RawFd, Option<u32>),
+    /// No symlink, at that moment.
     Path(PathBuf, Option<u32>),
 }
 
@@ -121,35 +109,69 @@ fn find(path: &Path) -> Found {
     let (mut path, mut stranger) = (path.to_owned(), None);
     for _ in 0..LogFile::LINKS {
         if let Some(fd) = descriptor(&path) {
-            return Found::Descriptor(fd);
+            return Found::Descriptor(fd, stranger);
         }
-        match (path.parent(), fs::read_link(&path)) {
-            (Some(parent), Ok(target)) => {
-                let target = parent.join(target);
-                // What has no name, such as the pipe of another process, is where its link in /proc leads all the same.
-                if path.starts_with("/proc") && fs::symlink_metadata(&target).is_err() {
-                    break;
-                }
-                let owner = fs::symlink_metadata(&path).map_or(0, |link| link.uid());
-                stranger = stranger.or(Some(owner).filter(|owner| ![0, sys::ids().0].contains(owner)));
-                path = target;
-            }
-            _ => break,
+        let (Some(parent), Some((target, owner))) = (path.parent(), link(&path)) else { break };
+        let target = parent.join(target);
+        if is_in_proc(&path) && fs::symlink_metadata(&target).is_err() {
+            break;
         }
+        stranger = stranger.or(Some(owner).filter(|owner| ![0, sys::ids().0].contains(owner)));
+        path = target;
     }
     Found::Path(path, stranger)
 }
 
-/// A worker may have put it there before the start: by a second name of another file, or by a symlink to one.
-fn fit(file: File, stranger: Option<u32>) -> io::Result<File> {
+/// Where a symlink leads, and its owner: both of one link, whatever takes its place meanwhile.
+fn link(path: &Path) -> Option<(PathBuf, u32)> {
+    let directory = sys::open_directory(path.parent()?).ok()?;
+    let link = sys::open_at(directory, path.file_name()?, libc::O_PATH | libc::O_NOFOLLOW, 0).ok()?;
+    let link = Handle::from(OwnedFd::from(link));
+    let target = OsString::from_vec(link.read_link().ok()?.into_bytes());
+    Some((target.into(), link.status().ok()?.uid))
+}
+
+/// What has no name, such as the pipe of another process, is where its link in /proc leads all the same.
+fn is_in_proc(path: &Path) -> bool {
+    path.starts_with("/proc")
+}
+
+/// Opens what was found for the first time. `given` is the descriptor to use in place of a descriptor's number.
+fn open_found(found: Found, given: Option<OwnedFd>) -> io::Result<(Stream, Option<Place>)> {
+    let (real, stranger) = match found {
+        Found::Descriptor(fd, stranger) => {
+            return Ok((Stream::shared(own_descriptor(fd, stranger, given)?)?, None));
+        }
+        Found::Path(real, stranger) => (real, stranger),
+    };
+    let (Some(directory), Some(name)) = (real.parent(), real.file_name()) else {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    };
+    let directory = sys::open_directory(directory)?;
+    let file = match stranger {
+        Some(stranger) => open_of(stranger, &directory, name)?,
+        None => open(&directory, name, if is_in_proc(&real) { 0 } else { libc::O_NOFOLLOW })?,
+    };
     let metadata = file.metadata()?;
+    // A worker may have given another file this name before the start.
     if metadata.is_file() && metadata.nlink() > 1 {
         return Err(io::Error::other(format!("the file has {} names", metadata.nlink())));
     }
-    match stranger.filter(|stranger| *stranger != metadata.uid()) {
-        Some(stranger) => Err(io::Error::other(format!("a symlink of uid {stranger} leads to a file of another user"))),
-        None => Ok(file),
+    let stream = Stream::own(file)?;
+    let place = stream.is_regular().then(|| (directory, name.to_owned()));
+    Ok((stream, place))
+}
+
+/// `given`, or else a copy of this descriptor, unless another user's symlink leads to it.
+fn own_descriptor(fd: RawFd, stranger: Option<u32>, given: Option<OwnedFd>) -> io::Result<OwnedFd> {
+    match stranger {
+        Some(stranger) => Err(leads_to(stranger, "a descriptor of ours")),
+        None => given.map_or_else(|| sys::duplicate(fd), Ok),
     }
+}
+
+fn leads_to(stranger: u32, what: &str) -> io::Error {
+    io::Error::other(format!("a symlink of uid {stranger} leads to {what}"))
 }
 
 /// The descriptor that a path names, by its letters.
@@ -164,9 +186,9 @@ fn descriptor(path: &Path) -> Option<RawFd> {
     number.to_str()?.parse().ok().filter(|fd| *fd >= 0)
 }
 
-/// Opens a log for the first time.
-fn open(directory: &File, name: &OsStr) -> io::Result<File> {
-    let open = |flags| sys::open_at(directory, name, flags, LogFile::MODE);
+/// Opens a log for the first time. `no_follow` is `O_NOFOLLOW` unless what has this name is to be followed.
+fn open(directory: &File, name: &OsStr, no_follow: i32) -> io::Result<File> {
+    let open = |flags| sys::open_at(directory, name, flags | no_follow, LogFile::MODE);
     let opened = match open(LogFile::FLAGS) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return sys::with_umask(0, || open(LogFile::FLAGS | libc::O_CREAT));
@@ -179,6 +201,25 @@ fn open(directory: &File, name: &OsStr) -> io::Result<File> {
         Ok(file) if file.metadata()?.file_type().is_fifo() => Ok(both().unwrap_or(file)),
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => both().map_err(|_| error),
         opened => opened,
+    }
+}
+
+/// Opens a log to which a symlink of this user leads: a regular file of the same user. Nothing else is opened or created.
+fn open_of(stranger: u32, directory: &File, name: &OsStr) -> io::Result<File> {
+    let seen = match sys::open_at(directory, name, libc::O_PATH | libc::O_NOFOLLOW, 0) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(leads_to(stranger, "no file")),
+        seen => Status::of(seen?)?,
+    };
+    if !seen.is_regular() {
+        return Err(leads_to(stranger, "something else than a regular file"));
+    }
+    if seen.uid != stranger {
+        return Err(leads_to(stranger, "a file of another user"));
+    }
+    let file = sys::open_at(directory, name, LogFile::FLAGS | libc::O_NOFOLLOW, 0)?;
+    match Status::of(&file)?.identity == seen.identity {
+        true => Ok(file),
+        false => Err(leads_to(stranger, "a file that was replaced meanwhile")),
     }
 }
 
@@ -271,19 +312,87 @@ mod tests {
         assert_eq!(fs::read(dir.path("other")).expect("read"), b"precious");
     }
 
+    const STRANGER: u32 = 65534;
+
+    /// Makes a symlink of another user; `None` if we may not.
+    fn stranger_link(target: impl AsRef<Path>, link: &Path) -> Option<()> {
+        if sys::ids().0 != 0 {
+            return None; // Only root can give a link away.
+        }
+        symlink(target, link).expect("linked");
+        std::os::unix::fs::lchown(link, Some(STRANGER), None).expect("given away");
+        Some(())
+    }
+
+    #[track_caller]
+    fn check_refused(path: &Path, why: &str) {
+        let refused = LogFile::open(path, None).err().expect("refused").to_string();
+        assert_eq!(
+            refused,
+            format!("cannot open log '{}': a symlink of uid {STRANGER} leads to {why}", path.display())
+        );
+    }
+
     #[test]
     fn symlink_of_another_user_leads_to_files_of_that_user_only() {
-        if sys::ids().0 != 0 {
-            return; // Only root can give a link away.
-        }
         let dir = Directory::new("stranger");
-        fs::write(dir.path("other"), "precious").expect("written");
-        symlink("other", dir.path("log")).expect("linked");
-        std::os::unix::fs::lchown(dir.path("log"), Some(65534), None).expect("given away");
-        let refused = LogFile::open(&dir.path("log"), None).err().expect("refused").to_string();
-        assert!(refused.ends_with("a symlink of uid 65534 leads to a file of another user"), "{refused}");
-        std::os::unix::fs::chown(dir.path("other"), Some(65534), None).expect("given away");
-        assert!(LogFile::open(&dir.path("log"), None).is_ok());
+        let (log, other) = (dir.path("log"), dir.path("other"));
+        fs::write(&other, "precious").expect("written");
+        let Some(()) = stranger_link("other", &log) else { return };
+        check_refused(&log, "a file of another user");
+        std::os::unix::fs::chown(&other, Some(STRANGER), None).expect("given away");
+        let mut opened = LogFile::open(&log, None).expect("opened");
+        assert_eq!(opened.stream.write(b"line\n").expect("written"), 5);
+        assert_eq!(fs::read(&other).expect("read"), b"preciousline\n");
+    }
+
+    #[test]
+    fn symlink_of_another_user_leads_to_no_descriptor_of_ours() {
+        let dir = Directory::new("stranger-descriptor");
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let log = dir.path("log");
+        let Some(()) = stranger_link(format!("/proc/self/fd/{}", writer.as_raw_fd()), &log) else { return };
+        check_refused(&log, "a descriptor of ours");
+        let refused = given(&log).expect_err("refused").to_string();
+        assert!(refused.ends_with("a symlink of uid 65534 leads to a descriptor of ours"), "{refused}");
+        // Nor behind a link of root's.
+        symlink("log", dir.path("second")).expect("linked");
+        check_refused(&dir.path("second"), "a descriptor of ours");
+        drop(writer);
+        assert_eq!(io::read_to_string(&mut reader).expect("read"), "");
+    }
+
+    #[test]
+    fn symlink_of_another_user_has_no_file_created() {
+        let dir = Directory::new("stranger-missing");
+        let Some(()) = stranger_link("missing", &dir.path("log")) else { return };
+        check_refused(&dir.path("log"), "no file");
+        assert!(!dir.path("missing").exists());
+    }
+
+    #[test]
+    fn symlink_of_another_user_leads_to_regular_files_only() {
+        let dir = Directory::new("stranger-fifo");
+        let Some(()) = stranger_link("fifo", &dir.path("log")) else { return };
+        fifo(&dir.path("fifo"));
+        std::os::unix::fs::chown(dir.path("fifo"), Some(STRANGER), None).expect("given away");
+        check_refused(&dir.path("log"), "something else than a regular file");
+        stranger_link("/dev/null", &dir.path("device")).expect("linked");
+        check_refused(&dir.path("device"), "something else than a regular file");
+        let (_reader, writer) = io::pipe().expect("a pipe");
+        let pipe = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
+        stranger_link(pipe, &dir.path("pipe")).expect("linked");
+        check_refused(&dir.path("pipe"), "something else than a regular file");
+    }
+
+    #[test]
+    fn symlink_that_appears_after_the_look_is_not_followed() {
+        let dir = Directory::new("late");
+        let Found::Path(real, None) = find(&dir.path("log")) else { panic!("it is no link yet") };
+        symlink("victim", dir.path("log")).expect("linked");
+        let error = open_found(Found::Path(real, None), None).err().expect("refused");
+        assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
+        assert!(!dir.path("victim").exists());
     }
 
     #[test]
@@ -299,9 +408,9 @@ mod tests {
         let directory = Directory::new("descriptors");
         symlink("/dev/stderr", directory.path("first")).expect("linked");
         symlink("first", directory.path("second")).expect("linked");
-        assert_eq!(descriptor_of(&directory.path("second")), Some(2));
+        assert!(matches!(find(&directory.path("second")), Found::Descriptor(2, None)));
         symlink("loop", directory.path("loop")).expect("linked");
-        assert_eq!(descriptor_of(&directory.path("loop")), None);
+        assert!(matches!(find(&directory.path("loop")), Found::Path(_, None)));
     }
 
     #[test]
