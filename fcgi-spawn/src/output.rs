@@ -18,6 +18,7 @@ mod syslog;
 mod target;
 mod utc;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,7 +38,23 @@ pub(crate) struct Output {
     /// Whether workers write to pipes of ours, rather than to our stdout and stderr.
     has_pipes: bool,
     streams: Streams,
-    buffer: Box<[u8]>,
+    /// What is left of this turn.
+    turn: Cell<Turn>,
+}
+
+/// How many lines may still be written before signals and deadlines are looked at again.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Lines of live workers, and of what ended ones have left behind.
+    lines: usize,
+    /// Lines of workers that end now.
+    last_lines: usize,
+    /// The first stream for which no line was left: it is the first in the next turn.
+    next: Option<Id>,
+}
+
+impl Turn {
+    const NEW: Self = Turn { lines: Output::TURN_LINES, last_lines: Output::TURN_LAST_LINES, next: None };
 }
 
 /// The pipes of a worker that is not started yet.
@@ -68,10 +85,20 @@ pub(crate) fn given(log: &LogTo) -> Result<Option<OwnedFd>, Error> {
 }
 
 impl Output {
-    /// How much is read at once.
-    const BUFFER: usize = 16 << 10;
-    /// How often a stream is read at most before its worker's end is reported: twice of what a pipe holds.
-    const LAST_READS: usize = 8;
+    /// How much is read of a stream in a turn.
+    const BYTES: usize = 16 << 10;
+    /// How many lines of a stream are written in a turn: short ones cost far more than their bytes.
+    const LINES: usize = 512;
+    /// How many lines of all streams are written in a turn.
+    const TURN_LINES: usize = 8 * Self::LINES;
+    /// How much of a stream is read at most before its worker's end is reported: twice of what a pipe holds.
+    const LAST_BYTES: usize = 128 << 10;
+    /// How many lines of a worker are written at most before its end is reported: a full pipe of lines of 33 bytes.
+    const LAST_LINES: usize = 2000;
+    /// The same for all workers that end in one turn.
+    const TURN_LAST_LINES: usize = 16 * Self::LAST_LINES;
+    /// The same for each worker that ends when these are used up.
+    const LEAST_LAST_LINES: usize = 40;
 
     /// Opens the log of a supervisor and writes our own messages to it. In the foreground stderr is the log if no other
     /// is configured; in the background there is none then. `given` is the descriptor to use in place of the log's own
@@ -85,7 +112,7 @@ impl Output {
         let log = Log::open(to, given)?;
         logger::direct_to(&log);
         let has_pipes = config.log.is_some() || log.can_block();
-        Ok(Some(Output { log, has_pipes, streams: Streams::default(), buffer: Box::default() }))
+        Ok(Some(Output { log, has_pipes, streams: Streams::default(), turn: Cell::new(Turn::NEW) }))
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -124,42 +151,72 @@ impl Output {
         self.streams.iter_mut().for_each(|stream| end_line(stream, &self.log));
     }
 
-    /// All streams, to be polled.
+    /// All streams, to be polled: a new turn begins. Those come first that were not read in the last one.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (Id, &File)> {
-        self.streams.iter().map(|stream| (stream.id, &stream.pipe))
+        let next = self.turn.replace(Turn::NEW).next;
+        let streams = || self.streams.iter().map(|stream| (stream.id, &stream.pipe));
+        let is_late = move |id: Id| next.is_none_or(|next| id >= next);
+        streams().filter(move |(id, _)| is_late(*id)).chain(streams().filter(move |(id, _)| !is_late(*id)))
     }
 
-    /// Reads what a stream has, at most a buffer full; `false` if that is nothing.
-    pub(crate) fn read(&mut self, id: Id) -> bool {
-        let Some(stream) = self.streams.get_mut(id) else { return false };
-        if self.buffer.is_empty() {
-            // Most supervisors never need it.
-            self.buffer = vec![0; Self::BUFFER].into();
+    /// Reads what a stream has, within the limits of a turn. What is left is still there for the next poll.
+    pub(crate) fn read(&mut self, id: Id) {
+        let turn = self.turn.get_mut();
+        let most = turn.lines.min(Self::LINES);
+        if most == 0 {
+            turn.next.get_or_insert(id);
+            return;
         }
-        match stream.pipe.read(&mut self.buffer) {
-            Ok(read @ 1..) => {
-                let (tag, kind, log) = (stream.tag, stream.kind, &self.log);
-                stream.lines.push(&self.buffer[..read], |text, cut| log.write(&line(tag, kind, text, cut)));
-                true
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => false,
-            Ok(0) | Err(_) => {
-                end_line(stream, &self.log);
-                self.streams.remove(id);
-                false
+        let (lines, _) = self.read_within(id, Self::BYTES, most);
+        self.turn.get_mut().lines -= lines;
+    }
+
+    /// Reads at most so many bytes of a stream, and at most so many lines; returns how many lines, and whether there was
+    /// nothing more.
+    fn read_within(&mut self, id: Id, mut bytes: usize, most: usize) -> (usize, bool) {
+        let Some(stream) = self.streams.get_mut(id) else { return (0, true) };
+        let (tag, kind, log) = (stream.tag, stream.kind, &self.log);
+        let mut lines = 0;
+        let mut buffer = [0; Self::LINES];
+        while bytes > 0 && lines < most {
+            // No more bytes than lines are left, so that none that was read has to be kept.
+            let room = buffer.len().min(most - lines);
+            match stream.pipe.read(&mut buffer[..room]) {
+                Ok(read @ 1..) => {
+                    bytes = bytes.saturating_sub(read);
+                    stream.lines.push(&buffer[..read], |text, cut| {
+                        lines += 1;
+                        log.write(&line(tag, kind, text, cut));
+                    });
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
+                    return (lines, true);
+                }
+                Ok(0) | Err(_) => {
+                    end_line(stream, &self.log);
+                    self.streams.remove(id);
+                    return (lines, true);
+                }
             }
         }
+        (lines, false)
     }
 
     /// Reads what a worker that has ended left in its pipes, so that its last lines come before the report of its end.
+    /// Processes that it left behind may go on writing: what is not read here is read later.
     pub(crate) fn ended(&mut self, pid: Pid) {
-        for id in self.streams.of(pid) {
-            // Processes that it left behind may go on writing.
-            let _ = (0..Self::LAST_READS).find(|_| !self.read(id));
-            if let Some(stream) = self.streams.get_mut(id) {
+        let most = self.turn.get_mut().last_lines.clamp(Self::LEAST_LAST_LINES, Self::LAST_LINES);
+        let (ids, mut left) = (self.streams.of(pid), most);
+        for (read, id) in ids.iter().enumerate() {
+            // What stdout leaves of its half is stderr's.
+            let (lines, is_empty) = self.read_within(*id, Self::LAST_BYTES, left / (ids.len() - read));
+            left -= lines;
+            if let Some(stream) = self.streams.get_mut(*id).filter(|_| is_empty) {
                 end_line(stream, &self.log);
             }
         }
+        let turn = self.turn.get_mut();
+        turn.last_lines = turn.last_lines.saturating_sub(most - left);
         for mut removed in self.streams.ended(pid) {
             end_line(&mut removed, &self.log);
         }
@@ -190,6 +247,7 @@ fn line(tag: Tag, kind: Kind, text: &[u8], cut: u64) -> Entry<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::io::Write;
 
     use super::*;
@@ -201,7 +259,7 @@ mod tests {
         let log = Log::open(&LogTo::File(path.clone()), None).expect("opened");
         let file = File::open(&path).expect("it was created");
         std::fs::remove_file(&path).expect("removed");
-        let output = Output { log, has_pipes: true, streams: Streams::default(), buffer: vec![0; 1000].into() };
+        let output = Output { log, has_pipes: true, streams: Streams::default(), turn: Cell::new(Turn::NEW) };
         (output, file)
     }
 
@@ -238,6 +296,111 @@ mod tests {
         let orphans: Vec<_> = (2..60).map(|pid| (pid, add(&mut output, pid))).collect();
         orphans.iter().for_each(|(pid, _)| output.ended(Pid::for_test(*pid)));
         second.iter_mut().for_each(|end| end.write_all(b"alive\n").expect("it is read"));
+    }
+
+    /// The lines that were written since the last look, without their times.
+    fn lines(file: &mut File) -> Vec<String> {
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("read");
+        text.lines().map(|line| line.split_once(' ').expect("a time").1.to_owned()).collect()
+    }
+
+    /// What a pipe holds, in lines of this length, each with its number.
+    fn numbered(len: usize) -> Vec<u8> {
+        let lines = (0..(64 << 10) / len).map(|number| format!("{number:0width$}\n", width = len - 1));
+        lines.collect::<String>().into_bytes()
+    }
+
+    #[test]
+    fn empty_lines_are_read_in_many_turns() {
+        let (mut output, mut file) = output("empty");
+        let [mut stdout, _stderr] = add(&mut output, 1);
+        stdout.write_all(&[b'\n'; 64 << 10]).expect("it fits");
+        let id = output.streams.of(Pid::for_test(1))[0];
+        let mut all = 0;
+        while all < 64 << 10 {
+            let _ = output.streams().count();
+            output.read(id);
+            let turn = lines(&mut file).len();
+            assert!((1..=Output::LINES).contains(&turn), "{turn} lines");
+            all += turn;
+        }
+        output.read(id);
+        assert_eq!((all, lines(&mut file).len()), (64 << 10, 0));
+    }
+
+    #[test]
+    fn turn_is_short_with_many_streams_and_all_get_theirs() {
+        let (mut output, mut file) = output("turn");
+        let mut theirs: Vec<_> = (1..=40).map(|pid| add(&mut output, pid)).collect();
+        for end in theirs.iter_mut().flatten() {
+            end.write_all(&[b'\n'; 2 * Output::LINES]).expect("it fits");
+        }
+        let (mut all, mut turns, mut first) = (0, 0, HashSet::new());
+        while all < 80 * 2 * Output::LINES {
+            let ids: Vec<_> = output.streams().map(|(id, _)| id).collect();
+            ids.into_iter().for_each(|id| output.read(id));
+            let turn = lines(&mut file);
+            assert!((1..=Output::TURN_LINES).contains(&turn.len()), "{} lines", turn.len());
+            all += turn.len();
+            turns += 1;
+            first.extend(turn);
+            // Each was read once before one is read for the second time.
+            assert!(first.len() == 40 || all < 80 * Output::LINES, "{} workers in {turns} turns", first.len());
+        }
+        assert_eq!(all, 80 * 2 * Output::LINES);
+    }
+
+    #[test]
+    fn full_pipes_of_a_worker_are_read_before_its_end() {
+        let (mut output, mut file) = output("full");
+        let [mut stdout, mut stderr] = add(&mut output, 1);
+        let text = numbered(66);
+        stdout.write_all(&text).expect("it fits");
+        stderr.write_all(&text).expect("it fits");
+        output.ended(Pid::for_test(1));
+        let want: Vec<_> =
+            std::str::from_utf8(&text).expect("text").lines().map(|line| format!("worker 1 (pid 1): {line}")).collect();
+        assert_eq!(lines(&mut file), [&want[..], &want[..]].concat());
+    }
+
+    #[test]
+    fn processes_left_behind_delay_no_end_and_their_lines_stay_whole() {
+        let (mut output, mut file) = output("behind");
+        let [mut stdout, mut stderr] = add(&mut output, 1);
+        let text = numbered(8);
+        stdout.write_all(&text).expect("it fits");
+        stderr.write_all(&text).expect("it fits");
+        let ids = output.streams.of(Pid::for_test(1));
+        output.ended(Pid::for_test(1));
+        let mut got = lines(&mut file);
+        assert!((Output::LAST_LINES / 2..=Output::LAST_LINES).contains(&got.len()), "{} lines", got.len());
+        // And stderr has its half.
+        let mut zeros = got.iter().filter(|line| line.ends_with(": 0000000"));
+        assert!(zeros.next().is_some() && zeros.next().is_some());
+        for id in ids {
+            for _ in 0..1000 {
+                let _ = output.streams().count();
+                output.read(id);
+            }
+        }
+        got.extend(lines(&mut file));
+        let mut want: Vec<_> =
+            std::str::from_utf8(&text).expect("text").lines().map(|line| format!("worker 1 (pid 1): {line}")).collect();
+        want.extend(want.clone());
+        got.sort();
+        want.sort();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn workers_that_end_at_once_share_the_lines() {
+        let (mut output, mut file) = output("share");
+        let theirs: Vec<_> = (1..=100).map(|pid| add(&mut output, pid)).collect();
+        theirs.iter().flatten().for_each(|mut end| end.write_all(&[b'\n'; 4000]).expect("it fits"));
+        (1..=100).for_each(|pid| output.ended(Pid::for_test(pid)));
+        let got = lines(&mut file).len();
+        assert!(got <= Output::TURN_LAST_LINES + 100 * Output::LEAST_LAST_LINES, "{got} lines");
     }
 
     #[test]

@@ -241,7 +241,8 @@ const OUTPUT: &[Item] = &[
              of memory; what does not fit is lost, and the number of lost lines is reported as soon as there is room. \
              Only a regular file on a slow disk is waited for. A syslog daemon has to be there at the start; one that goes away \
              later, or does not accept, is tried again every second. A worker that writes faster than the launcher \
-             reads waits for the launcher, not for the log. A file with a second link is refused, at the start and when \
+             reads waits for the launcher, not for the log. Of what a worker has left unread at its end, up to 2000 lines come before the \
+             report of its end, the rest later. A file with a second link is refused, at the start and when \
              the log is reopened.\n\n\
              Every error that ends the launcher after the log was opened is in the log and on stderr.\n\n\
              Without the option, workers have the launcher's stdout and stderr with -n, else `/dev/null`. If that stderr \

@@ -36,7 +36,7 @@ pub(crate) struct WorkerStream {
 }
 
 /// A stream's identity; none is given twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) struct Id(u64);
 
 impl Streams {
