@@ -20,7 +20,7 @@ mod utc;
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use self::entry::{Entry, From, Priority, Tag};
@@ -111,7 +111,7 @@ impl Output {
         };
         let log = Log::open(to, given)?;
         logger::direct_to(&log);
-        let has_pipes = config.log.is_some() || log.can_block();
+        let has_pipes = config.log.is_some() || log.can_block() || can_be_misused(config);
         Ok(Some(Output { log, has_pipes, streams: Streams::default(), turn: Cell::new(Turn::NEW) }))
     }
 
@@ -119,7 +119,8 @@ impl Output {
         &self.log
     }
 
-    /// Whether each worker gets pipes: with a configured log, and where it could block us on a stderr that we share.
+    /// Whether each worker gets pipes: with a configured log, where it could block us on a stderr that we share, and where
+    /// it could do more with our stdout and stderr than write.
     pub(crate) fn has_pipes(&self) -> bool {
         self.has_pipes
     }
@@ -230,6 +231,13 @@ impl Output {
             Err(error) => ::log::error!("SIGUSR1: {error}"),
         }
     }
+}
+
+/// Whether our stdout and stderr would give workers more than a place to write to: those of another user could change what
+/// is ours, and on a terminal all could read what is typed.
+fn can_be_misused(config: &Config) -> bool {
+    let are_others = config.user.is_some() || config.group.is_some();
+    are_others || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
 fn end_line(stream: &mut WorkerStream, log: &Log) {

@@ -136,7 +136,7 @@ const WORKERS: &[Item] = &[
         .ignored(&[ONCE_IN_FOREGROUND]),
     flag("n", "foreground", |c, _| set(&mut c.foreground, Ok(true)))
         .help("stay in the foreground; with --once, become the program")
-        .man("Workers keep stdout and stderr. For runit, s6, systemd or a terminal."),
+        .man("Workers keep stdout and stderr, or have pipes to a supervisor. For runit, s6, systemd or a terminal."),
     flag("", "once", |c, _| set(&mut c.mode, Ok(Mode::Once)))
         .help("start the workers and exit (default as spawn-fcgi)")
         .man("All options for a supervisor are ignored."),
@@ -245,8 +245,9 @@ const OUTPUT: &[Item] = &[
              report of its end, the rest later. A file with a second link is refused, at the start and when \
              the log is reopened.\n\n\
              Every error that ends the launcher after the log was opened is in the log and on stderr.\n\n\
-             Without the option, workers have the launcher's stdout and stderr with -n, else `/dev/null`. If that stderr \
-             cannot be opened anew, for example because it is another user's terminal, they have pipes to it.",
+             Without the option, workers have the launcher's stdout and stderr with -n, else `/dev/null`. With -u or -g, if \
+             stdout or stderr is a terminal, or if stderr cannot be opened anew, they have pipes, and what they write is \
+             on stderr as with `--log stderr`.",
         )
         .ignored(&[ONCE]),
     option("", "status", FILE, |c, v| keep(&mut c.status, v))

@@ -29,10 +29,15 @@ struct Foreground {
 impl Foreground {
     #[track_caller]
     fn start(dir: TempDir, options: &[&str], text: &str, stderr: impl Into<Stdio>, uid: Option<u32>) -> Self {
+        Self::start_on(dir, options, text, [Stdio::null(), stderr.into()], uid)
+    }
+
+    #[track_caller]
+    fn start_on(dir: TempDir, options: &[&str], text: &str, [stdout, stderr]: [Stdio; 2], uid: Option<u32>) -> Self {
         let program = script(dir.path(), "program", &text.replace('@', dir.path().to_str().expect("a plain path")));
         let mut command = launcher();
         command.args(in_folder(&["-s", "@/app.sock", "-P", "@/pid", "-n"], dir.path()));
-        command.args(in_folder(options, dir.path())).arg("--").arg(program).stderr(stderr).stdout(Stdio::null());
+        command.args(in_folder(options, dir.path())).arg("--").arg(program).stderr(stderr).stdout(stdout);
         if let Some(uid) = uid {
             fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("its owner may");
             command.uid(uid).gid(uid);
@@ -78,6 +83,17 @@ fn nonblocking(path: &Path) -> File {
     OpenOptions::new().read(true).write(true).custom_flags(flags as i32).open(path).expect("opened")
 }
 
+const NO_TERMINAL_OF_OURS: i32 = OpenptFlags::NOCTTY.bits() as i32;
+
+/// A terminal's other end, and its path.
+fn pseudoterminal() -> (OwnedFd, PathBuf) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudoterminal");
+    grantpt(&terminal).expect("it is ours");
+    unlockpt(&terminal).expect("unlocked");
+    let name = ptsname(&terminal, Vec::new()).expect("its name");
+    (terminal, name.to_str().expect("a plain path").into())
+}
+
 #[test]
 fn full_stderr_without_log_does_not_block_supervisor() {
     let dir = temp_dir();
@@ -92,14 +108,9 @@ fn full_stderr_without_log_does_not_block_supervisor() {
 
 #[test]
 fn full_terminal_does_not_block_supervisor() {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudoterminal");
-    grantpt(&terminal).expect("it is ours");
-    unlockpt(&terminal).expect("unlocked");
-    let name = ptsname(&terminal, Vec::new()).expect("its name");
-    let path = Path::new(name.to_str().expect("a plain path"));
-    fill(&nonblocking(path));
-    let no_terminal_of_ours = OpenptFlags::NOCTTY.bits() as i32;
-    let stderr = OpenOptions::new().write(true).custom_flags(no_terminal_of_ours).open(path).expect("opened");
+    let (_terminal, path) = pseudoterminal();
+    fill(&nonblocking(&path));
+    let stderr = OpenOptions::new().write(true).custom_flags(NO_TERMINAL_OF_OURS).open(path).expect("opened");
     let mut supervisor = Foreground::start(temp_dir(), &[], "exec sleep 1000", stderr, None);
     supervisor.wait_for("pid");
     eventually("a supervisor that sleeps", || super::sleeps_on(supervisor.child.id()));
@@ -132,6 +143,69 @@ fn workers_have_stderr_itself_where_it_can_be_reopened() {
     let worker = proc::children(supervisor.child.id())[0];
     assert_eq!(stderr(worker), stderr(supervisor.child.id()));
     supervisor.stop();
+}
+
+const BOTH: &str = "echo out; echo err >&2; exec sleep 1000";
+
+/// Asserts that the one worker has pipes of the supervisor's, not what the supervisor has.
+#[track_caller]
+fn expect_pipes(supervisor: &Foreground) -> u32 {
+    let pid = supervisor.child.id();
+    let worker = eventually("a worker", || proc::children(pid).first().copied());
+    supervisor.wait_for("pid");
+    for number in [1, 2] {
+        let its = proc::descriptor(worker, number).expect("it is open");
+        assert!(its.to_string_lossy().starts_with("pipe:"), "{number}: {its:?}");
+    }
+    worker
+}
+
+/// What root opened is not theirs to read, to write at any place or to change the flags of.
+#[test]
+fn workers_of_another_user_have_pipes() {
+    needs_root!();
+    for options in [["-u", "nobody"], ["-g", "daemon"]] {
+        let dir = temp_dir();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("ours");
+        let open = |name| File::create(dir.path().join(name)).expect("created");
+        let ours = [open("stdout").into(), open("stderr").into()];
+        let mut supervisor = Foreground::start_on(dir, &options, BOTH, ours, None);
+        let worker = expect_pipes(&supervisor);
+        for said in ["out", "err"] {
+            let line = format!("worker 1 (pid {worker}): {said}\n");
+            eventually(&line, || read(&supervisor.path("stderr")).contains(&line).then_some(()));
+        }
+        supervisor.stop();
+        assert_eq!(read(&supervisor.path("stdout")), "");
+    }
+}
+
+/// What a terminal's user types could be read from its stdout and stderr.
+#[test]
+fn workers_on_a_terminal_have_pipes() {
+    for on_terminal in [[true, false], [false, true]] {
+        let (terminal, path) = pseudoterminal();
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        let ours = on_terminal.map(|is_terminal| match is_terminal {
+            true => {
+                let mut both = OpenOptions::new();
+                both.read(true).write(true).custom_flags(NO_TERMINAL_OF_OURS).open(&path).expect("opened").into()
+            }
+            false => Stdio::from(writer.try_clone().expect("a copy")),
+        });
+        drop(writer);
+        let mut supervisor = Foreground::start_on(temp_dir(), &[], BOTH, ours, None);
+        let worker = expect_pipes(&supervisor);
+        let mut stderr = if on_terminal[1] { File::from(terminal) } else { File::from(reader) };
+        let (mut text, mut buffer) = (String::new(), [0; 1000]);
+        let lines = ["out", "err"].map(|said| format!("worker 1 (pid {worker}): {said}"));
+        while !lines.iter().all(|line| text.contains(line)) {
+            let len = stderr.read(&mut buffer).expect("more comes");
+            assert!(len > 0, "{text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..len]));
+        }
+        supervisor.stop();
+    }
 }
 
 /// The listener's queue is full: a connect that waits would wait for ever.
