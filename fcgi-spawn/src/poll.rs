@@ -50,15 +50,9 @@ impl<'a, S: Copy> Poll<'a, S> {
     }
 
     /// Sleeps, and gives the sources that are ready in the order in which they were added: none after a deadline or a
-    /// signal.
-    pub(crate) fn wait(self) -> io::Result<Vec<S>> {
-        let ready = sys::poll(&self.descriptors(), self.timeout())?;
-        Ok(self.sources(ready))
-    }
-
-    /// The same for sources whose readers never block. Where the kernel refuses to wait, for want of memory or by a
-    /// limit, it looks every 100 ms, and reports that once: no shortage ends the caller.
-    pub(crate) fn wait_or_look(self) -> Vec<S> {
+    /// signal. Their readers never block: where the kernel refuses to wait, for want of memory or by a limit, it looks
+    /// every 100 ms, and reports that once: no shortage ends the caller.
+    pub(crate) fn wait(self) -> Vec<S> {
         self.wait_by(sys::poll)
     }
 
@@ -110,7 +104,7 @@ mod tests {
         poll.readable(&loud, "loud");
         poll.writable(&quiet, "may be written");
         poll.readable(&gone, "gone");
-        assert_eq!(poll.wait().expect("polled"), ["loud", "may be written", "gone"]);
+        assert_eq!(poll.wait(), ["loud", "may be written", "gone"]);
     }
 
     #[test]
@@ -122,7 +116,7 @@ mod tests {
         poll.until(Some(now + Duration::from_secs(1000)));
         poll.until(None);
         poll.until(Some(now + Duration::from_millis(1)));
-        assert_eq!(poll.wait().expect("polled"), []);
+        assert_eq!(poll.wait(), []);
     }
 
     /// As ENOMEM for many descriptors, or RLIMIT_NOFILE below their number.

@@ -278,7 +278,7 @@ impl Supervisor {
         poll.until(self.upgrade.as_ref().and_then(Upgrade::deadline));
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
-        poll.wait_or_look()
+        poll.wait()
     }
 
     /// Reports how the workers are.
@@ -481,10 +481,6 @@ impl Supervisor {
     }
 
     fn connection_waits(&self) -> bool {
-        let Some(listener) = &self.listener else { return false };
-        let mut poll = Poll::new();
-        poll.readable(listener, ());
-        poll.until(Some(Instant::now()));
-        poll.wait().is_ok_and(|ready| !ready.is_empty())
+        self.listener.as_ref().is_some_and(|listener| sys::is_readable_within(listener, Duration::ZERO))
     }
 }

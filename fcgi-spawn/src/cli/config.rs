@@ -44,8 +44,8 @@ pub struct Config {
     pub php_children: Option<u32>,
     /// How many workers are started.
     pub workers: u16,
-    /// Stay in the foreground and let the workers keep stdout and stderr; otherwise go to the
-    /// background, where all of them have `/dev/null`. Only [`main`](crate::main) goes there.
+    /// Stay in the foreground; otherwise go to the background, where stdout and stderr are `/dev/null`. Only
+    /// [`main`](crate::main) goes there.
     pub foreground: bool,
     /// Where to write the supervisor's pid, once all workers are up; or theirs, if there is no supervisor.
     pub pid_file: Option<PathBuf>,
@@ -75,8 +75,9 @@ pub struct Config {
     pub on_demand: bool,
     /// With `on_demand`: how long a worker is idle before it is stopped; `None`: it never is.
     pub idle: Option<Duration>,
-    /// Where the workers' stdout and stderr go, line by line, and the launcher's own messages. `None` leaves
-    /// them where they are, see [`foreground`](Self::foreground).
+    /// Where the workers' stdout and stderr go, line by line, and the launcher's own messages. with `None`
+    /// that is stderr in the [`foreground`](Self::foreground), and nowhere otherwise. Workers of our own user keep stdout and
+    /// stderr in the foreground if these are no terminal.
     pub log: Option<LogTo>,
     /// A descriptor above 2 that gets a line, and is closed, when all workers are up.
     pub ready_fd: Option<RawFd>,
