@@ -23,9 +23,9 @@ pub(crate) use crate::fleet::event::{Action, Event, Usage};
 use crate::fleet::note::{Cause, End, Note};
 use crate::fleet::random::Random;
 use crate::fleet::restart::{Policy, Restart};
-use crate::fleet::rolling_restart::{Progress, RollingRestart};
-use crate::fleet::stop::Stop;
-use crate::fleet::worker::{Process, State, Worker};
+use crate::fleet::rolling_restart::{ReloadProgress, RollingRestart};
+use crate::fleet::stop::{Stop, StopEvent};
+use crate::fleet::worker::{Process, Worker, WorkerEvent, WorkerState};
 use crate::sys::Pid;
 
 /// Between two looks at the memory of workers.
@@ -154,7 +154,7 @@ impl Fleet {
                 self.add_slot();
             }
             let process = Process { pid: *pid, since: now.checked_sub(*age).unwrap_or(now) };
-            self.slots[*slot].worker.state = State::Running(process);
+            self.slots[*slot].worker.state = WorkerState::Running(process);
             self.is_up(*slot);
         }
         // SIGTTIN may have raised their number.
@@ -198,7 +198,8 @@ impl Fleet {
 
     /// Whether no process is about to replace another, and none is being started or stopped.
     pub(crate) fn is_settled(&self) -> bool {
-        let is_changing = |slot: &Slot| matches!(slot.worker.state, State::Launching { .. } | State::Starting { .. });
+        let is_changing =
+            |slot: &Slot| matches!(slot.worker.state, WorkerState::Launching { .. } | WorkerState::Starting { .. });
         self.phase == Phase::Serving
             && self.rolling.is_over()
             && !self.stopping.iter().any(|stopping| stopping.state.is_awaited())
@@ -220,7 +221,7 @@ impl Fleet {
 
     /// How many processes serve or are to.
     fn active(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.worker.state != State::Empty).count()
+        self.slots.iter().filter(|slot| slot.worker.state != WorkerState::Empty).count()
     }
 
     /// When it wants the next `Tick`.
@@ -236,7 +237,7 @@ impl Fleet {
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Begin => self.begin(now),
-            Event::Forked { slot, pid } => self.tell(slot, worker::Event::Forked(pid), None, now),
+            Event::Forked { slot, pid } => self.tell(slot, WorkerEvent::Forked(pid), None, now),
             Event::Executed(pid) => self.executed(pid, now),
             Event::NotExecuted { pid, error, is_shortage } => {
                 self.not_executed(pid, is_shortage, error, now);
@@ -244,13 +245,13 @@ impl Fleet {
             Event::Refused { slot, error } => self.refused(slot, error, now),
             Event::Ready(pid) => {
                 if let Some(slot) = self.slot_of(pid) {
-                    self.tell(slot, worker::Event::Ready(pid), None, now);
+                    self.tell(slot, WorkerEvent::Ready(pid), None, now);
                 }
             }
             Event::Ended { pid, status, others } => self.ended(pid, status, others, now),
-            Event::Looked { pid, others } => self.tell_stopping(pid, stop::Event::Looked { others }, now),
+            Event::Looked { pid, others } => self.tell_stopping(pid, StopEvent::Looked { others }, now),
             Event::Signalled { pid, refused } => self.signalled(pid, refused, now),
-            Event::Vanished(pid) => self.tell_stopping(pid, stop::Event::Ended { others: false }, now),
+            Event::Vanished(pid) => self.tell_stopping(pid, StopEvent::Ended { others: false }, now),
             Event::Measured { pid, usage, reported } => self.measured(pid, usage, reported, now),
             Event::Overdue { pid, time } => self.overdue(pid, time, now),
             Event::Waiting(waiting) => self.waiting(waiting, now),
@@ -268,8 +269,8 @@ impl Fleet {
 
     fn begin(&mut self, now: Instant) {
         if !self.rules.on_demand {
-            self.tell_all(worker::Event::Start, now);
-            self.tell_all(worker::Event::Tick, now);
+            self.tell_all(WorkerEvent::Start, now);
+            self.tell_all(WorkerEvent::Tick, now);
         }
         self.settle();
     }
@@ -290,7 +291,7 @@ impl Fleet {
         }
         self.say(Note::Reloading(cause));
         let busy: Vec<_> =
-            (0..self.slots.len()).filter(|slot| self.slots[*slot].worker.state != State::Empty).collect();
+            (0..self.slots.len()).filter(|slot| self.slots[*slot].worker.state != WorkerState::Empty).collect();
         let is_nothing = busy.is_empty();
         self.rolling.reload(busy.into_iter(), cause, now);
         if is_nothing {
@@ -301,26 +302,26 @@ impl Fleet {
     /// Begins the next turn of a rolling restart when it is time.
     fn roll(&mut self, now: Instant) {
         let is_launching =
-            |fleet: &Self, slot: usize| matches!(fleet.slots[slot].worker.state, State::Launching { .. });
+            |fleet: &Self, slot: usize| matches!(fleet.slots[slot].worker.state, WorkerState::Launching { .. });
         while let Some(slot) = self.rolling.next_slot().filter(|slot| !is_launching(self, *slot)) {
             let Some(turn) = self.rolling.next() else { return };
             let worker = &self.slots[slot].worker;
             let is_new = worker.process().is_some_and(|process| process.since >= turn.asked);
-            if worker.state == State::Empty || is_new {
+            if worker.state == WorkerState::Empty || is_new {
                 let progress = self.rolling.done();
                 self.report(progress);
             } else {
-                self.tell(slot, worker::Event::Replace, None, now);
-                self.tell(slot, worker::Event::Tick, None, now);
+                self.tell(slot, WorkerEvent::Replace, None, now);
+                self.tell(slot, WorkerEvent::Tick, None, now);
             }
         }
     }
 
-    fn report(&mut self, progress: Progress) {
+    fn report(&mut self, progress: ReloadProgress) {
         match progress {
-            Progress::More => {}
-            Progress::Complete => self.say(Note::Reloaded),
-            Progress::Failed => self.say(Note::ReloadFailed),
+            ReloadProgress::More => {}
+            ReloadProgress::Complete => self.say(Note::Reloaded),
+            ReloadProgress::Failed => self.say(Note::ReloadFailed),
         }
     }
 
@@ -342,9 +343,9 @@ impl Fleet {
     }
 
     fn start_one(&mut self, now: Instant) {
-        if let Some(slot) = self.slots.iter().position(|slot| slot.worker.state == State::Empty) {
-            self.tell(slot, worker::Event::Start, None, now);
-            self.tell(slot, worker::Event::Tick, None, now);
+        if let Some(slot) = self.slots.iter().position(|slot| slot.worker.state == WorkerState::Empty) {
+            self.tell(slot, WorkerEvent::Start, None, now);
+            self.tell(slot, WorkerEvent::Tick, None, now);
         }
     }
 
@@ -358,7 +359,7 @@ impl Fleet {
         self.rules.workers -= 1;
         self.say(Note::Workers(self.rules.workers));
         if self.active() > self.rules.workers {
-            let last = self.slots.iter().rposition(|slot| slot.worker.state != State::Empty);
+            let last = self.slots.iter().rposition(|slot| slot.worker.state != WorkerState::Empty);
             self.stop_one(last.unwrap_or_default(), now);
         }
     }
@@ -369,7 +370,7 @@ impl Fleet {
             let pids: Vec<_> = self.stopping.iter().map(|stopping| stopping.process.pid).collect();
             for pid in pids {
                 self.actions.push(Action::Ask(pid));
-                self.tell_stopping(pid, stop::Event::Hurry, now);
+                self.tell_stopping(pid, StopEvent::Hurry, now);
             }
             return;
         }
@@ -380,9 +381,9 @@ impl Fleet {
 
     fn tick(&mut self, now: Instant) {
         self.give_up_late_launches(now);
-        self.tell_all(worker::Event::Tick, now);
+        self.tell_all(WorkerEvent::Tick, now);
         for pid in self.stopping.iter().map(|stopping| stopping.process.pid).collect::<Vec<_>>() {
-            self.tell_stopping(pid, stop::Event::Tick, now);
+            self.tell_stopping(pid, StopEvent::Tick, now);
         }
         let progress = self.rolling.tick(now);
         self.report(progress);
@@ -398,7 +399,7 @@ impl Fleet {
             self.next_look = None;
             self.looked = true;
             let up = |slot: &Slot| match slot.worker.state {
-                State::Running(process) => Some(Action::Measure(process.pid)),
+                WorkerState::Running(process) => Some(Action::Measure(process.pid)),
                 _ => None,
             };
             self.actions.extend(self.slots.iter().filter_map(up));
@@ -412,7 +413,7 @@ impl Fleet {
     fn plan_look(&mut self, now: Instant) {
         let memory = self.rules.max_rss.map(|_| MEMORY_LOOK);
         let idle = self.rules.idle.filter(|_| self.rules.on_demand).map(Idle::interval);
-        let up = |slot: &Slot| matches!(slot.worker.state, State::Running(_));
+        let up = |slot: &Slot| matches!(slot.worker.state, WorkerState::Running(_));
         let wanted = self.phase == Phase::Serving && self.slots.iter().any(up);
         let interval = memory.into_iter().chain(idle).min().filter(|_| wanted);
         let next = |interval: Duration| now + if self.looked { interval } else { interval.min(FIRST_LOOK) };

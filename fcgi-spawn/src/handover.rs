@@ -25,7 +25,7 @@ const NONE: i128 = -1;
 
 /// All that cannot be found out from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct Handover {
     /// The open descriptor of the listening socket; there may be none.
     pub(crate) listener: Option<RawFd>,
     /// Device and inode of the socket's file.
@@ -60,7 +60,7 @@ pub(crate) enum Task {
 }
 
 /// The state that is meant for this process, if there is one.
-pub(crate) fn received() -> Result<Option<(Task, State)>, Error> {
+pub(crate) fn received() -> Result<Option<(Task, Handover)>, Error> {
     let Ok(text) = env::var(VARIABLE) else { return Ok(None) };
     let numbers: Option<Vec<i128>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
     let Some([version, pid, state @ ..]) = numbers.as_deref() else { return Ok(None) };
@@ -70,12 +70,12 @@ pub(crate) fn received() -> Result<Option<(Task, State)>, Error> {
         // It was inherited from a process that is not ours.
         _ => return Ok(None),
     };
-    let state = State::read(state).filter(|_| *version == VERSION);
+    let state = Handover::read(state).filter(|_| *version == VERSION);
     let unknown = || Error::new(format!("the state in {VARIABLE} cannot be read: it is another version's"));
     state.map(|state| Some((task, state))).ok_or_else(unknown)
 }
 
-impl State {
+impl Handover {
     /// The text that this process leaves to itself, or shows to a child.
     pub(crate) fn variable(&self) -> String {
         let numbers = [VERSION, process::id().into()].into_iter().chain(self.numbers());
@@ -111,7 +111,7 @@ impl State {
                 is_due: due == 1,
             })
         };
-        Some(State {
+        Some(Handover {
             listener: fd(listener),
             socket_file: number(device).zip(number(inode)),
             signals: (number(ignored)?, number(blocked)?),
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let state = State {
+        let state = Handover {
             listener: Some(3),
             socket_file: Some((u64::MAX, 5)),
             signals: (1 << 63, 7),
@@ -149,18 +149,18 @@ mod tests {
                 Running { slot: 2, pid: 4712, started: Duration::ZERO, pipes: [None; 3], is_due: false },
             ],
         };
-        for state in [state, State::default()] {
-            assert_eq!(State::read(&state.numbers()), Some(state));
+        for state in [state, Handover::default()] {
+            assert_eq!(Handover::read(&state.numbers()), Some(state));
         }
     }
 
     #[test]
     fn other_numbers_are_refused() {
-        let first = State::default().numbers();
+        let first = Handover::default().numbers();
         for cut in 0..first.len() {
-            assert_eq!(State::read(&first[..cut]), None, "{cut}");
+            assert_eq!(Handover::read(&first[..cut]), None, "{cut}");
         }
-        let worker = |worker: &[i128]| State::read(&[&first, worker].concat());
+        let worker = |worker: &[i128]| Handover::read(&[&first, worker].concat());
         assert!(worker(&[0, 2, 3, -1, -1, -1, 0]).is_some());
         assert_eq!(worker(&[1024, 2, 3, -1, -1, -1, 0]), None);
         assert_eq!(worker(&[0, 2, 3, -1, -1, -1]), None);
@@ -173,6 +173,6 @@ mod tests {
         let started = Duration::from_secs(10_000_000);
         let worker = Running { slot: 1023, pid: i32::MAX, started, pipes: [Some(99_999); 3], is_due: true };
         let workers = vec![worker; Config::MAX_WORKERS.into()];
-        assert!(State { workers, ..State::default() }.variable().len() < 120_000);
+        assert!(Handover { workers, ..Handover::default() }.variable().len() < 120_000);
     }
 }

@@ -12,7 +12,7 @@ use log::LevelFilter;
 use crate::cli::{self, Caller, Request};
 use crate::daemon::{self, Daemon, Outcome};
 use crate::files::check;
-use crate::handover::{self, State, Task};
+use crate::handover::{self, Handover, Task};
 use crate::output::logger;
 use crate::socket::inherited::{self, Given};
 use crate::sys::{self, Pid};
@@ -58,7 +58,7 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
     }
     let received = handover::received()?;
     let inherited = || match &received {
-        Some((_, State { listener: Some(fd), .. })) => Ok(Some(*fd)),
+        Some((_, Handover { listener: Some(fd), .. })) => Ok(Some(*fd)),
         _ => inherited::find(),
     };
     let caller = Caller { name, is_root: sys::is_root(), inherited: &inherited };

@@ -11,12 +11,12 @@ mod lines;
 mod log;
 pub(crate) mod logger;
 mod name;
-mod refused;
 mod stream;
 mod streams;
 mod syslog;
 mod target;
 mod utc;
+mod write_error;
 
 use std::cell::Cell;
 use std::fs::File;
@@ -26,7 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(crate) use self::entry::{Entry, From, Priority, Tag};
 pub(crate) use self::log::Log;
 pub(crate) use self::streams::Id;
-use self::streams::{Kind, Streams, WorkerStream};
+use self::streams::{OutputStream, Streams, WorkerStream};
 pub(crate) use self::syslog::Syslog;
 pub(crate) use self::utc::Utc;
 use crate::sys::{self, Pid};
@@ -39,12 +39,12 @@ pub(crate) struct Output {
     has_pipes: bool,
     streams: Streams,
     /// What is left of this turn.
-    turn: Cell<Turn>,
+    turn: Cell<Allowance>,
 }
 
 /// How many lines may still be written before signals and deadlines are looked at again.
 #[derive(Clone, Copy)]
-struct Turn {
+struct Allowance {
     /// Lines of live workers, and of what ended ones have left behind.
     lines: usize,
     /// Lines of workers that end now.
@@ -53,8 +53,8 @@ struct Turn {
     next: Option<Id>,
 }
 
-impl Turn {
-    const NEW: Self = Turn { lines: Output::TURN_LINES, last_lines: Output::TURN_LAST_LINES, next: None };
+impl Allowance {
+    const NEW: Self = Allowance { lines: Output::TURN_LINES, last_lines: Output::TURN_LAST_LINES, next: None };
 }
 
 /// The pipes of a worker that is not started yet.
@@ -112,7 +112,7 @@ impl Output {
         let log = Log::open(to, given)?;
         logger::direct_to(&log);
         let has_pipes = config.log.is_some() || log.can_block() || can_be_misused(config);
-        Ok(Some(Output { log, has_pipes, streams: Streams::default(), turn: Cell::new(Turn::NEW) }))
+        Ok(Some(Output { log, has_pipes, streams: Streams::default(), turn: Cell::new(Allowance::NEW) }))
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -128,13 +128,13 @@ impl Output {
     /// Takes care of a new worker's pipes.
     pub(crate) fn add(&mut self, tag: Tag, pipes: Pipes) {
         let [stdout, stderr] = pipes.ours;
-        self.streams.add(tag, Kind::Stdout, stdout);
-        self.streams.add(tag, Kind::Stderr, stderr);
+        self.streams.add(tag, OutputStream::Stdout, stdout);
+        self.streams.add(tag, OutputStream::Stderr, stderr);
     }
 
     /// Our ends of the stdout and stderr of this worker.
     pub(crate) fn ends(&self, pid: Pid) -> [Option<BorrowedFd<'_>>; 2] {
-        [Kind::Stdout, Kind::Stderr].map(|kind| {
+        [OutputStream::Stdout, OutputStream::Stderr].map(|kind| {
             let stream = self.streams.iter().find(|stream| stream.tag.pid == pid && stream.kind == kind);
             stream.map(|stream| stream.pipe.as_fd())
         })
@@ -142,7 +142,7 @@ impl Output {
 
     /// Takes care of the pipes of a worker that were handed over to us.
     pub(crate) fn take_over(&mut self, tag: Tag, ends: [Option<OwnedFd>; 2]) {
-        for (kind, end) in [Kind::Stdout, Kind::Stderr].into_iter().zip(ends) {
+        for (kind, end) in [OutputStream::Stdout, OutputStream::Stderr].into_iter().zip(ends) {
             end.into_iter().for_each(|end| self.streams.add(tag, kind, end));
         }
     }
@@ -154,7 +154,7 @@ impl Output {
 
     /// All streams, to be polled: a new turn begins. Those come first that were not read in the last one.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (Id, &File)> {
-        let next = self.turn.replace(Turn::NEW).next;
+        let next = self.turn.replace(Allowance::NEW).next;
         let streams = || self.streams.iter().map(|stream| (stream.id, &stream.pipe));
         let is_late = move |id: Id| next.is_none_or(|next| id >= next);
         streams().filter(move |(id, _)| is_late(*id)).chain(streams().filter(move |(id, _)| !is_late(*id)))
@@ -245,10 +245,10 @@ fn end_line(stream: &mut WorkerStream, log: &Log) {
     stream.lines.end(|text, cut| log.write(&line(tag, kind, text, cut)));
 }
 
-fn line(tag: Tag, kind: Kind, text: &[u8], cut: u64) -> Entry<'_> {
+fn line(tag: Tag, kind: OutputStream, text: &[u8], cut: u64) -> Entry<'_> {
     let priority = match kind {
-        Kind::Stdout => Priority::Info,
-        Kind::Stderr => Priority::Warning,
+        OutputStream::Stdout => Priority::Info,
+        OutputStream::Stderr => Priority::Warning,
     };
     Entry { priority, from: From::Worker(tag), text, cut }
 }
@@ -267,7 +267,7 @@ mod tests {
         let log = Log::open(&LogTo::File(path.clone()), None).expect("opened");
         let file = File::open(&path).expect("it was created");
         std::fs::remove_file(&path).expect("removed");
-        let output = Output { log, has_pipes: true, streams: Streams::default(), turn: Cell::new(Turn::NEW) };
+        let output = Output { log, has_pipes: true, streams: Streams::default(), turn: Cell::new(Allowance::NEW) };
         (output, file)
     }
 

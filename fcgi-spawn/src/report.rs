@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::files::page::{LastExit, Row, Word};
 use crate::fleet::note::End;
-use crate::fleet::worker::{Process, State};
+use crate::fleet::worker::{Process, WorkerState};
 use crate::fleet::{Fleet, Phase};
 
 /// All workers, and the processes that are stopping.
@@ -12,14 +12,14 @@ pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
     let mut rows = Vec::new();
     for (slot, its) in fleet.slots.iter().enumerate() {
         let (state, next_start) = match its.worker.state {
-            State::Empty if fleet.phase != Phase::Serving => (Word::Stopped, None),
-            State::Empty if fleet.is_on_demand() && slot < fleet.wanted() => (Word::Idle, None),
+            WorkerState::Empty if fleet.phase != Phase::Serving => (Word::Stopped, None),
+            WorkerState::Empty if fleet.is_on_demand() && slot < fleet.wanted() => (Word::Idle, None),
             // There were more workers before.
-            State::Empty => continue,
-            State::Waiting { until } => (Word::Waiting, Some(until.saturating_duration_since(now))),
-            State::Due | State::Launching { .. } | State::Starting { .. } => (Word::Starting, None),
-            State::Running(_) => (Word::Running, None),
-            State::Replacing { .. } => (Word::Reloading, None),
+            WorkerState::Empty => continue,
+            WorkerState::Waiting { until } => (Word::Waiting, Some(until.saturating_duration_since(now))),
+            WorkerState::Due | WorkerState::Launching { .. } | WorkerState::Starting { .. } => (Word::Starting, None),
+            WorkerState::Running(_) => (Word::Running, None),
+            WorkerState::Replacing { .. } => (Word::Reloading, None),
         };
         let last_exit = its.last_end.as_ref().map(|end| match end {
             End::Process(_, status, _) => LastExit::Status(*status),

@@ -1,8 +1,8 @@
 //! The listening socket.
 
 mod backlog;
+mod bind_error;
 pub(crate) mod holder;
 pub(crate) mod inherited;
 pub(crate) mod listener;
-mod refused;
 pub(crate) mod socket_file;

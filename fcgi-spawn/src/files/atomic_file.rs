@@ -16,21 +16,21 @@ const TRIES: usize = 3;
 
 /// The permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum FileMode {
     /// 0644, whatever the umask.
     Exact,
     /// 0644, less the umask.
     LessUmask,
 }
 
-impl Mode {
+impl FileMode {
     const BITS: u32 = 0o644;
 }
 
 /// A regular file that we write, removed when this is dropped, unless another took its place.
 pub(crate) struct AtomicFile {
     place: Place,
-    mode: Mode,
+    mode: FileMode,
     /// The next content, as long as it is not complete.
     next: Option<Temporary>,
     /// What we have put there, with its device and inode. Open, so that the kernel gives that to no other file.
@@ -41,7 +41,7 @@ impl AtomicFile {
     /// Refuses at once what cannot be written, or exists and is not a regular file. What exists stays for now.
     ///
     /// The temporary files that a killed predecessor left are removed.
-    pub(crate) fn new(place: Place, mode: Mode) -> io::Result<Self> {
+    pub(crate) fn new(place: Place, mode: FileMode) -> io::Result<Self> {
         if place.status()?.is_some_and(|there| !there.is_regular()) {
             return Err(not_regular());
         }
@@ -55,7 +55,7 @@ impl AtomicFile {
     /// # Errors
     ///
     /// It cannot be known; one that is missing or not ours is no error.
-    pub(crate) fn adopt(place: Place, mode: Mode, content: &[u8]) -> io::Result<Self> {
+    pub(crate) fn adopt(place: Place, mode: FileMode, content: &[u8]) -> io::Result<Self> {
         let mut current = None;
         if place.status()?.is_some_and(|there| there.is_regular()) {
             let (file, mut found) = (place.open()?, Vec::new());
@@ -128,20 +128,20 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn new(beside: &Place, mode: Mode) -> io::Result<Self> {
+    fn new(beside: &Place, mode: FileMode) -> io::Result<Self> {
         let mut tries = TRIES;
         loop {
             tries -= 1;
             let place = beside.with_suffix(&format!("{INFIX}{:016x}", sys::unguessable()))?;
             let flags = libc::O_CREAT | libc::O_EXCL;
-            let file = match place.open_to_write(flags, Mode::BITS) {
+            let file = match place.open_to_write(flags, FileMode::BITS) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && tries > 0 => continue,
                 opened => opened?,
             };
             let status = twice(|| Status::of(&file)).inspect_err(|_| drop(place.remove()))?;
-            if mode == Mode::Exact && status.mode & 0o7777 != Mode::BITS {
+            if mode == FileMode::Exact && status.mode & 0o7777 != FileMode::BITS {
                 // A file system without permissions refuses.
-                let _ = file.set_permissions(Permissions::from_mode(Mode::BITS));
+                let _ = file.set_permissions(Permissions::from_mode(FileMode::BITS));
             }
             let temporary = Temporary { place, file, identity: status.identity };
             let is_found = match sys::try_lock(&temporary.file) {
@@ -196,7 +196,7 @@ mod tests {
     use crate::files::scratch::{Scratch, names_in};
 
     fn file(path: &Path) -> AtomicFile {
-        AtomicFile::new(Place::of(path).expect("a directory"), Mode::Exact).expect("may be written")
+        AtomicFile::new(Place::of(path).expect("a directory"), FileMode::Exact).expect("may be written")
     }
 
     fn read(path: &Path) -> String {

@@ -123,16 +123,16 @@ impl fmt::Display for Summary {
 
 /// The supervisor that writes the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Supervisor {
+pub(crate) struct Writer {
     pub(crate) pid: u32,
     /// In ticks of the kernel since the boot: the same number belongs to another process at another time.
     pub(crate) start: u64,
 }
 
-impl Supervisor {
+impl Writer {
     /// This process.
     pub(crate) fn ours() -> Self {
-        Supervisor { pid: process::id(), start: start_of(process::id()).unwrap_or_default() }
+        Writer { pid: process::id(), start: start_of(process::id()).unwrap_or_default() }
     }
 
     pub(crate) fn is_alive(self) -> bool {
@@ -163,7 +163,7 @@ impl fmt::Display for Listening {
 }
 
 /// The whole text.
-pub(crate) fn text(us: Supervisor, listening: Listening, rows: &[Row], now: Duration) -> String {
+pub(crate) fn text(us: Writer, listening: Listening, rows: &[Row], now: Duration) -> String {
     let Summary { workers, up } = Summary::of(rows.iter().map(|row| row.state));
     let mut text = format!(
         "# fcgi-spawn pid={} start={} workers={workers} up={up} listener={listening} written={}\n\
@@ -197,7 +197,7 @@ impl<T: fmt::Display> fmt::Display for Dash<T> {
 
 /// A page that was read.
 pub(crate) struct Page<'a> {
-    pub(crate) supervisor: Supervisor,
+    pub(crate) supervisor: Writer,
     pub(crate) listening: Listening,
     /// Each worker's line, and what it is doing.
     pub(crate) workers: Vec<(&'a str, Word)>,
@@ -220,14 +220,14 @@ pub(crate) fn parse(text: &str) -> Result<Page<'_>, &'static str> {
         let word = Word::ALL.into_iter().find(|known| known.to_string() == word).ok_or(OTHER)?;
         workers.push((line, word));
     }
-    Ok(Page { supervisor: Supervisor { pid, start }, listening, workers })
+    Ok(Page { supervisor: Writer { pid, start }, listening, workers })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const US: Supervisor = Supervisor { pid: 4711, start: 17 };
+    const US: Writer = Writer { pid: 4711, start: 17 };
 
     fn row(number: usize, state: Word) -> Row {
         let (pid, age, last_exit, next_start, rss) = (None, None, None, None, None);
@@ -285,7 +285,7 @@ mod tests {
     fn a_supervisor_is_known_by_its_start() {
         let pid = process::id();
         let start = start_of(pid).expect("we run");
-        assert!(Supervisor { pid, start }.is_alive());
-        assert!(!Supervisor { pid, start: start + 1 }.is_alive());
+        assert!(Writer { pid, start }.is_alive());
+        assert!(!Writer { pid, start: start + 1 }.is_alive());
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process;
 
 use crate::Error;
-use crate::files::atomic_file::{AtomicFile, Mode};
+use crate::files::atomic_file::{AtomicFile, FileMode};
 use crate::files::directories::Directories;
 use crate::files::place::Place;
 
@@ -32,7 +32,7 @@ impl PidFile {
                 true => Directories::above(path)?,
                 false => (Place::of(path)?, Directories::default()),
             };
-            Ok(PidFile { file: AtomicFile::new(place, Mode::LessUmask)?, directories })
+            Ok(PidFile { file: AtomicFile::new(place, FileMode::LessUmask)?, directories })
         };
         make().map_err(|error| failed(path, &error))
     }
@@ -41,7 +41,7 @@ impl PidFile {
     pub(crate) fn adopt(path: &Path, made: usize) -> Result<Self, Error> {
         let adopt = || -> io::Result<Self> {
             let pid = process::id().to_string();
-            let file = AtomicFile::adopt(Place::of(path)?, Mode::LessUmask, pid.as_bytes())?;
+            let file = AtomicFile::adopt(Place::of(path)?, FileMode::LessUmask, pid.as_bytes())?;
             Ok(PidFile { file, directories: Directories::adopt(path, made) })
         };
         adopt().map_err(|error| Error::io("take over pid file", path, &error))

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::files::walk::{self, Made, Reached};
+use crate::files::walk::{self, Created, Reached};
 use crate::sys::{Directory, Handle, Status};
 
 /// A name in a directory that is held open.
@@ -28,7 +28,7 @@ impl Place {
     }
 
     /// The same; directories that do not exist are made, if they are to be.
-    pub(super) fn walk(path: &Path, made: Option<&mut Vec<Made>>) -> io::Result<Self> {
+    pub(super) fn walk(path: &Path, made: Option<&mut Vec<Created>>) -> io::Result<Self> {
         let bytes = path.as_os_str().as_bytes();
         let begin = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (above, name) = bytes.split_at(begin);
@@ -158,8 +158,8 @@ pub(crate) fn not_regular() -> io::Error {
     io::Error::other("not a regular file")
 }
 
-impl From<Made> for Place {
-    fn from(made: Made) -> Self {
+impl From<Created> for Place {
+    fn from(made: Created) -> Self {
         Place { directory: made.parent, name: made.name, path: made.path, is_reliable: false }
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::files::atomic_file::{AtomicFile, Mode};
-use crate::files::page::{self, Listening, Row, Supervisor, Word};
+use crate::files::atomic_file::{AtomicFile, FileMode};
+use crate::files::page::{self, Listening, Row, Word, Writer};
 use crate::files::place::Place;
 use crate::process::usage;
 use crate::sys::{self, Pid};
@@ -17,7 +17,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// The file, while we write it, for monitors that are other users. It is removed when this is dropped.
 pub(crate) struct StatusFile {
     file: AtomicFile,
-    us: Supervisor,
+    us: Writer,
     next: Instant,
     /// What it says, but for times and memory.
     said: Option<Said>,
@@ -31,9 +31,9 @@ type Said = (Listening, Vec<(Option<Pid>, Word, u64)>);
 impl StatusFile {
     /// Refuses at once what cannot be written.
     pub(crate) fn new(path: &Path, now: Instant) -> Result<Self, Error> {
-        let file = Place::of(path).and_then(|place| AtomicFile::new(place, Mode::Exact));
+        let file = Place::of(path).and_then(|place| AtomicFile::new(place, FileMode::Exact));
         let file = file.map_err(|error| failed(path, &error))?;
-        Ok(StatusFile { file, us: Supervisor::ours(), next: now, said: None, failed: false })
+        Ok(StatusFile { file, us: Writer::ours(), next: now, said: None, failed: false })
     }
 
     /// When it is to be written again, if nothing happens before.

@@ -19,7 +19,7 @@ pub(super) struct Reached {
 }
 
 /// A directory that did not exist.
-pub(super) struct Made {
+pub(super) struct Created {
     pub(super) parent: Directory,
     pub(super) name: CString,
     pub(super) path: PathBuf,
@@ -30,7 +30,7 @@ pub(super) struct Made {
 ///
 /// A symlink of another user than root and us leads only to a directory of that user, where it can do as it likes anyway:
 /// a worker that owns a directory on the way cannot lead us elsewhere.
-pub(super) fn walk(path: &Path, made: Option<&mut Vec<Made>>) -> io::Result<Reached> {
+pub(super) fn walk(path: &Path, made: Option<&mut Vec<Created>>) -> io::Result<Reached> {
     let (at, from) = match path.is_absolute() {
         // The working directory may be one that we may not search.
         true => (Directory::root()?, PathBuf::from("/")),
@@ -65,7 +65,7 @@ struct Walk<'a> {
     is_reliable: bool,
     /// The symlinks of other users that were followed.
     foreign: Vec<(PathBuf, u32)>,
-    made: Option<&'a mut Vec<Made>>,
+    made: Option<&'a mut Vec<Created>>,
 }
 
 impl Walk<'_> {
@@ -108,7 +108,7 @@ impl Walk<'_> {
             Ok(()) => {
                 let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
                 if let Some(made) = &mut self.made {
-                    made.push(Made { parent, name: name.to_owned(), path });
+                    made.push(Created { parent, name: name.to_owned(), path });
                 }
             }
             // Another process was quicker. If it is no directory the next step reports it.

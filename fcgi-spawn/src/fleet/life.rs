@@ -7,9 +7,9 @@ use crate::Error;
 use crate::fleet::demand::Idle;
 use crate::fleet::note::{Again, End, Note};
 use crate::fleet::restart::Next;
-use crate::fleet::rolling_restart::Progress;
-use crate::fleet::stop::{self, Stop};
-use crate::fleet::worker::{self, LAUNCH, Process, State};
+use crate::fleet::rolling_restart::ReloadProgress;
+use crate::fleet::stop::{Stop, StopAction, StopEvent};
+use crate::fleet::worker::{LAUNCH, Process, WorkerAction, WorkerEvent, WorkerState};
 use crate::fleet::{Action, Fleet, Phase, Slot, Stopping};
 use crate::sys::Pid;
 
@@ -23,22 +23,22 @@ impl Fleet {
         if !self.slots[slot].quiet {
             self.say(Note::Started { slot, pid });
         }
-        self.tell(slot, worker::Event::Executed(pid), None, now);
+        self.tell(slot, WorkerEvent::Executed(pid), None, now);
     }
 
     /// A process could not execute the program; it is about to end, and killed in case that it is held up.
     pub(super) fn not_executed(&mut self, pid: Pid, shortage: bool, error: Error, now: Instant) {
         let Some(slot) = self.slot_of(pid) else { return };
         self.kill(slot, pid, now);
-        self.not_started(slot, worker::Event::NotExecuted { shortage }, error, now);
+        self.not_started(slot, WorkerEvent::NotExecuted { shortage }, error, now);
     }
 
     /// The system refused to start a process for this worker.
     pub(super) fn refused(&mut self, slot: usize, error: Error, now: Instant) {
-        self.not_started(slot, worker::Event::Refused, error, now);
+        self.not_started(slot, WorkerEvent::Refused, error, now);
     }
 
-    fn not_started(&mut self, slot: usize, event: worker::Event, error: Error, now: Instant) {
+    fn not_started(&mut self, slot: usize, event: WorkerEvent, error: Error, now: Instant) {
         if self.phase == Phase::First {
             self.slots[slot].worker.on(event, now);
             self.fail(error, now);
@@ -66,7 +66,7 @@ impl Fleet {
 
     /// The first start is over when each worker has been up or has failed to, since one that always fails is never up.
     pub(super) fn settle(&mut self) {
-        let awaited = |slot: &Slot| !slot.settled && slot.worker.state != State::Empty;
+        let awaited = |slot: &Slot| !slot.settled && slot.worker.state != WorkerState::Empty;
         if self.phase == Phase::First && !self.slots.iter().any(awaited) {
             self.phase = Phase::Serving;
             self.actions.push(Action::Up);
@@ -87,7 +87,7 @@ impl Fleet {
     pub(super) fn ended(&mut self, pid: Pid, status: ExitStatus, others: bool, now: Instant) {
         let Some(slot) = self.slot_of(pid) else {
             // As process 1 of a container we are also given orphans that never were ours.
-            self.tell_stopping(pid, stop::Event::Ended { others }, now);
+            self.tell_stopping(pid, StopEvent::Ended { others }, now);
             return;
         };
         let worker = &self.slots[slot].worker;
@@ -100,7 +100,7 @@ impl Fleet {
             let state = Stop::orphans(self.rules.stop_timeout, now);
             self.stopping.push(Stopping { slot, process: Process { pid, since }, state, reported: false });
         }
-        let event = worker::Event::Ended { pid, success: status.success() };
+        let event = WorkerEvent::Ended { pid, success: status.success() };
         let cannot_execute = self.rules.shell && matches!(status.code(), Some(126 | 127));
         if self.phase == Phase::First && cannot_execute {
             let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -113,26 +113,25 @@ impl Fleet {
         self.tell(slot, event, Some(end), now);
     }
 
-    pub(super) fn tell_all(&mut self, event: worker::Event, now: Instant) {
+    pub(super) fn tell_all(&mut self, event: WorkerEvent, now: Instant) {
         (0..self.slots.len()).for_each(|slot| self.tell(slot, event, None, now));
     }
 
     /// Passes on what happened to a worker, and does what follows from it for the others. `end` is how its process ended.
-    pub(super) fn tell(&mut self, slot: usize, event: worker::Event, end: Option<End>, now: Instant) {
-        use worker::Action;
+    pub(super) fn tell(&mut self, slot: usize, event: WorkerEvent, end: Option<End>, now: Instant) {
         let action = self.slots[slot].worker.on(event, now);
         let turn = self.rolling.starting(slot);
         match action {
-            Action::Nothing => {}
-            Action::Start => self.actions.push(super::Action::Start(slot)),
-            Action::Up => {
+            WorkerAction::Nothing => {}
+            WorkerAction::Start => self.actions.push(Action::Start(slot)),
+            WorkerAction::Up => {
                 self.is_up(slot);
                 if turn.is_some() {
                     let progress = self.rolling.done();
                     self.report(progress);
                 }
             }
-            Action::Replaced(old) => {
+            WorkerAction::Replaced(old) => {
                 self.is_up(slot);
                 if let (Some(turn), Some(new)) = (turn, self.slots[slot].worker.process()) {
                     self.say(Note::Replaced { slot, old: old.pid, new: new.pid, cause: turn.cause });
@@ -140,18 +139,18 @@ impl Fleet {
                 }
                 self.stop_process(slot, old, now);
             }
-            Action::Kept => {
+            WorkerAction::Kept => {
                 if let (Some(turn), Some(end)) = (turn, end) {
                     self.say(Note::Kept { slot, end, cause: turn.cause });
                     self.not_replaced(slot, now);
                 }
             }
-            Action::Succeeded => {
+            WorkerAction::Succeeded => {
                 if let Some(end) = end {
                     self.say(Note::Succeeded { slot, end });
                 }
             }
-            Action::Again(next) => {
+            WorkerAction::Again(next) => {
                 if let Some(end) = end {
                     self.again(slot, end, next, now);
                 }
@@ -159,7 +158,7 @@ impl Fleet {
                     self.not_replaced(slot, now);
                 }
             }
-            Action::Stop(process, other) => {
+            WorkerAction::Stop(process, other) => {
                 self.stop_process(slot, process, now);
                 if let Some(other) = other {
                     self.stop_process(slot, other, now);
@@ -172,7 +171,7 @@ impl Fleet {
     fn not_replaced(&mut self, slot: usize, now: Instant) {
         let progress = self.rolling.failed();
         self.report(progress);
-        if progress != Progress::Failed {
+        if progress != ReloadProgress::Failed {
             self.slots[slot].recycle = Some(now + RECYCLE_AGAIN);
         }
     }
@@ -203,7 +202,7 @@ impl Fleet {
 
     /// There is to be no process in this slot.
     pub(super) fn stop_one(&mut self, slot: usize, now: Instant) {
-        self.tell(slot, worker::Event::Stop, None, now);
+        self.tell(slot, WorkerEvent::Stop, None, now);
         self.slots[slot].recycle = None;
         if self.rolling.starting(slot).is_some() {
             let progress = self.rolling.done();
@@ -216,7 +215,7 @@ impl Fleet {
         self.actions.push(Action::Ask(process.pid));
         let mut state = Stop::asked(self.rules.stop_timeout, now);
         // The timeout may be zero.
-        let action = state.on(stop::Event::Tick, now);
+        let action = state.on(StopEvent::Tick, now);
         self.stopping.push(Stopping { slot, process, state, reported: false });
         self.act_on_stopping(slot, process.pid, action);
     }
@@ -228,18 +227,18 @@ impl Fleet {
         self.stopping.push(Stopping { slot, process, state: Stop::killed(now), reported: true });
     }
 
-    pub(super) fn tell_stopping(&mut self, pid: Pid, event: stop::Event, now: Instant) {
+    pub(super) fn tell_stopping(&mut self, pid: Pid, event: StopEvent, now: Instant) {
         let Some(stopping) = self.stopping.iter_mut().find(|stopping| stopping.process.pid == pid) else { return };
         let (slot, action) = (stopping.slot, stopping.state.on(event, now));
         self.act_on_stopping(slot, pid, action);
     }
 
-    fn act_on_stopping(&mut self, slot: usize, pid: Pid, action: stop::Action) {
+    fn act_on_stopping(&mut self, slot: usize, pid: Pid, action: StopAction) {
         match action {
-            stop::Action::Nothing => {}
-            stop::Action::Look => self.actions.push(Action::LookAtGroup(pid)),
-            stop::Action::Kill => self.actions.push(Action::Kill(pid)),
-            stop::Action::GiveUp => self.say(Note::Unkillable { slot, pid }),
+            StopAction::Nothing => {}
+            StopAction::Look => self.actions.push(Action::LookAtGroup(pid)),
+            StopAction::Kill => self.actions.push(Action::Kill(pid)),
+            StopAction::GiveUp => self.say(Note::Unkillable { slot, pid }),
         }
     }
 
@@ -247,7 +246,7 @@ impl Fleet {
     pub(super) fn signalled(&mut self, pid: Pid, refused: Option<String>, now: Instant) {
         let Some(stopping) = self.stopping.iter().find(|stopping| stopping.process.pid == pid) else { return };
         let (slot, reported) = (stopping.slot, stopping.reported);
-        self.tell_stopping(pid, stop::Event::Signalled { refused: refused.is_some() }, now);
+        self.tell_stopping(pid, StopEvent::Signalled { refused: refused.is_some() }, now);
         self.failed |= self.phase == Phase::Stopping && !reported;
         match refused {
             Some(error) => self.say(Note::NotKilled { slot, pid, error }),

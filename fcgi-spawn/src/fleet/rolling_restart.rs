@@ -22,7 +22,7 @@ pub(crate) struct Turn {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Part {
     /// The new process is not up yet.
     Starting,
     /// The old one is not gone yet; it is waited for until then at most.
@@ -32,14 +32,14 @@ enum Stage {
 /// The worker whose turn it is, and those after it. At most one turn of each reload and of each worker waits.
 #[derive(Debug, Default)]
 pub(crate) struct RollingRestart {
-    current: Option<(Turn, Stage)>,
+    current: Option<(Turn, Part)>,
     queue: VecDeque<Turn>,
     reloads: u32,
 }
 
 /// How far a reload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum ReloadProgress {
     /// There is more to do, or there was no reload.
     More,
     /// That was the last worker.
@@ -84,61 +84,61 @@ impl RollingRestart {
     pub(crate) fn next(&mut self) -> Option<Turn> {
         self.next_slot()?;
         let turn = self.queue.pop_front()?;
-        self.current = Some((turn, Stage::Starting));
+        self.current = Some((turn, Part::Starting));
         Some(turn)
     }
 
     /// The turn of this worker whose new process is not up yet.
     pub(crate) fn starting(&self, slot: usize) -> Option<Turn> {
         let (turn, stage) = self.current?;
-        (turn.slot == slot && stage == Stage::Starting).then_some(turn)
+        (turn.slot == slot && stage == Part::Starting).then_some(turn)
     }
 
     /// The new process is up; the old one is being stopped, and killed unless `never_killed`.
     pub(crate) fn replaced(&mut self, old: Pid, never_killed: bool, now: Instant) {
         if let Some((_, stage)) = &mut self.current {
-            *stage = Stage::Stopping { old, until: never_killed.then_some(now + PATIENCE) };
+            *stage = Part::Stopping { old, until: never_killed.then_some(now + PATIENCE) };
         }
     }
 
     /// When it wants the next `tick`.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.current {
-            Some((_, Stage::Stopping { until, .. })) => until,
+            Some((_, Part::Stopping { until, .. })) => until,
             _ => None,
         }
     }
 
     /// Time has passed.
-    pub(crate) fn tick(&mut self, now: Instant) -> Progress {
-        if self.deadline().is_some_and(|until| now >= until) { self.done() } else { Progress::More }
+    pub(crate) fn tick(&mut self, now: Instant) -> ReloadProgress {
+        if self.deadline().is_some_and(|until| now >= until) { self.done() } else { ReloadProgress::More }
     }
 
     /// This process is gone, or not waited for any longer.
-    pub(crate) fn gone(&mut self, pid: Pid) -> Progress {
+    pub(crate) fn gone(&mut self, pid: Pid) -> ReloadProgress {
         match self.current {
-            Some((_, Stage::Stopping { old, .. })) if old == pid => self.done(),
-            _ => Progress::More,
+            Some((_, Part::Stopping { old, .. })) if old == pid => self.done(),
+            _ => ReloadProgress::More,
         }
     }
 
     /// The turn is over.
-    pub(crate) fn done(&mut self) -> Progress {
-        let Some((Turn { reload: Some(_), .. }, _)) = self.current.take() else { return Progress::More };
+    pub(crate) fn done(&mut self) -> ReloadProgress {
+        let Some((Turn { reload: Some(_), .. }, _)) = self.current.take() else { return ReloadProgress::More };
         match self.queue.iter().any(|turn| turn.reload.is_some()) {
-            true => Progress::More,
-            false => Progress::Complete,
+            true => ReloadProgress::More,
+            false => ReloadProgress::Complete,
         }
     }
 
     /// The new process failed: the rest of the reload is called off, unless a later one has taken its place.
-    pub(crate) fn failed(&mut self) -> Progress {
-        let Some((Turn { reload: Some(reload), .. }, _)) = self.current.take() else { return Progress::More };
+    pub(crate) fn failed(&mut self) -> ReloadProgress {
+        let Some((Turn { reload: Some(reload), .. }, _)) = self.current.take() else { return ReloadProgress::More };
         if reload != self.reloads {
-            return Progress::More;
+            return ReloadProgress::More;
         }
         self.queue.retain(|turn| turn.reload.is_none());
-        Progress::Failed
+        ReloadProgress::Failed
     }
 }
 
@@ -158,12 +158,12 @@ mod tests {
         assert!(restart.next().is_none() && restart.starting(0).is_some() && restart.starting(1).is_none());
         restart.replaced(OLD, false, now);
         assert!(restart.next().is_none() && restart.starting(0).is_none() && restart.deadline().is_none());
-        assert_eq!(restart.gone(Pid::for_test(1)), Progress::More);
+        assert_eq!(restart.gone(Pid::for_test(1)), ReloadProgress::More);
         assert!(restart.next().is_none(), "the old one is there");
-        assert_eq!(restart.gone(OLD), Progress::More);
+        assert_eq!(restart.gone(OLD), ReloadProgress::More);
         assert_eq!(restart.next().map(|turn| turn.slot), Some(1));
         assert!(!restart.is_over(), "a turn is under way");
-        assert_eq!(restart.done(), Progress::Complete);
+        assert_eq!(restart.done(), ReloadProgress::Complete);
         assert!(restart.is_over());
     }
 
@@ -174,7 +174,7 @@ mod tests {
         restart.reload(0..2, Cause::Asked, now);
         restart.next();
         restart.replaced(OLD, true, now);
-        assert_eq!((restart.deadline(), restart.tick(now)), (Some(now + PATIENCE), Progress::More));
+        assert_eq!((restart.deadline(), restart.tick(now)), (Some(now + PATIENCE), ReloadProgress::More));
         assert!(restart.next().is_none());
         restart.tick(now + PATIENCE);
         assert_eq!(restart.next().map(|turn| turn.slot), Some(1));
@@ -190,7 +190,7 @@ mod tests {
         restart.done();
         restart.recycle(1, Cause::Memory(1), now);
         restart.next();
-        assert_eq!(restart.failed(), Progress::Failed);
+        assert_eq!(restart.failed(), ReloadProgress::Failed);
         assert!(restart.is_over(), "worker 1 was in the queue already");
     }
 
@@ -203,10 +203,10 @@ mod tests {
         for _ in 0..100 {
             restart.reload(0..3, Cause::Changed, now);
         }
-        assert_eq!((restart.queue.len(), restart.failed()), (3, Progress::More));
+        assert_eq!((restart.queue.len(), restart.failed()), (3, ReloadProgress::More));
         for slot in 0..3 {
             assert_eq!(restart.next().map(|turn| (turn.slot, turn.cause)), Some((slot, Cause::Changed)));
-            assert_eq!(restart.done(), if slot == 2 { Progress::Complete } else { Progress::More });
+            assert_eq!(restart.done(), if slot == 2 { ReloadProgress::Complete } else { ReloadProgress::More });
         }
     }
 
@@ -219,7 +219,7 @@ mod tests {
         restart.replaced(OLD, true, now);
         restart.cancel();
         assert!(restart.is_over() && restart.deadline().is_none() && restart.next().is_none());
-        assert_eq!(restart.gone(OLD), Progress::More);
+        assert_eq!(restart.gone(OLD), ReloadProgress::More);
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         restart.recycle(1, Cause::Memory(1), now);
         assert!(restart.next().is_some());
         restart.recycle(1, Cause::Memory(1), now);
-        assert_eq!(restart.done(), Progress::More);
+        assert_eq!(restart.done(), ReloadProgress::More);
         assert!(restart.is_over());
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Stop {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum StopEvent {
     /// The leader ended and is reaped; `others` reports whether there are processes left in the group.
     Ended { others: bool },
     /// What a look at the group found.
@@ -50,7 +50,7 @@ pub(crate) enum Event {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum StopAction {
     Nothing,
     /// See whether there are processes in the group; `Looked` follows.
     Look,
@@ -95,36 +95,38 @@ impl Stop {
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
-    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Action {
-        use Event::{Ended, Hurry, Looked, Signalled, Tick};
+    pub(crate) fn on(&mut self, event: StopEvent, now: Instant) -> StopAction {
         use Stop::{Asked, Gone, Killed, Orphans, Unkillable};
-        let stay = (*self, Action::Nothing);
+        use StopEvent::{Ended, Hurry, Looked, Signalled, Tick};
+        let stay = (*self, StopAction::Nothing);
         let hurried = now + HURRY;
 
         let (state, action) = match (*self, event) {
-            (Asked { until: Some(until) }, Tick) if now >= until => (Stop::killed(now), Action::Kill),
+            (Asked { until: Some(until) }, Tick) if now >= until => (Stop::killed(now), StopAction::Kill),
             (Asked { until: Some(until) }, Ended { others: true }) => {
-                (Orphans { until, look: now + LOOK }, Action::Nothing)
+                (Orphans { until, look: now + LOOK }, StopAction::Nothing)
             }
-            (Asked { .. }, Ended { .. }) => (Gone, Action::Nothing),
+            (Asked { .. }, Ended { .. }) => (Gone, StopAction::Nothing),
             (Asked { until }, Hurry) => {
-                (Asked { until: Some(until.map_or(hurried, |until| until.min(hurried))) }, Action::Nothing)
+                (Asked { until: Some(until.map_or(hurried, |until| until.min(hurried))) }, StopAction::Nothing)
             }
             (Asked { .. }, Looked { .. } | Signalled { .. } | Tick) => stay,
 
             (Orphans { until, .. }, Tick) if now >= until => {
-                (Killed { until: now + LAST, has_ended: true }, Action::Kill)
+                (Killed { until: now + LAST, has_ended: true }, StopAction::Kill)
             }
-            (Orphans { look, .. }, Tick) if now >= look => (*self, Action::Look),
-            (Orphans { until, .. }, Looked { others: true }) => (Orphans { until, look: now + LOOK }, Action::Nothing),
-            (Orphans { .. }, Looked { others: false }) => (Gone, Action::Nothing),
-            (Orphans { until, look }, Hurry) => (Orphans { until: until.min(hurried), look }, Action::Nothing),
+            (Orphans { look, .. }, Tick) if now >= look => (*self, StopAction::Look),
+            (Orphans { until, .. }, Looked { others: true }) => {
+                (Orphans { until, look: now + LOOK }, StopAction::Nothing)
+            }
+            (Orphans { .. }, Looked { others: false }) => (Gone, StopAction::Nothing),
+            (Orphans { until, look }, Hurry) => (Orphans { until: until.min(hurried), look }, StopAction::Nothing),
             (Orphans { .. }, Ended { .. } | Signalled { .. } | Tick) => stay,
 
-            (Killed { until, .. }, Tick) if now >= until => (Unkillable, Action::GiveUp),
-            (Killed { has_ended: true, .. }, Signalled { .. }) => (Gone, Action::Nothing),
-            (Killed { .. }, Signalled { refused: true }) => (Unkillable, Action::Nothing),
-            (Killed { .. } | Unkillable, Ended { .. }) => (Gone, Action::Nothing),
+            (Killed { until, .. }, Tick) if now >= until => (Unkillable, StopAction::GiveUp),
+            (Killed { has_ended: true, .. }, Signalled { .. }) => (Gone, StopAction::Nothing),
+            (Killed { .. }, Signalled { refused: true }) => (Unkillable, StopAction::Nothing),
+            (Killed { .. } | Unkillable, Ended { .. }) => (Gone, StopAction::Nothing),
             (Killed { .. } | Unkillable, Looked { .. } | Signalled { .. } | Hurry | Tick) => stay,
 
             (Gone, Ended { .. } | Looked { .. } | Signalled { .. } | Hurry | Tick) => stay,
@@ -141,56 +143,56 @@ mod tests {
     /// Every pair of a state and an event. What is not named here changes nothing.
     #[test]
     fn every_state_and_event() {
-        use Event::{Ended, Hurry, Looked, Signalled, Tick};
+        use StopEvent::{Ended, Hurry, Looked, Signalled, Tick};
         let now = Instant::now();
         let (soon, later) = (now + HURRY / 2, now + 10 * HURRY);
         let orphans = |until, look| Stop::Orphans { until, look };
         let asked = |until| Stop::Asked { until };
         let killed = |until, has_ended| Stop::Killed { until, has_ended };
         let next = now + LOOK;
-        let both = |event: fn(bool) -> Event| [true, false].map(event);
+        let both = |event: fn(bool) -> StopEvent| [true, false].map(event);
         let mut events = vec![Hurry, Tick];
         events.extend(both(|refused| Signalled { refused }));
         events.extend(both(|others| Ended { others }));
         events.extend(both(|others| Looked { others }));
 
-        let check = |state: Stop, changes: &[(Event, Stop, Action)]| {
+        let check = |state: Stop, changes: &[(StopEvent, Stop, StopAction)]| {
             for event in &events {
                 let named = changes.iter().find(|(named, ..)| named == event);
-                let want = named.map_or((state, Action::Nothing), |(_, state, action)| (*state, *action));
+                let want = named.map_or((state, StopAction::Nothing), |(_, state, action)| (*state, *action));
                 let mut stop = state;
                 let action = stop.on(*event, now);
                 assert_eq!((stop, action), want, "{state:?} and {event:?}");
             }
         };
-        let gone = |event| (event, Stop::Gone, Action::Nothing);
+        let gone = |event| (event, Stop::Gone, StopAction::Nothing);
 
         for until in [later, soon, now] {
             let mut changes = vec![
-                (Ended { others: true }, orphans(until, next), Action::Nothing),
+                (Ended { others: true }, orphans(until, next), StopAction::Nothing),
                 gone(Ended { others: false }),
-                (Hurry, asked(Some(until.min(now + HURRY))), Action::Nothing),
+                (Hurry, asked(Some(until.min(now + HURRY))), StopAction::Nothing),
             ];
-            changes.extend((until == now).then_some((Tick, Stop::killed(now), Action::Kill)));
+            changes.extend((until == now).then_some((Tick, Stop::killed(now), StopAction::Kill)));
             check(asked(Some(until)), &changes);
 
             for look in [next, now] {
                 let mut changes = vec![
-                    (Looked { others: true }, orphans(until, next), Action::Nothing),
+                    (Looked { others: true }, orphans(until, next), StopAction::Nothing),
                     gone(Looked { others: false }),
-                    (Hurry, orphans(until.min(now + HURRY), look), Action::Nothing),
+                    (Hurry, orphans(until.min(now + HURRY), look), StopAction::Nothing),
                 ];
                 match (until == now, look == now) {
-                    (true, _) => changes.push((Tick, killed(now + LAST, true), Action::Kill)),
-                    (false, true) => changes.push((Tick, orphans(until, look), Action::Look)),
+                    (true, _) => changes.push((Tick, killed(now + LAST, true), StopAction::Kill)),
+                    (false, true) => changes.push((Tick, orphans(until, look), StopAction::Look)),
                     (false, false) => {}
                 }
                 check(orphans(until, look), &changes);
             }
         }
         let ended = [Ended { others: true }, Ended { others: false }].map(gone);
-        let refused = (Signalled { refused: true }, Stop::Unkillable, Action::Nothing);
-        let overdue = (Tick, Stop::Unkillable, Action::GiveUp);
+        let refused = (Signalled { refused: true }, Stop::Unkillable, StopAction::Nothing);
+        let overdue = (Tick, Stop::Unkillable, StopAction::GiveUp);
         check(killed(later, false), &[&ended[..], &[refused]].concat());
         check(killed(now, false), &[&ended[..], &[refused, overdue]].concat());
         let signalled = both(|refused| Signalled { refused }).map(gone);
@@ -198,7 +200,7 @@ mod tests {
         check(Stop::Unkillable, &ended);
         check(Stop::Gone, &[]);
         let mut changes = ended.to_vec();
-        changes.push((Hurry, asked(Some(now + HURRY)), Action::Nothing));
+        changes.push((Hurry, asked(Some(now + HURRY)), StopAction::Nothing));
         check(asked(None), &changes);
     }
 

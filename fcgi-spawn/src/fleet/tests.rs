@@ -77,7 +77,7 @@ impl Play {
     /// With all workers up.
     fn up(change: impl FnOnce(&mut Config)) -> Self {
         let mut play = Self::new(change);
-        play.pass(worker::PROOF);
+        play.pass(worker::UP_AFTER);
         assert_eq!((play.ups, play.fleet.phase), (1, Phase::Serving));
         play.said.clear();
         play
@@ -295,7 +295,7 @@ fn the_ends_of_each_worker_are_counted() {
     let mut play = Play::up(|config| config.workers = 2);
     for (ends, pid) in [(1, 1001), (2, 1003), (3, 1004)] {
         play.end(pid, FAILURE);
-        play.pass(seconds(5) + worker::PROOF);
+        play.pass(seconds(5) + worker::UP_AFTER);
         assert_eq!(play.fleet.slots.iter().map(|slot| slot.ends).collect::<Vec<_>>(), [ends, 0]);
     }
 }
@@ -427,7 +427,7 @@ fn a_reload_replaces_one_after_the_other() {
     assert_eq!((&play.serving()[..], &play.asked[..], play.pids), (&[1003, 1002][..], &[1001][..], 1003));
     play.end(1001, 0);
     assert_eq!(play.pids, 1004, "the next one's turn begins when the old one is gone");
-    play.pass(worker::PROOF);
+    play.pass(worker::UP_AFTER);
     assert_eq!((&play.serving()[..], &play.asked[..]), (&[1003, 1004][..], &[1001, 1002][..]));
     play.end(1002, 0);
     assert_eq!(play.said.last().map(String::as_str), Some("reloaded"));
@@ -502,7 +502,7 @@ fn old_workers_are_replaced_one_at_a_time() {
     play.pass(seconds(11));
     assert_eq!((play.pids, play.asked.len()), (1003, 1), "the other one waits for the first to be gone");
     play.end(play.asked[0], 0);
-    play.pass(worker::PROOF);
+    play.pass(worker::UP_AFTER);
     assert_eq!((play.pids, play.asked.len()), (1004, 2));
     assert!(play.said.iter().all(|line| !line.contains("reload")), "{:?}", play.said);
 }
@@ -664,7 +664,7 @@ fn a_fleet_is_settled_when_no_process_comes_or_goes() {
     assert!(!play.fleet.is_settled(), "the old one is to stop");
     for pid in [1003, 1002] {
         play.end(pid, 0);
-        play.pass(worker::PROOF);
+        play.pass(worker::UP_AFTER);
     }
     assert!(play.fleet.is_settled());
     play.tell(Event::OneLess);

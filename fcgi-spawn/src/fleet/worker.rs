@@ -20,7 +20,7 @@ use crate::fleet::restart::{Next, Restart};
 use crate::sys::Pid;
 
 /// How long a process that reports nothing has to live to be up.
-pub(crate) const PROOF: Duration = Duration::from_millis(250);
+pub(crate) const UP_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a process may take from the fork to the execution of the program. A process can be held up there by others
 /// of its uid.
@@ -29,12 +29,12 @@ pub(crate) const LAUNCH: Duration = Duration::from_secs(5);
 /// A place for a process that serves, with or without the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
-    pub(crate) state: State,
+    pub(crate) state: WorkerState,
     pub(crate) restart: Restart,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum WorkerState {
     /// No process, and none is to be started.
     Empty,
     /// No process; one is to start at this time.
@@ -58,7 +58,7 @@ pub(crate) struct Process {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum WorkerEvent {
     /// There is to be a process.
     Start,
     /// There is one, on its way to the program.
@@ -83,7 +83,7 @@ pub(crate) enum Event {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum WorkerAction {
     Nothing,
     /// Start a process; `Forked` or `Refused` follows.
     Start,
@@ -103,30 +103,30 @@ pub(crate) enum Action {
 
 impl Worker {
     pub(crate) fn new(restart: Restart) -> Self {
-        Worker { state: State::Empty, restart }
+        Worker { state: WorkerState::Empty, restart }
     }
 
     /// Its process, the one that serves if there are two.
     pub(crate) fn process(&self) -> Option<Process> {
         match self.state {
-            State::Launching { process, .. }
-            | State::Starting { process, .. }
-            | State::Running(process)
-            | State::Replacing { old: process, .. } => Some(process),
-            State::Empty | State::Waiting { .. } | State::Due => None,
+            WorkerState::Launching { process, .. }
+            | WorkerState::Starting { process, .. }
+            | WorkerState::Running(process)
+            | WorkerState::Replacing { old: process, .. } => Some(process),
+            WorkerState::Empty | WorkerState::Waiting { .. } | WorkerState::Due => None,
         }
     }
 
     /// The process that is to take over, if there is one.
     pub(crate) fn successor(&self) -> Option<Process> {
         match self.state {
-            State::Replacing { new, .. } => Some(new),
-            State::Empty
-            | State::Waiting { .. }
-            | State::Due
-            | State::Launching { .. }
-            | State::Starting { .. }
-            | State::Running(_) => None,
+            WorkerState::Replacing { new, .. } => Some(new),
+            WorkerState::Empty
+            | WorkerState::Waiting { .. }
+            | WorkerState::Due
+            | WorkerState::Launching { .. }
+            | WorkerState::Starting { .. }
+            | WorkerState::Running(_) => None,
         }
     }
 
@@ -137,8 +137,8 @@ impl Worker {
     /// The process that has not executed the program in time.
     pub(crate) fn late(&self, now: Instant) -> Option<Pid> {
         match self.state {
-            State::Launching { process, until } => (now >= until).then_some(process.pid),
-            State::Replacing { new, executed: false, until, .. } => (now >= until).then_some(new.pid),
+            WorkerState::Launching { process, until } => (now >= until).then_some(process.pid),
+            WorkerState::Replacing { new, executed: false, until, .. } => (now >= until).then_some(new.pid),
             _ => None,
         }
     }
@@ -146,61 +146,63 @@ impl Worker {
     /// When it wants the next `Tick`.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Waiting { until }
-            | State::Launching { until, .. }
-            | State::Starting { until, .. }
-            | State::Replacing { until, .. } => Some(until),
-            State::Empty | State::Due | State::Running(_) => None,
+            WorkerState::Waiting { until }
+            | WorkerState::Launching { until, .. }
+            | WorkerState::Starting { until, .. }
+            | WorkerState::Replacing { until, .. } => Some(until),
+            WorkerState::Empty | WorkerState::Due | WorkerState::Running(_) => None,
         }
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
-    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Action {
-        use Event::{Ended, Executed, Forked, NotExecuted, Ready, Refused, Replace, Start, Stop, Tick};
-        use State::{Due, Empty, Launching, Replacing, Running, Starting, Waiting};
-        let stay = (self.state, Action::Nothing);
+    pub(crate) fn on(&mut self, event: WorkerEvent, now: Instant) -> WorkerAction {
+        use WorkerEvent::{Ended, Executed, Forked, NotExecuted, Ready, Refused, Replace, Start, Stop, Tick};
+        use WorkerState::{Due, Empty, Launching, Replacing, Running, Starting, Waiting};
+        let stay = (self.state, WorkerAction::Nothing);
         let begun = |pid| Process { pid, since: now };
-        let (launch, proof) = (now + LAUNCH, now + PROOF);
+        let (launch, proof) = (now + LAUNCH, now + UP_AFTER);
 
         let (state, action) = match (self.state, event) {
-            (Empty, Start) => (Waiting { until: now }, Action::Nothing),
-            (Empty, Forked(pid)) => (Empty, Action::Stop(begun(pid), None)),
+            (Empty, Start) => (Waiting { until: now }, WorkerAction::Nothing),
+            (Empty, Forked(pid)) => (Empty, WorkerAction::Stop(begun(pid), None)),
             (Empty, Executed(_) | NotExecuted { .. } | Refused | Ready(_) | Ended { .. } | Replace | Stop | Tick) => {
                 stay
             }
 
-            (Waiting { until }, Tick) if now >= until => (Due, Action::Start),
+            (Waiting { until }, Tick) if now >= until => (Due, WorkerAction::Start),
             // A start may have been asked for before a stop.
-            (Waiting { .. } | Due, Forked(pid)) => (Launching { process: begun(pid), until: launch }, Action::Nothing),
+            (Waiting { .. } | Due, Forked(pid)) => {
+                (Launching { process: begun(pid), until: launch }, WorkerAction::Nothing)
+            }
             (Waiting { .. } | Due, Refused) => self.refused(now),
             // A reload ends a pause.
-            (Waiting { .. }, Replace) => (Waiting { until: now }, Action::Nothing),
-            (Waiting { .. } | Due, Stop) => (Empty, Action::Nothing),
+            (Waiting { .. }, Replace) => (Waiting { until: now }, WorkerAction::Nothing),
+            (Waiting { .. } | Due, Stop) => (Empty, WorkerAction::Nothing),
             (Waiting { .. }, Start | Executed(_) | NotExecuted { .. } | Ready(_) | Ended { .. } | Tick) => stay,
             (Due, Start | Executed(_) | NotExecuted { .. } | Ready(_) | Ended { .. } | Replace | Tick) => stay,
 
             (Launching { process, .. }, Executed(pid)) if pid == process.pid => {
-                (Starting { process, until: proof }, Action::Nothing)
+                (Starting { process, until: proof }, WorkerAction::Nothing)
             }
-            (Launching { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), Action::Up),
+            (Launching { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), WorkerAction::Up),
             (Launching { .. }, NotExecuted { shortage: false }) => self.ended(now, false, now),
             (Launching { .. }, NotExecuted { shortage: true }) => self.refused(now),
-            (Starting { process, until }, Tick) if now >= until => (Running(process), Action::Up),
-            (Starting { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), Action::Up),
+            (Starting { process, until }, Tick) if now >= until => (Running(process), WorkerAction::Up),
+            (Starting { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), WorkerAction::Up),
             (Launching { process, .. } | Starting { process, .. } | Running(process), Ended { pid, success })
                 if pid == process.pid =>
             {
                 self.ended(process.since, success, now)
             }
             // One is enough.
-            (Launching { .. } | Replacing { .. }, Forked(pid)) => (self.state, Action::Stop(begun(pid), None)),
+            (Launching { .. } | Replacing { .. }, Forked(pid)) => (self.state, WorkerAction::Stop(begun(pid), None)),
             (Starting { process, .. } | Running(process), Forked(pid)) => {
-                (Replacing { old: process, new: begun(pid), executed: false, until: launch }, Action::Nothing)
+                (Replacing { old: process, new: begun(pid), executed: false, until: launch }, WorkerAction::Nothing)
             }
-            (Starting { .. } | Running(_), Refused) => (self.state, Action::Kept),
-            (Starting { .. } | Running(_), Replace) => (self.state, Action::Start),
+            (Starting { .. } | Running(_), Refused) => (self.state, WorkerAction::Kept),
+            (Starting { .. } | Running(_), Replace) => (self.state, WorkerAction::Start),
             (Launching { process, .. } | Starting { process, .. } | Running(process), Stop) => {
-                (Empty, Action::Stop(process, None))
+                (Empty, WorkerAction::Stop(process, None))
             }
             // Whether there is to be another is decided when it executes the program.
             (Launching { .. }, Replace | Refused) => stay,
@@ -210,22 +212,22 @@ impl Worker {
             }
 
             (Replacing { old, new, executed: false, .. }, Executed(pid)) if pid == new.pid => {
-                (Replacing { old, new, executed: true, until: proof }, Action::Nothing)
+                (Replacing { old, new, executed: true, until: proof }, WorkerAction::Nothing)
             }
             (Replacing { old, new, executed: true, until }, Tick) if now >= until => {
-                (Running(new), Action::Replaced(old))
+                (Running(new), WorkerAction::Replaced(old))
             }
-            (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => (Running(new), Action::Replaced(old)),
-            (Replacing { old, executed: false, .. }, NotExecuted { .. }) => (Running(old), Action::Kept),
-            (Replacing { old, new, .. }, Ended { pid, .. }) if pid == new.pid => (Running(old), Action::Kept),
+            (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => (Running(new), WorkerAction::Replaced(old)),
+            (Replacing { old, executed: false, .. }, NotExecuted { .. }) => (Running(old), WorkerAction::Kept),
+            (Replacing { old, new, .. }, Ended { pid, .. }) if pid == new.pid => (Running(old), WorkerAction::Kept),
             (Replacing { old, new, executed, until }, Ended { pid, .. }) if pid == old.pid => {
                 let state = match executed {
                     true => Starting { process: new, until },
                     false => Launching { process: new, until },
                 };
-                (state, Action::Succeeded)
+                (state, WorkerAction::Succeeded)
             }
-            (Replacing { old, new, .. }, Stop) => (Empty, Action::Stop(old, Some(new))),
+            (Replacing { old, new, .. }, Stop) => (Empty, WorkerAction::Stop(old, Some(new))),
             (
                 Replacing { .. },
                 Start | Executed(_) | NotExecuted { .. } | Refused | Ready(_) | Ended { .. } | Replace | Tick,
@@ -235,22 +237,22 @@ impl Worker {
         action
     }
 
-    fn refused(&mut self, now: Instant) -> (State, Action) {
+    fn refused(&mut self, now: Instant) -> (WorkerState, WorkerAction) {
         let next = self.restart.on_refusal(now);
         let until = if let Next::At(until, _) = next { until } else { now };
-        (State::Waiting { until }, Action::Again(next))
+        (WorkerState::Waiting { until }, WorkerAction::Again(next))
     }
 
-    fn ended(&mut self, started: Instant, success: bool, now: Instant) -> (State, Action) {
+    fn ended(&mut self, started: Instant, success: bool, now: Instant) -> (WorkerState, WorkerAction) {
         let next = match success {
             true => self.restart.on_exit_0(started, now),
             false => self.restart.on_failure(started, now),
         };
         let state = match next {
-            Next::At(until, _) => State::Waiting { until },
-            Next::GiveUp(_) => State::Empty,
+            Next::At(until, _) => WorkerState::Waiting { until },
+            Next::GiveUp(_) => WorkerState::Empty,
         };
-        (state, Action::Again(next))
+        (state, WorkerAction::Again(next))
     }
 }
 
@@ -271,17 +273,18 @@ mod tests {
     const TWO: Pid = Pid::for_test(1002);
     const OTHER: Pid = Pid::for_test(1003);
 
-    fn worker(state: State, policy: Policy) -> Worker {
+    fn worker(state: WorkerState, policy: Policy) -> Worker {
         Worker { state, restart: Restart::new(policy, Random::new(0)) }
     }
 
     /// All events, with every process they can be about.
-    fn events() -> Vec<Event> {
-        let mut events = vec![Event::Start, Event::Refused, Event::Replace, Event::Stop, Event::Tick];
-        events.extend([true, false].map(|shortage| Event::NotExecuted { shortage }));
+    fn events() -> Vec<WorkerEvent> {
+        let mut events =
+            vec![WorkerEvent::Start, WorkerEvent::Refused, WorkerEvent::Replace, WorkerEvent::Stop, WorkerEvent::Tick];
+        events.extend([true, false].map(|shortage| WorkerEvent::NotExecuted { shortage }));
         for pid in [ONE, TWO, OTHER] {
-            events.extend([Event::Forked(pid), Event::Executed(pid), Event::Ready(pid)]);
-            events.extend([true, false].map(|success| Event::Ended { pid, success }));
+            events.extend([WorkerEvent::Forked(pid), WorkerEvent::Executed(pid), WorkerEvent::Ready(pid)]);
+            events.extend([true, false].map(|success| WorkerEvent::Ended { pid, success }));
         }
         events
     }
@@ -295,124 +298,142 @@ mod tests {
         let one = Process { pid: ONE, since: start };
         let two = Process { pid: TWO, since: now };
         let new = |pid| Process { pid, since: now };
-        let (launch, proof) = (now + LAUNCH, now + PROOF);
-        let long = Action::Again(Next::At(now, Why::LongLife));
-        let short = Action::Again(Next::At(now + POLICY.delay, Why::EarlyExits(1)));
-        let refused = Action::Again(Next::At(now + POLICY.delay, Why::Refused));
-        let recycled = Action::Again(Next::At(now, Why::Recycled));
-        let at_once = State::Waiting { until: now };
-        let paused = State::Waiting { until: now + POLICY.delay };
-        let ended = |pid, success| Event::Ended { pid, success };
+        let (launch, proof) = (now + LAUNCH, now + UP_AFTER);
+        let long = WorkerAction::Again(Next::At(now, Why::LongLife));
+        let short = WorkerAction::Again(Next::At(now + POLICY.delay, Why::EarlyExits(1)));
+        let refused = WorkerAction::Again(Next::At(now + POLICY.delay, Why::Refused));
+        let recycled = WorkerAction::Again(Next::At(now, Why::Recycled));
+        let at_once = WorkerState::Waiting { until: now };
+        let paused = WorkerState::Waiting { until: now + POLICY.delay };
+        let ended = |pid, success| WorkerEvent::Ended { pid, success };
         let pids = [ONE, TWO, OTHER];
 
-        let check = |state: State, changes: &[(Event, State, Action)]| {
+        let check = |state: WorkerState, changes: &[(WorkerEvent, WorkerState, WorkerAction)]| {
             for event in events() {
                 let named = changes.iter().find(|(named, ..)| *named == event);
-                let want = named.map_or((state, Action::Nothing), |(_, state, action)| (*state, *action));
+                let want = named.map_or((state, WorkerAction::Nothing), |(_, state, action)| (*state, *action));
                 let mut worker = worker(state, POLICY);
                 let action = worker.on(event, now);
                 assert_eq!((worker.state, action), want, "{state:?} and {event:?}");
             }
         };
-        let forked = |then: &dyn Fn(Pid) -> (State, Action)| {
+        let forked = |then: &dyn Fn(Pid) -> (WorkerState, WorkerAction)| {
             pids.map(|pid| {
                 let (state, action) = then(pid);
-                (Event::Forked(pid), state, action)
+                (WorkerEvent::Forked(pid), state, action)
             })
         };
 
-        let mut changes = vec![(Event::Start, at_once, Action::Nothing)];
-        changes.extend(forked(&|pid| (State::Empty, Action::Stop(new(pid), None))));
-        check(State::Empty, &changes);
+        let mut changes = vec![(WorkerEvent::Start, at_once, WorkerAction::Nothing)];
+        changes.extend(forked(&|pid| (WorkerState::Empty, WorkerAction::Stop(new(pid), None))));
+        check(WorkerState::Empty, &changes);
 
-        for (state, due) in [(State::Waiting { until: later }, false), (State::Waiting { until: now }, true)] {
+        for (state, due) in
+            [(WorkerState::Waiting { until: later }, false), (WorkerState::Waiting { until: now }, true)]
+        {
             let mut changes = vec![
-                (Event::Refused, paused, refused),
-                (Event::Replace, at_once, Action::Nothing),
-                (Event::Stop, State::Empty, Action::Nothing),
+                (WorkerEvent::Refused, paused, refused),
+                (WorkerEvent::Replace, at_once, WorkerAction::Nothing),
+                (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Nothing),
             ];
-            changes.extend(due.then_some((Event::Tick, State::Due, Action::Start)));
-            changes.extend(forked(&|pid| (State::Launching { process: new(pid), until: launch }, Action::Nothing)));
+            changes.extend(due.then_some((WorkerEvent::Tick, WorkerState::Due, WorkerAction::Start)));
+            changes.extend(forked(&|pid| {
+                (WorkerState::Launching { process: new(pid), until: launch }, WorkerAction::Nothing)
+            }));
             check(state, &changes);
         }
 
-        let mut changes = vec![(Event::Refused, paused, refused), (Event::Stop, State::Empty, Action::Nothing)];
-        changes.extend(forked(&|pid| (State::Launching { process: new(pid), until: launch }, Action::Nothing)));
-        check(State::Due, &changes);
+        let mut changes = vec![
+            (WorkerEvent::Refused, paused, refused),
+            (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Nothing),
+        ];
+        changes.extend(forked(&|pid| {
+            (WorkerState::Launching { process: new(pid), until: launch }, WorkerAction::Nothing)
+        }));
+        check(WorkerState::Due, &changes);
 
-        let up = (State::Running(one), Action::Up);
+        let up = (WorkerState::Running(one), WorkerAction::Up);
         for until in [later, now] {
-            let state = State::Launching { process: one, until };
+            let state = WorkerState::Launching { process: one, until };
             let mut changes = vec![
-                (Event::Executed(ONE), State::Starting { process: one, until: proof }, Action::Nothing),
-                (Event::Ready(ONE), up.0, up.1),
-                (Event::NotExecuted { shortage: false }, paused, short),
-                (Event::NotExecuted { shortage: true }, paused, refused),
+                (
+                    WorkerEvent::Executed(ONE),
+                    WorkerState::Starting { process: one, until: proof },
+                    WorkerAction::Nothing,
+                ),
+                (WorkerEvent::Ready(ONE), up.0, up.1),
+                (WorkerEvent::NotExecuted { shortage: false }, paused, short),
+                (WorkerEvent::NotExecuted { shortage: true }, paused, refused),
                 (ended(ONE, true), at_once, recycled),
                 (ended(ONE, false), at_once, long),
-                (Event::Stop, State::Empty, Action::Stop(one, None)),
+                (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
             ];
-            changes.extend(forked(&|pid| (state, Action::Stop(new(pid), None))));
+            changes.extend(forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), (until == now).then_some(ONE));
         }
 
-        let replacing =
-            |pid| (State::Replacing { old: one, new: new(pid), executed: false, until: launch }, Action::Nothing);
+        let replacing = |pid| {
+            (WorkerState::Replacing { old: one, new: new(pid), executed: false, until: launch }, WorkerAction::Nothing)
+        };
         for (until, due) in [(later, false), (now, true)] {
-            let state = State::Starting { process: one, until };
+            let state = WorkerState::Starting { process: one, until };
             let mut changes = vec![
-                (Event::Ready(ONE), up.0, up.1),
+                (WorkerEvent::Ready(ONE), up.0, up.1),
                 (ended(ONE, true), at_once, recycled),
                 (ended(ONE, false), at_once, long),
-                (Event::Refused, state, Action::Kept),
-                (Event::Replace, state, Action::Start),
-                (Event::Stop, State::Empty, Action::Stop(one, None)),
+                (WorkerEvent::Refused, state, WorkerAction::Kept),
+                (WorkerEvent::Replace, state, WorkerAction::Start),
+                (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
             ];
-            changes.extend(due.then_some((Event::Tick, up.0, up.1)));
+            changes.extend(due.then_some((WorkerEvent::Tick, up.0, up.1)));
             changes.extend(forked(&replacing));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), None);
         }
 
-        let state = State::Running(one);
+        let state = WorkerState::Running(one);
         let mut changes = vec![
             (ended(ONE, true), at_once, recycled),
             (ended(ONE, false), at_once, long),
-            (Event::Refused, state, Action::Kept),
-            (Event::Replace, state, Action::Start),
-            (Event::Stop, State::Empty, Action::Stop(one, None)),
+            (WorkerEvent::Refused, state, WorkerAction::Kept),
+            (WorkerEvent::Replace, state, WorkerAction::Start),
+            (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
         ];
         changes.extend(forked(&replacing));
         check(state, &changes);
 
         for (executed, until) in [(false, later), (false, now), (true, later), (true, now)] {
-            let state = State::Replacing { old: one, new: two, executed, until };
-            let replaced = (State::Running(two), Action::Replaced(one));
+            let state = WorkerState::Replacing { old: one, new: two, executed, until };
+            let replaced = (WorkerState::Running(two), WorkerAction::Replaced(one));
             let mut changes = vec![
-                (Event::Ready(TWO), replaced.0, replaced.1),
-                (Event::Stop, State::Empty, Action::Stop(one, Some(two))),
+                (WorkerEvent::Ready(TWO), replaced.0, replaced.1),
+                (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, Some(two))),
             ];
             let alone = match executed {
-                true => State::Starting { process: two, until },
-                false => State::Launching { process: two, until },
+                true => WorkerState::Starting { process: two, until },
+                false => WorkerState::Launching { process: two, until },
             };
             for success in [true, false] {
-                changes.push((ended(ONE, success), alone, Action::Succeeded));
-                changes.push((ended(TWO, success), State::Running(one), Action::Kept));
+                changes.push((ended(ONE, success), alone, WorkerAction::Succeeded));
+                changes.push((ended(TWO, success), WorkerState::Running(one), WorkerAction::Kept));
             }
             match executed {
-                true if until == now => changes.push((Event::Tick, replaced.0, replaced.1)),
+                true if until == now => changes.push((WorkerEvent::Tick, replaced.0, replaced.1)),
                 true => {}
                 false => {
-                    let state = State::Replacing { old: one, new: two, executed: true, until: proof };
-                    changes.push((Event::Executed(TWO), state, Action::Nothing));
+                    let state = WorkerState::Replacing { old: one, new: two, executed: true, until: proof };
+                    changes.push((WorkerEvent::Executed(TWO), state, WorkerAction::Nothing));
                     for shortage in [true, false] {
-                        changes.push((Event::NotExecuted { shortage }, State::Running(one), Action::Kept));
+                        changes.push((
+                            WorkerEvent::NotExecuted { shortage },
+                            WorkerState::Running(one),
+                            WorkerAction::Kept,
+                        ));
                     }
                 }
             }
-            changes.extend(forked(&|pid| (state, Action::Stop(new(pid), None))));
+            changes.extend(forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), (!executed && until == now).then_some(TWO));
         }
@@ -422,40 +443,43 @@ mod tests {
     fn who_gives_up_is_empty() {
         let now = Instant::now();
         let policy = Policy { give_up: Some(1), ..POLICY };
-        let mut worker = worker(State::Running(Process { pid: ONE, since: now }), policy);
-        assert_eq!(worker.on(Event::Ended { pid: ONE, success: false }, now), Action::Again(Next::GiveUp(1)));
-        assert_eq!((worker.state, worker.deadline()), (State::Empty, None));
+        let mut worker = worker(WorkerState::Running(Process { pid: ONE, since: now }), policy);
+        assert_eq!(
+            worker.on(WorkerEvent::Ended { pid: ONE, success: false }, now),
+            WorkerAction::Again(Next::GiveUp(1))
+        );
+        assert_eq!((worker.state, worker.deadline()), (WorkerState::Empty, None));
     }
 
     #[test]
     fn a_whole_life() {
         let mut now = Instant::now();
-        let mut worker = worker(State::Empty, POLICY);
-        assert_eq!((worker.on(Event::Start, now), worker.deadline()), (Action::Nothing, Some(now)));
-        assert_eq!(worker.on(Event::Tick, now), Action::Start);
-        assert_eq!(worker.on(Event::Forked(ONE), now), Action::Nothing);
+        let mut worker = worker(WorkerState::Empty, POLICY);
+        assert_eq!((worker.on(WorkerEvent::Start, now), worker.deadline()), (WorkerAction::Nothing, Some(now)));
+        assert_eq!(worker.on(WorkerEvent::Tick, now), WorkerAction::Start);
+        assert_eq!(worker.on(WorkerEvent::Forked(ONE), now), WorkerAction::Nothing);
         assert_eq!(worker.deadline(), Some(now + LAUNCH));
-        assert_eq!(worker.on(Event::Executed(ONE), now), Action::Nothing);
-        assert_eq!(worker.deadline(), Some(now + PROOF));
-        now += PROOF;
-        assert_eq!((worker.on(Event::Tick, now), worker.deadline()), (Action::Up, None));
+        assert_eq!(worker.on(WorkerEvent::Executed(ONE), now), WorkerAction::Nothing);
+        assert_eq!(worker.deadline(), Some(now + UP_AFTER));
+        now += UP_AFTER;
+        assert_eq!((worker.on(WorkerEvent::Tick, now), worker.deadline()), (WorkerAction::Up, None));
 
         now += Duration::from_secs(1);
-        worker.on(Event::Ended { pid: ONE, success: false }, now);
+        worker.on(WorkerEvent::Ended { pid: ONE, success: false }, now);
         assert_eq!(worker.deadline(), Some(now + POLICY.delay));
-        assert_eq!(worker.on(Event::Tick, now), Action::Nothing);
+        assert_eq!(worker.on(WorkerEvent::Tick, now), WorkerAction::Nothing);
 
         now += POLICY.delay;
-        assert_eq!(worker.on(Event::Tick, now), Action::Start);
-        worker.on(Event::Forked(ONE), now);
-        worker.on(Event::Executed(ONE), now);
-        assert_eq!(worker.on(Event::Ready(ONE), now), Action::Up);
-        assert_eq!(worker.on(Event::Replace, now), Action::Start);
-        worker.on(Event::Forked(TWO), now);
+        assert_eq!(worker.on(WorkerEvent::Tick, now), WorkerAction::Start);
+        worker.on(WorkerEvent::Forked(ONE), now);
+        worker.on(WorkerEvent::Executed(ONE), now);
+        assert_eq!(worker.on(WorkerEvent::Ready(ONE), now), WorkerAction::Up);
+        assert_eq!(worker.on(WorkerEvent::Replace, now), WorkerAction::Start);
+        worker.on(WorkerEvent::Forked(TWO), now);
         assert!(worker.has(ONE) && worker.has(TWO));
-        let Action::Replaced(old) = worker.on(Event::Ready(TWO), now) else { panic!("not replaced") };
+        let WorkerAction::Replaced(old) = worker.on(WorkerEvent::Ready(TWO), now) else { panic!("not replaced") };
         assert_eq!(old.pid, ONE);
-        let Action::Stop(process, None) = worker.on(Event::Stop, now) else { panic!("it stays") };
-        assert_eq!((process.pid, worker.state), (TWO, State::Empty));
+        let WorkerAction::Stop(process, None) = worker.on(WorkerEvent::Stop, now) else { panic!("it stays") };
+        assert_eq!((process.pid, worker.state), (TWO, WorkerState::Empty));
     }
 }

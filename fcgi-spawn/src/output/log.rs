@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::error::Reason;
 use crate::output::backlog::{Backlog, Lost};
 use crate::output::entry::{Entry, From, Priority};
-use crate::output::refused::Refused;
 use crate::output::target::Target;
+use crate::output::write_error::WriteError;
 use crate::output::{name, stream};
 use crate::{Error, LogTo, sys};
 
@@ -153,12 +153,12 @@ impl Inner {
                         self.failure = None;
                     }
                 }
-                Err(Refused::Full) => return,
-                Err(Refused::Away(error)) => {
+                Err(WriteError::Full) => return,
+                Err(WriteError::Away(error)) => {
                     self.backlog.wrote(0);
                     return self.wait_for_return(&error);
                 }
-                Err(Refused::Failed(error)) => {
+                Err(WriteError::Failed(error)) => {
                     self.is_torn |= written > 0;
                     self.failure = Some(Reason(&error).to_string());
                     self.backlog.lose_first();
@@ -180,7 +180,7 @@ impl Inner {
             }
             Err(refused) => {
                 self.backlog.still_lost(lost);
-                if let Refused::Away(error) = refused {
+                if let WriteError::Away(error) = refused {
                     self.wait_for_return(&error);
                 }
                 false
@@ -195,7 +195,7 @@ impl Inner {
 }
 
 /// Writes a line, or the rest of one, behind the end of a line.
-fn write(target: &mut Target, is_torn: &mut bool, line: &[u8], written: usize) -> Result<usize, Refused> {
+fn write(target: &mut Target, is_torn: &mut bool, line: &[u8], written: usize) -> Result<usize, WriteError> {
     if *is_torn {
         target.write(b"\n", 0)?;
         *is_torn = false;

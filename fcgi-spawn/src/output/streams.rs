@@ -9,7 +9,7 @@ use crate::sys::Pid;
 
 /// Which of a worker's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum OutputStream {
     Stdout,
     Stderr,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Streams {
 pub(crate) struct WorkerStream {
     pub(crate) id: Id,
     pub(crate) pipe: File,
-    pub(crate) kind: Kind,
+    pub(crate) kind: OutputStream,
     pub(crate) tag: Tag,
     pub(crate) lines: Lines,
     /// If the worker has ended: after how many others.
@@ -43,7 +43,7 @@ impl Streams {
     /// So many streams of ended workers are kept, for the processes that they left behind.
     pub(crate) const MOST_LEFT: usize = 64;
 
-    pub(crate) fn add(&mut self, tag: Tag, kind: Kind, pipe: OwnedFd) {
+    pub(crate) fn add(&mut self, tag: Tag, kind: OutputStream, pipe: OwnedFd) {
         let id = Id(self.next);
         self.next += 1;
         self.streams.push(WorkerStream { id, pipe: pipe.into(), kind, tag, lines: Lines::default(), ended: None });

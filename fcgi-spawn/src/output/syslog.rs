@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Error;
-use crate::output::refused::Refused;
+use crate::output::write_error::WriteError;
 
 /// A connection to the daemon, made again after the daemon was restarted. No call waits.
 pub(crate) struct Syslog {
@@ -46,24 +46,24 @@ impl Syslog {
 
     /// Sends what there is room for of a message that ends in NUL, of which `written` bytes are sent; returns how many
     /// these are then. A message under way when the daemon is restarted is sent again.
-    pub(crate) fn send(&mut self, message: &[u8], written: usize) -> Result<usize, Refused> {
+    pub(crate) fn send(&mut self, message: &[u8], written: usize) -> Result<usize, WriteError> {
         if let Some(connection) = &self.connection {
             match connection.send(message, written) {
                 Ok(written) => return Ok(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(Refused::Full),
-                Err(error) if !is_gone(&error) && written == 0 => return Err(Refused::Failed(error)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(WriteError::Full),
+                Err(error) if !is_gone(&error) && written == 0 => return Err(WriteError::Failed(error)),
                 // Nor can half a message be followed by another.
                 Err(_) => self.connection = None,
             }
         }
-        let connection = self.connection.insert(Connection::new(&self.path).map_err(Refused::Away)?);
+        let connection = self.connection.insert(Connection::new(&self.path).map_err(WriteError::Away)?);
         match connection.send(message, 0) {
             Ok(written) => Ok(written),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Refused::Full),
-            Err(error) if !is_gone(&error) => Err(Refused::Failed(error)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(WriteError::Full),
+            Err(error) if !is_gone(&error) => Err(WriteError::Failed(error)),
             Err(error) => {
                 self.connection = None;
-                Err(Refused::Away(error))
+                Err(WriteError::Away(error))
             }
         }
     }
@@ -154,8 +154,8 @@ mod tests {
         daemon.shutdown(std::net::Shutdown::Both).expect("shut down");
         drop(daemon);
         fs::remove_file(&path).expect("removed");
-        assert!(matches!(syslog.send(b"one\0", 0), Err(Refused::Away(_))));
-        assert!(matches!(syslog.send(b"one\0", 0), Err(Refused::Away(_))) && syslog.fd().is_none());
+        assert!(matches!(syslog.send(b"one\0", 0), Err(WriteError::Away(_))));
+        assert!(matches!(syslog.send(b"one\0", 0), Err(WriteError::Away(_))) && syslog.fd().is_none());
         let daemon = UnixDatagram::bind(&path).expect("bound again");
         assert_eq!(syslog.send(b"one\0", 0).expect("sent"), 4);
         assert_eq!(daemon.recv(&mut [0; 64]).expect("received"), 3);
@@ -168,7 +168,7 @@ mod tests {
         let _daemon = UnixDatagram::bind(&path).expect("bound");
         let mut syslog = Syslog::connect(&path).expect("connected");
         let refused = (0..100_000).find_map(|_| syslog.send(&[b'x'; 1000], 0).err()).expect("it is full at last");
-        assert!(matches!(refused, Refused::Full), "{refused:?}");
+        assert!(matches!(refused, WriteError::Full), "{refused:?}");
         fs::remove_file(&path).expect("removed");
     }
 
@@ -211,7 +211,7 @@ mod tests {
         let _first = UnixStream::connect(&path).expect("connected");
         let mut syslog = Syslog::connect(&path).expect("tried");
         assert!(syslog.fd().is_none());
-        assert!(matches!(syslog.send(b"one\0", 0), Err(Refused::Away(_))));
+        assert!(matches!(syslog.send(b"one\0", 0), Err(WriteError::Away(_))));
         daemon.accept().expect("accepted");
         assert_eq!(syslog.send(b"one\0", 0).expect("sent"), 4);
         fs::remove_file(&path).expect("removed");

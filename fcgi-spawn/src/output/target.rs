@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::output::entry::Entry;
 use crate::output::file::LogFile;
-use crate::output::refused::Refused;
 use crate::output::stream::Stream;
 use crate::output::syslog::Syslog;
+use crate::output::write_error::WriteError;
 use crate::{Error, LogTo, sys};
 
 pub(crate) enum Target {
@@ -49,7 +49,7 @@ impl Target {
     }
 
     /// Writes what there is room for of a line of which `written` bytes are written; returns how many these are then.
-    pub(crate) fn write(&mut self, line: &[u8], written: usize) -> Result<usize, Refused> {
+    pub(crate) fn write(&mut self, line: &[u8], written: usize) -> Result<usize, WriteError> {
         let stream = match self {
             Target::File(file) => &mut file.stream,
             Target::Stderr(stream) => stream,
@@ -57,11 +57,11 @@ impl Target {
         };
         loop {
             match stream.write(&line[written..]) {
-                Ok(0) => return Err(Refused::Failed(ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(WriteError::Failed(ErrorKind::WriteZero.into())),
                 Ok(more) => return Ok(written + more),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(Refused::Full),
-                Err(error) => return Err(Refused::Failed(error)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(WriteError::Full),
+                Err(error) => return Err(WriteError::Failed(error)),
             }
         }
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use socket2::{SockAddr, Socket, Type};
 
-use crate::handover::State;
+use crate::handover::Handover;
 use crate::socket::backlog::{self, BACKLOG, listen};
+use crate::socket::bind_error::BindError;
 use crate::socket::inherited;
-use crate::socket::refused::Refused;
 use crate::socket::socket_file::{Access, SocketFile};
 use crate::sys::{self, Owner};
 use crate::{Address, Config, Error};
@@ -57,7 +57,7 @@ impl Listener {
     }
 
     /// The socket that a predecessor has left open; its file is [taken over](Self::adopt_file) next.
-    pub(crate) fn adopt(config: &Config, state: &State) -> Result<Self, Error> {
+    pub(crate) fn adopt(config: &Config, state: &Handover) -> Result<Self, Error> {
         let socket = state.listener.and_then(sys::take_inherited).map(Socket::from);
         let socket = socket.filter(|socket| socket.is_listener().unwrap_or(true));
         let socket = socket.ok_or_else(|| Error::new("no listening socket was handed over"))?;
@@ -66,7 +66,7 @@ impl Listener {
     }
 
     /// The socket's file that a predecessor has made, if it has.
-    pub(crate) fn adopt_file(&mut self, config: &Config, state: &State) -> Result<(), Error> {
+    pub(crate) fn adopt_file(&mut self, config: &Config, state: &Handover) -> Result<(), Error> {
         if let (Address::Unix(path), Some(identity)) = (&config.address, state.socket_file) {
             self.file = Some(SocketFile::adopt(path, root_of(config), identity, state.made.0)?);
         }
@@ -115,7 +115,7 @@ impl AsFd for Listener {
     }
 }
 
-fn bind(address: &Address, backlog: u32) -> Result<Socket, Refused> {
+fn bind(address: &Address, backlog: u32) -> Result<Socket, BindError> {
     let address = match address {
         Address::Tcp(address) => SockAddr::from(*address),
         Address::Abstract(name) => {
@@ -124,7 +124,7 @@ fn bind(address: &Address, backlog: u32) -> Result<Socket, Refused> {
             SockAddr::unix(path)?
         }
         Address::Unix(path) => SockAddr::unix(path)?,
-        Address::Inherited(_) => return Err(Refused::InUse),
+        Address::Inherited(_) => return Err(BindError::InUse),
     };
     let socket = Socket::new(address.domain(), Type::STREAM, None)?;
     if !address.is_unix() {

@@ -12,7 +12,7 @@ use crate::files::lock::Lock;
 use crate::files::place::{Place, twice};
 use crate::process::root;
 use crate::socket::backlog::listen;
-use crate::socket::refused::Refused;
+use crate::socket::bind_error::BindError;
 use crate::sys::{self, Handle, Owner, Status};
 
 /// Which users may connect.
@@ -42,14 +42,14 @@ impl SocketFile {
         mkdir: bool,
         access: Access,
         backlog: u32,
-    ) -> Result<(Socket, Self), Refused> {
+    ) -> Result<(Socket, Self), BindError> {
         let bind = || {
             let (place, directories) = match mkdir {
                 true => Directories::above(path)?,
                 false => {
                     let place = Place::of(path).map_err(|error| match error.kind() {
-                        ErrorKind::NotFound => Refused::NoDirectory,
-                        _ => Refused::Io(error),
+                        ErrorKind::NotFound => BindError::NoDirectory,
+                        _ => BindError::Io(error),
                     })?;
                     (place, Directories::default())
                 }
@@ -59,11 +59,11 @@ impl SocketFile {
             let typed = file.place.is_reliable().then_some(path);
             file.bind_at(typed, backlog).map(|socket| (socket, file))
         };
-        root::within(root, bind).map_err(Refused::Root)?
+        root::within(root, bind).map_err(BindError::Root)?
     }
 
     /// Binds another socket to the same place, for the one that was shut down.
-    pub(crate) fn bind_anew(&mut self, backlog: u32) -> Result<Socket, Refused> {
+    pub(crate) fn bind_anew(&mut self, backlog: u32) -> Result<Socket, BindError> {
         self.bind_at(None, backlog)
     }
 
@@ -71,8 +71,8 @@ impl SocketFile {
     ///
     /// A socket that is bound but does not listen yet looks dead to every other process, so it happens under a lock:
     /// of two launchers at a time one is told that it came too late.
-    fn bind_at(&mut self, path: Option<&Path>, backlog: u32) -> Result<Socket, Refused> {
-        let Some(_lock) = Lock::take(&self.place)? else { return Err(Refused::BeingBound) };
+    fn bind_at(&mut self, path: Option<&Path>, backlog: u32) -> Result<Socket, BindError> {
+        let Some(_lock) = Lock::take(&self.place)? else { return Err(BindError::BeingBound) };
         remove_stale(&self.place)?;
         let Access { owner, mode } = self.access;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -142,7 +142,7 @@ impl Drop for SocketFile {
 
 /// Makes the file what it is meant to be where the kernel did not make it so: in a directory that hands down its group
 /// or an access list, or without the right to make files for others. No client can connect yet.
-fn settle(file: &Handle, access: Access) -> Result<(), Refused> {
+fn settle(file: &Handle, access: Access) -> Result<(), BindError> {
     let now = file.status()?;
     let Access { owner, mode } = access;
     let owned = owner.uid.is_none_or(|uid| uid == now.uid) && owner.gid.is_none_or(|gid| gid == now.gid);
@@ -151,7 +151,7 @@ fn settle(file: &Handle, access: Access) -> Result<(), Refused> {
     }
     // A process that may write to the directory has put something else there.
     if !now.is_socket() || !now.has_one_name {
-        return Err(Refused::NotASocket);
+        return Err(BindError::NotASocket);
     }
     file.give(owner)?;
     file.set_mode(mode)?;
@@ -159,12 +159,12 @@ fn settle(file: &Handle, access: Access) -> Result<(), Refused> {
 }
 
 /// Removes the socket that a dead process left. Anything else there stays untouched.
-fn remove_stale(place: &Place) -> Result<(), Refused> {
+fn remove_stale(place: &Place) -> Result<(), BindError> {
     match place.status()? {
         None => Ok(()),
-        Some(status) if !status.is_socket() => Err(Refused::NotASocket),
+        Some(status) if !status.is_socket() => Err(BindError::NotASocket),
         Some(_) if is_dead(place)? => Ok(place.remove()?),
-        Some(_) => Err(Refused::InUse),
+        Some(_) => Err(BindError::InUse),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
-use crate::handover::{Running, State};
+use crate::handover::{Handover, Running};
 use crate::notify::Notify;
 use crate::output::{Output, Tag};
 use crate::setup::Setup;
@@ -27,7 +27,7 @@ fn or_without<T>(what: &str, mut make: impl FnMut() -> Result<T, Error>) -> Opti
 
 impl Supervisor {
     /// Takes over from another version of this program, which this process was a moment ago.
-    pub(crate) fn adopt(config: &Config, state: &State) -> Self {
+    pub(crate) fn adopt(config: &Config, state: &Handover) -> Self {
         let now = Instant::now();
         let mut new = Supervisor::bare(Setup::new(config, state.signals), Notify::new(None, now), now);
         let stderr = state.log.and_then(sys::take_inherited);
@@ -72,7 +72,7 @@ impl Supervisor {
 
     /// Makes sure, in a child of the one that is to be replaced, that [`adopt`](Self::adopt) would succeed. Nothing is
     /// changed.
-    pub(crate) fn prove(config: &Config, state: &State) -> Result<(), Error> {
+    pub(crate) fn prove(config: &Config, state: &Handover) -> Result<(), Error> {
         let mut listener = Listener::adopt(config, state)?;
         listener.adopt_file(config, state)?;
         // The file is not ours.
@@ -93,7 +93,7 @@ impl Supervisor {
     }
 
     /// Has everything that is handed over survive an exec, or not. Returns what the successor needs.
-    fn survive_exec(&self, survives: bool) -> State {
+    fn survive_exec(&self, survives: bool) -> Handover {
         let hand_over = |fd: BorrowedFd<'_>| sys::survive_exec(fd, survives);
         let file = self.listener.as_ref().and_then(|listener| listener.file.as_ref());
         let workers = self.fleet.slots.iter().enumerate().filter_map(|(slot, its)| {
@@ -104,7 +104,7 @@ impl Supervisor {
             let started = sys::monotonic().saturating_sub(process.since.elapsed());
             Some(Running { slot, pid: process.pid.number(), started, pipes, is_due })
         });
-        State {
+        Handover {
             listener: self.listener.as_ref().map(|listener| hand_over(listener.as_fd())),
             socket_file: file.and_then(SocketFile::identity),
             made: (file.map_or(0, SocketFile::made), self.pid_file.as_ref().map_or(0, PidFile::made)),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
 use crate::fleet::note::Ended;
-use crate::handover::{self, State};
+use crate::handover::{self, Handover};
 use crate::sys::{self, CStrings, Fork, Pid};
 
 /// How long all may take from SIGUSR2 on: workers that are starting or stopping are waited for.
@@ -73,7 +73,7 @@ impl Upgrade {
     }
 
     /// Does the next step, with the descriptors of `state` surviving an exec.
-    pub(crate) fn go_on(&mut self, state: &State) {
+    pub(crate) fn go_on(&mut self, state: &Handover) {
         self.stage = match self.stage {
             Stage::Wanted => self.prove(state).unwrap_or_else(|error| self.refuse(&Reason(&error).to_string())),
             _ => self.refuse(&self.execute(&state.variable())),
@@ -81,7 +81,7 @@ impl Upgrade {
     }
 
     /// Starts the child.
-    fn prove(&self, state: &State) -> io::Result<Stage> {
+    fn prove(&self, state: &Handover) -> io::Result<Stage> {
         let (output, its_end) = sys::pipe()?;
         let variable = state.variable();
         if let Fork::Parent(child) = sys::fork_group(File::open("/dev/null")?, its_end)? {

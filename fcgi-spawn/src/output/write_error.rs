@@ -3,7 +3,7 @@
 use std::io;
 
 #[derive(Debug)]
-pub(crate) enum Refused {
+pub(crate) enum WriteError {
     /// There is no room now.
     Full,
     /// The receiver is not there now. If it returns, the line begins anew.

@@ -9,7 +9,7 @@ use crate::socket::holder::Holders;
 use crate::{Address, Error};
 
 #[derive(Debug)]
-pub(crate) enum Refused {
+pub(crate) enum BindError {
     InUse,
     /// By another launcher.
     BeingBound,
@@ -20,12 +20,12 @@ pub(crate) enum Refused {
     Io(io::Error),
 }
 
-impl Refused {
+impl BindError {
     /// What is reported: also which processes have the address, if that can be seen.
     pub(crate) fn into_error(self, address: &Address, root: Option<&Path>) -> Error {
-        let holders = if let Refused::InUse = self { Holders::of(address).to_string() } else { String::new() };
+        let holders = if let BindError::InUse = self { Holders::of(address).to_string() } else { String::new() };
         match self {
-            Refused::Root(error) => error,
+            BindError::Root(error) => error,
             refused => {
                 let inside = root.map(|root| format!(" inside {}", Quoted(root.as_os_str()))).unwrap_or_default();
                 Error::new(format!("cannot bind {address}{inside}: {refused}{holders}"))
@@ -34,24 +34,24 @@ impl Refused {
     }
 }
 
-impl From<io::Error> for Refused {
+impl From<io::Error> for BindError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            ErrorKind::AddrInUse => Refused::InUse,
-            _ => Refused::Io(error),
+            ErrorKind::AddrInUse => BindError::InUse,
+            _ => BindError::Io(error),
         }
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refused::InUse => f.write_str("already in use"),
-            Refused::BeingBound => f.write_str("already in use by another launcher that is just starting"),
-            Refused::NotASocket => f.write_str("exists and is not a socket"),
-            Refused::NoDirectory => f.write_str("No such file or directory (--mkdir makes its directory)"),
-            Refused::Root(error) => error.fmt(f),
-            Refused::Io(error) => Reason(error).fmt(f),
+            BindError::InUse => f.write_str("already in use"),
+            BindError::BeingBound => f.write_str("already in use by another launcher that is just starting"),
+            BindError::NotASocket => f.write_str("exists and is not a socket"),
+            BindError::NoDirectory => f.write_str("No such file or directory (--mkdir makes its directory)"),
+            BindError::Root(error) => error.fmt(f),
+            BindError::Io(error) => Reason(error).fmt(f),
         }
     }
 }
