@@ -308,9 +308,10 @@ mod tests {
             let why = "is ignored without the path of a unix socket";
             let lines = ["-M '600'", "-U 'u'", "-G 'g'", "-S"].map(|option| format!("{option} {why}"));
             ignores(&format!("{socket} -M 600 -U u -G g -c c -S"), &lines.each_ref().map(String::as_str));
-            let mkdir = format!("--mkdir {why} or a pid file");
+            let mkdir = format!("--mkdir {why}, a pid file or a status page");
             ignores(&format!("{socket} --mkdir"), &[&mkdir]);
             ignores(&format!("{socket} --mkdir -P p"), &[]);
+            ignores(&format!("{socket} --mkdir --status s"), &[]);
             let pid_file = "-P 'p' is ignored with -n and --once";
             ignores(&format!("{socket} --once -n --mkdir -P p"), &[&mkdir, pid_file]);
         }

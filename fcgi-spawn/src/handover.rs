@@ -3,11 +3,10 @@
 //! They are the listening socket, the workers' processes, and the pipes that these write to, which nothing could replace.
 //! Everything else starts anew.
 
-use std::env;
 use std::os::fd::RawFd;
 use std::os::unix::process::parent_id;
-use std::process;
 use std::time::Duration;
+use std::{env, process};
 
 use crate::{Config, Error};
 
@@ -15,13 +14,10 @@ use crate::{Config, Error};
 pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";
 
 /// Changes when the numbers change their meaning.
-const VERSION: i128 = 2;
+const VERSION: i128 = 3;
 
 /// What the program prints when it could take over.
 pub(crate) const PROOF: &str = "ready to take over\n";
-
-/// In place of what is missing.
-const NONE: i128 = -1;
 
 /// All that cannot be found out from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +30,8 @@ pub(crate) struct Handover {
     pub(crate) signals: (u64, u64),
     /// The open descriptor of the log, if it is the stderr with which that was started.
     pub(crate) log: Option<RawFd>,
-    /// How many directories were made for the socket, and for the pid file.
-    pub(crate) made: (usize, usize),
+    /// How many directories were made for the socket, the pid file and the status page.
+    pub(crate) made: [usize; 3],
     pub(crate) workers: Vec<Running>,
 }
 
@@ -82,13 +78,14 @@ impl Handover {
         numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
     }
 
+    /// What is missing is -1.
     fn numbers(&self) -> Vec<i128> {
-        let fd = |fd: Option<RawFd>| fd.map_or(NONE, i128::from);
-        let (device, inode) = self.socket_file.map_or((NONE, NONE), |(device, inode)| (device.into(), inode.into()));
+        let fd = |fd: Option<RawFd>| fd.map_or(-1, i128::from);
+        let (device, inode) = self.socket_file.map_or((-1, -1), |(device, inode)| (device.into(), inode.into()));
         let (ignored, blocked) = self.signals;
-        let (socket, pid_file) = (self.made.0 as i128, self.made.1 as i128);
+        let [socket, pid_file, status] = self.made.map(|made| made as i128);
         let (listener, log) = (fd(self.listener), fd(self.log));
-        let mut numbers = vec![listener, device, inode, ignored.into(), blocked.into(), log, socket, pid_file];
+        let mut numbers = vec![listener, device, inode, ignored.into(), blocked.into(), log, socket, pid_file, status];
         for &Running { slot, pid, started, pipes, is_due } in &self.workers {
             let [stdout, stderr, channel] = pipes.map(fd);
             let started = started.as_millis() as i128;
@@ -99,7 +96,7 @@ impl Handover {
 
     fn read(numbers: &[i128]) -> Option<Self> {
         let (first, workers) = numbers.split_first_chunk()?;
-        let [listener, device, inode, ignored, blocked, log, socket, pid_file] = *first;
+        let [listener, device, inode, ignored, blocked, log, socket, pid_file, status] = *first;
         let fd = |fd: i128| number(fd).filter(|fd: &RawFd| *fd >= 0);
         let worker = |numbers: &[i128]| {
             let [slot, pid, started, stdout, stderr, channel, due] = *numbers else { return None };
@@ -116,7 +113,7 @@ impl Handover {
             socket_file: number(device).zip(number(inode)),
             signals: (number(ignored)?, number(blocked)?),
             log: fd(log),
-            made: (number(socket)?, number(pid_file)?),
+            made: [number(socket)?, number(pid_file)?, number(status)?],
             workers: workers.chunks(7).map(worker).collect::<Option<_>>()?,
         })
     }
@@ -137,7 +134,7 @@ mod tests {
             socket_file: Some((u64::MAX, 5)),
             signals: (1 << 63, 7),
             log: Some(9),
-            made: (2, 0),
+            made: [2, 0, 1],
             workers: vec![
                 Running {
                     slot: 0,

@@ -117,7 +117,7 @@ impl Supervisor {
             None => Listener::bind(config, owner)?,
         };
         let now = Instant::now();
-        let status = config.status.as_deref().map(|path| StatusFile::new(path, now)).transpose()?;
+        let status = config.status.as_deref().map(|path| StatusFile::new(path, config.mkdir, now)).transpose()?;
         let mut supervisor = Supervisor {
             status,
             listener: Some(listener),

@@ -451,6 +451,19 @@ fn a_start_names_a_stopped_process_that_has_the_socket() {
     assert!(status == 255 && line.ends_with(&format!(": already in use by pid {pid} (sleep)\n")), "{line}");
 }
 
+/// As under runit with a TCP port: there is no socket or pid file in `/run`.
+#[test]
+fn the_directory_of_a_page_is_made_and_removed() {
+    let port = free_port().to_string();
+    let options = ["-a", "127.0.0.1", "-p", &port, "--mkdir", "--status", "@/run/app/status"];
+    let mut launcher = Launcher::start(&options);
+    eventually("a page", || fs::read_to_string(launcher.path("run/app/status")).ok());
+    launcher.process.signal(Signal::USR2);
+    launcher.process.stderr().wait_for_line("a take-over", |line| line.contains("has taken over"));
+    assert_eq!(launcher.process.stop().code(), Some(0));
+    assert!(!launcher.path("run").exists(), "the page or its directory is left");
+}
+
 /// A socket that we were given is not bound anew, so it stays like this.
 #[test]
 fn a_listener_that_was_shut_down_is_reported() {

@@ -28,7 +28,7 @@ pub struct Config {
     pub socket_user: Option<OsString>,
     /// The group of a unix socket, by name or number; `None` is the primary group of `socket_user`, or `group`.
     pub socket_group: Option<OsString>,
-    /// Make the directories of the unix socket and the pid file, if they do not exist.
+    /// Make the directories of the unix socket, the pid file and the status page, if they do not exist.
     pub mkdir: bool,
     /// The user that the workers run as, by name or number; not root.
     pub user: Option<OsString>,

@@ -82,11 +82,14 @@ const SOCKET: &[Item] = &[
         .man("A name or a number. The default is the primary group of -U, or the group of -g.")
         .ignored(&[NOT_ROOT, NO_SOCKET_FILE]),
     flag("", "mkdir", |c, _| set(&mut c.mkdir, Ok(true)))
-        .help("make missing directories of the unix socket and pid file")
-        .man("The directory `/run` may be empty after a boot.")
+        .help("make missing directories of socket, pid file and status page")
+        .man("The directory `/run` may be empty after a boot. A supervisor removes at its end what it has made.")
         .ignored(&[Ignored {
-            when: |s| !s.has_socket_file && (!s.has("pid-file") || (ONCE_IN_FOREGROUND.when)(s)),
-            why: "without the path of a unix socket or a pid file",
+            when: |s| {
+                let has_pid_file = s.has("pid-file") && !(ONCE_IN_FOREGROUND.when)(s);
+                !s.has_socket_file && !has_pid_file && (!s.has("status") || (ONCE.when)(s))
+            },
+            why: "without the path of a unix socket, a pid file or a status page",
         }]),
 ];
 

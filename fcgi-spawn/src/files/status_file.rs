@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::files::atomic_file::{AtomicFile, FileMode};
+use crate::files::directories::Directories;
 use crate::files::page::{self, Listening, Row, Word, Writer};
 use crate::files::place::Place;
 use crate::process::usage;
@@ -17,6 +18,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// The file, while we write it, for monitors that are other users. It is removed when this is dropped.
 pub(crate) struct StatusFile {
     file: AtomicFile,
+    directories: Directories,
     us: Writer,
     next: Instant,
     /// What it says, but for times and memory.
@@ -30,10 +32,28 @@ type Said = (Listening, Vec<(Option<Pid>, Word, u64)>);
 
 impl StatusFile {
     /// Refuses at once what cannot be written.
-    pub(crate) fn new(path: &Path, now: Instant) -> Result<Self, Error> {
-        let file = Place::of(path).and_then(|place| AtomicFile::new(place, FileMode::Exact));
-        let file = file.map_err(|error| failed(path, &error))?;
-        Ok(StatusFile { file, us: Writer::ours(), next: now, said: None, failed: false })
+    pub(crate) fn new(path: &Path, mkdir: bool, now: Instant) -> Result<Self, Error> {
+        let made = match mkdir {
+            true => Directories::above(path),
+            false => Place::of(path).map(|place| (place, Directories::default())),
+        };
+        made.and_then(|(place, directories)| Self::at(place, directories, now)).map_err(|error| failed(path, &error))
+    }
+
+    /// In the place of the one that a predecessor has written, with so many directories above it.
+    pub(crate) fn adopt(path: &Path, made: usize, now: Instant) -> Result<Self, Error> {
+        let place = Place::of(path).and_then(|place| Self::at(place, Directories::adopt(path, made), now));
+        place.map_err(|error| failed(path, &error))
+    }
+
+    fn at(place: Place, directories: Directories, now: Instant) -> io::Result<Self> {
+        let file = AtomicFile::new(place, FileMode::Exact)?;
+        Ok(StatusFile { file, directories, us: Writer::ours(), next: now, said: None, failed: false })
+    }
+
+    /// How many directories were made for it.
+    pub(crate) fn made(&self) -> usize {
+        self.directories.count()
     }
 
     /// When it is to be written again, if nothing happens before.

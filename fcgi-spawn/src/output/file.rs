@@ -267,6 +267,11 @@ mod tests {
 
     use super::*;
 
+    fn pipe() -> (File, OwnedFd) {
+        let (reader, writer) = sys::pipe().expect("a pipe");
+        (reader.into(), writer)
+    }
+
     struct Directory(PathBuf);
 
     impl Directory {
@@ -293,7 +298,7 @@ mod tests {
 
     #[test]
     fn it_may_be_the_pipe_of_another_process() {
-        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let (mut reader, writer) = pipe();
         let path = format!("/proc/{}/fd/{}", std::process::id(), writer.as_fd().as_raw_fd());
         let mut log = LogFile::open(Path::new(&path), None).expect("opened");
         assert!(!log.reopen().expect("it stays"));
@@ -349,7 +354,7 @@ mod tests {
     #[test]
     fn symlink_of_another_user_leads_to_no_descriptor_of_ours() {
         let dir = Directory::new("stranger-descriptor");
-        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let (mut reader, writer) = pipe();
         let log = dir.path("log");
         let Some(()) = stranger_link(format!("/proc/self/fd/{}", writer.as_raw_fd()), &log) else { return };
         check_refused(&log, "a descriptor of ours");
@@ -379,7 +384,7 @@ mod tests {
         check_refused(&dir.path("log"), "something else than a regular file");
         stranger_link("/dev/null", &dir.path("device")).expect("linked");
         check_refused(&dir.path("device"), "something else than a regular file");
-        let (_reader, writer) = io::pipe().expect("a pipe");
+        let (_reader, writer) = pipe();
         let pipe = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
         stranger_link(pipe, &dir.path("pipe")).expect("linked");
         check_refused(&dir.path("pipe"), "something else than a regular file");

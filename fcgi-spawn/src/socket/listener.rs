@@ -68,7 +68,7 @@ impl Listener {
     /// The socket's file that a predecessor has made, if it has.
     pub(crate) fn adopt_file(&mut self, config: &Config, state: &Handover) -> Result<(), Error> {
         if let (Address::Unix(path), Some(identity)) = (&config.address, state.socket_file) {
-            self.file = Some(SocketFile::adopt(path, root_of(config), identity, state.made.0)?);
+            self.file = Some(SocketFile::adopt(path, root_of(config), identity, state.made[0])?);
         }
         Ok(())
     }

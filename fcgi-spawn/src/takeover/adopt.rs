@@ -52,14 +52,14 @@ impl Supervisor {
         new.fleet.adopt(&running, now);
         let oldest = running.iter().map(|(_, _, age)| *age).max();
         new.watch = new.watch.map(|watch| watch.loaded_before(oldest));
-        let pid_file = |path| or_without("a pid file", || PidFile::adopt(path, state.made.1));
+        let pid_file = |path| or_without("a pid file", || PidFile::adopt(path, state.made[1]));
         new.pid_file = config.pid_file.as_deref().and_then(pid_file);
         new.listener = or_without("a listening socket", || Listener::adopt(config, state));
         if let Some(listener) = &mut new.listener {
             or_without("removing it", || listener.adopt_file(config, state));
         }
         sys::close_inherited_on_exec();
-        let status = |path| or_without("a status file", || StatusFile::new(path, now));
+        let status = |path| or_without("a status file", || StatusFile::adopt(path, state.made[2], now));
         new.status = config.status.as_deref().and_then(status);
         new.plan = or_without("workers", || new.setup.plan());
         new.signals = Signals::expect().ok();
@@ -96,6 +96,8 @@ impl Supervisor {
     fn survive_exec(&self, survives: bool) -> Handover {
         let hand_over = |fd: BorrowedFd<'_>| sys::survive_exec(fd, survives);
         let file = self.listener.as_ref().and_then(|listener| listener.file.as_ref());
+        let pid_file = self.pid_file.as_ref().map_or(0, PidFile::made);
+        let status = self.status.as_ref().map_or(0, StatusFile::made);
         let workers = self.fleet.slots.iter().enumerate().filter_map(|(slot, its)| {
             let process = its.worker.process()?;
             let (channel, is_due) = self.channels.end(process.pid);
@@ -107,7 +109,7 @@ impl Supervisor {
         Handover {
             listener: self.listener.as_ref().map(|listener| hand_over(listener.as_fd())),
             socket_file: file.and_then(SocketFile::identity),
-            made: (file.map_or(0, SocketFile::made), self.pid_file.as_ref().map_or(0, PidFile::made)),
+            made: [file.map_or(0, SocketFile::made), pid_file, status],
             signals: self.setup.signals(),
             log: self.output.as_ref().and_then(|output| output.log().hand_over(survives)),
             workers: workers.collect(),
