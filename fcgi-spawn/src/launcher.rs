@@ -92,14 +92,11 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
                 say(handover::PROOF);
                 Ok(0)
             }
-            Some((Task::TakeOver, state)) => {
-                let upgrade = Upgrade::new(args.into());
-                Supervisor::adopt(&config, &state).replaceable(upgrade).run()
-            }
+            Some((Task::TakeOver, state)) => Supervisor::adopt(&config, &state, Upgrade::new(args.into())).run(),
             None => {
                 let upgrade = Upgrade::new(args.into());
                 match config.foreground {
-                    true => Supervisor::start(&config)?.replaceable(upgrade).run(),
+                    true => Supervisor::start_with(&config, Given::take(&config)?, Some(upgrade))?.run(),
                     false => supervise(name, &config, upgrade),
                 }
             }
@@ -142,11 +139,11 @@ fn supervise(name: &str, config: &Config, upgrade: Upgrade) -> Result<u8, Error>
         },
         Daemon::Background(background) => {
             let supervised = || {
-                let supervisor = Supervisor::start_with(config, given)?;
+                let supervisor = Supervisor::start_with(config, given, Some(upgrade))?;
                 if supervisor.is_up() {
                     background.up()?;
                 }
-                supervisor.replaceable(upgrade).run()
+                supervisor.run()
             };
             process::exit(or_say(name, supervised()).into());
         }

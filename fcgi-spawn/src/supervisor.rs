@@ -97,10 +97,11 @@ impl Supervisor {
     ///
     /// The first thing that went wrong; what was made before it is undone, workers included.
     pub fn start(config: &Config) -> Result<Self, Error> {
-        Supervisor::start_with(config, Given::take(config)?)
+        Supervisor::start_with(config, Given::take(config)?, None)
     }
 
-    pub(crate) fn start_with(config: &Config, given: Given) -> Result<Self, Error> {
+    /// With an `upgrade` SIGUSR2 replaces this program.
+    pub(crate) fn start_with(config: &Config, given: Given, upgrade: Option<Upgrade>) -> Result<Self, Error> {
         let caller = CallerSignals::look();
         // First, so that every error is in it.
         let output = Output::open(config, given.log)?;
@@ -125,7 +126,7 @@ impl Supervisor {
             pid_file,
             signals: Some(signals),
             output,
-            ..Supervisor::bare(setup, Notify::new(given.ready, now), now)
+            ..Supervisor::bare(setup, Notify::new(given.ready, now), upgrade, now)
         };
         supervisor.tell(Event::Begin);
         while supervisor.fleet.phase == Phase::First {
@@ -144,7 +145,7 @@ impl Supervisor {
     }
 
     /// One that has nothing but its rules yet.
-    pub(crate) fn bare(setup: Setup, notify: Notify, now: Instant) -> Self {
+    pub(crate) fn bare(setup: Setup, notify: Notify, upgrade: Option<Upgrade>, now: Instant) -> Self {
         let config = setup.config();
         Supervisor {
             status: None,
@@ -160,17 +161,11 @@ impl Supervisor {
             watch: Watch::of(config, now),
             listener_pause: None,
             failure: None,
-            upgrade: None,
+            upgrade,
             orphans: Orphans::default(),
             has_more_ended: false,
             setup,
         }
-    }
-
-    /// Lets SIGUSR2 replace this program.
-    pub(crate) fn replaceable(mut self, upgrade: Upgrade) -> Self {
-        self.upgrade = Some(upgrade);
-        self
     }
 
     /// Whether it is up, and was not told to stop.

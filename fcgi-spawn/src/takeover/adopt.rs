@@ -16,7 +16,7 @@ use crate::signals::Signals;
 use crate::socket::listener::Listener;
 use crate::socket::socket_file::SocketFile;
 use crate::sys::{self, Pid};
-use crate::takeover::upgrade::Stage;
+use crate::takeover::upgrade::{Stage, Upgrade};
 use crate::{Config, Error, Supervisor};
 
 /// Makes something, in a second try if the first one fails, or reports what is missing from here on.
@@ -27,9 +27,9 @@ fn or_without<T>(what: &str, mut make: impl FnMut() -> Result<T, Error>) -> Opti
 
 impl Supervisor {
     /// Takes over from another version of this program, which this process was a moment ago.
-    pub(crate) fn adopt(config: &Config, state: &Handover) -> Self {
+    pub(crate) fn adopt(config: &Config, state: &Handover, upgrade: Upgrade) -> Self {
         let now = Instant::now();
-        let mut new = Supervisor::bare(Setup::new(config, state.signals), Notify::new(None, now), now);
+        let mut new = Supervisor::bare(Setup::new(config, state.signals), Notify::new(None, now), Some(upgrade), now);
         let stderr = state.log.and_then(sys::take_inherited);
         let open_log = |config: &Config| {
             let given = stderr.as_ref().map(OwnedFd::try_clone).transpose();
