@@ -570,7 +570,7 @@ fn live_worker_keeps_its_streams_when_others_leave_orphans() {
     let options = ["--log", "@/log", "-F", "30", "--restart-delay", "1s", "--backoff-after", "1000"];
     let mut supervisor = Foreground::start(dir, &options, text, Stdio::null(), None);
     let lives = supervisor.path("lives");
-    eventually("lives of others", || (read(&lives).lines().count() > 100).then_some(()));
+    eventually("lives of others", || (read(&lives).lines().count() > 150).then_some(()));
     fs::write(supervisor.path("on"), "").expect("written");
     let log = supervisor.path("log");
     let number = eventually("both lines", || {
@@ -582,7 +582,9 @@ fn live_worker_keeps_its_streams_when_others_leave_orphans() {
     let lines = lines_with(&log, "alive");
     let pid = said_by(number, &lines).last().expect("its lines").0;
     assert!(proc::is_alive(pid));
-    assert!(proc::descriptors(supervisor.child.id()).len() < 64 + 2 * 30 + 30);
+    // The kept streams; of each worker its streams, its channel and, while it starts, its report; and some of our own.
+    let open = proc::descriptors(supervisor.child.id()).len();
+    assert!(open < 64 + 4 * 30 + 30, "{open}");
     supervisor.stop();
     // Those that were left behind end within a second.
     fs::remove_dir(supervisor.path("first")).expect("removed");
