@@ -10,7 +10,7 @@ use signal_hook::low_level;
 use crate::sys;
 
 /// What the supervisor reacts to.
-const HANDLED: [c_int; 9] = [
+const HANDLED: [c_int; 8] = [
     libc::SIGCHLD,
     libc::SIGHUP,
     libc::SIGINT,
@@ -19,9 +19,10 @@ const HANDLED: [c_int; 9] = [
     libc::SIGTTOU,
     libc::SIGUSR1,
     libc::SIGUSR2,
-    // Ignored: a write beyond the limit of a file's size fails then, and does not end the process.
-    libc::SIGXFSZ,
 ];
+
+/// Blocked and never read: a write beyond the limit of a file's size fails then, and neither ends the process nor wakes it.
+const HELD: c_int = libc::SIGXFSZ;
 
 /// Readable when one of them has arrived.
 pub(crate) struct Signals(OwnedFd);
@@ -29,7 +30,7 @@ pub(crate) struct Signals(OwnedFd);
 impl Signals {
     /// Has them wait for us from here on, whatever was ignored or blocked by whoever started us.
     pub(crate) fn expect() -> io::Result<Self> {
-        sys::signal_fd(&HANDLED).map(Signals)
+        sys::signal_fd(&HANDLED, HELD).map(Signals)
     }
 
     /// Those that arrived since the last call. Of several that are the same one counts.

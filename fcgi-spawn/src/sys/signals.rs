@@ -120,15 +120,16 @@ fn is_ignored(signal: c_int) -> bool {
     action.sa_sigaction == libc::SIG_IGN
 }
 
-/// A descriptor from which these signals are read. They and no others are blocked from here on, and none of them is
-/// ignored, or handled in another way.
-pub(crate) fn signal_fd(signals: &[c_int]) -> io::Result<OwnedFd> {
-    let set = set_of(signals);
-    for signal in signals {
+/// A descriptor from which these signals are read. They and `held`, and no others, are blocked from here on, and none of
+/// them is ignored, or handled in another way.
+pub(crate) fn signal_fd(signals: &[c_int], held: c_int) -> io::Result<OwnedFd> {
+    let blocked = [signals, &[held]].concat();
+    for signal in &blocked {
         // SAFETY: no handler is installed.
         unsafe { libc::signal(*signal, libc::SIG_DFL) };
     }
-    set_mask(&set);
+    set_mask(&set_of(&blocked));
+    let set = set_of(signals);
     // SAFETY: an initialised set.
     match unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) } {
         -1 => Err(io::Error::last_os_error()),

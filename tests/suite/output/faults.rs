@@ -364,6 +364,8 @@ fn log_at_the_file_size_limit_does_not_end_the_supervisor() {
     let limit: u64 = limit.split_ascii_whitespace().next().and_then(|limit| limit.parse().ok()).expect("a number");
     let log = dir.path().join("log");
     eventually("a full log", || (fs::metadata(&log).ok()?.len() == limit).then_some(()));
+    // Lines that it reads after that would fill the log again.
+    eventually("a supervisor that has read all", || super::sleeps_on(process.pid()));
     // A log that is truncated has room again.
     File::create(&log).expect("truncated");
     fs::write(dir.path().join("on"), "").expect("written");
