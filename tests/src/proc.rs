@@ -40,6 +40,11 @@ pub fn is_alive(pid: u32) -> bool {
     !matches!(stat.state, 'Z' | 'X') || numbers_in(&format!("/proc/{pid}/task")).len() > 1
 }
 
+/// Whether it was stopped by a signal. A parent that waits for the child of a vfork to execute stops after that.
+pub fn is_stopped(pid: u32) -> bool {
+    Stat::of(pid).is_some_and(|stat| stat.state == 'T')
+}
+
 /// When it was started, in clock ticks since boot.
 pub fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start_time)

@@ -351,6 +351,9 @@ fn what_a_killed_launcher_left_is_removed_by_the_next() {
     let options = ["-s", "@/app.sock", "-P", "@/pid", "--status", "@/status", "-n", "--", "/bin/sleep", "1000"];
     let start = || Process::start(launcher().args(in_folder(&options, dir.path())));
     let kill = |mut process: Process| {
+        // Stopped first: a worker forked between the list and the kill would hold the socket for a moment more.
+        process.signal(Signal::STOP);
+        eventually("a stop", || proc::is_stopped(process.pid()).then_some(()));
         let workers: Vec<_> = proc::descendants(process.pid()).into_iter().map(Stray::adopt).collect();
         process.signal(Signal::KILL);
         process.wait_exit();
