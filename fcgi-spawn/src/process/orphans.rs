@@ -137,6 +137,26 @@ mod tests {
         assert!(orphans.groups.is_empty());
     }
 
+    /// Each look reads a file of every process.
+    #[test]
+    fn one_look_is_good_for_some_time() {
+        let ((first, stdin), (second, _others)) = (leave(), leave());
+        let mut orphans = Orphans::default();
+        assert!(orphans.left_by(second) && orphans.left_by(first));
+        let next = orphans.next_look.expect("there was one");
+        drop(stdin);
+        let end = Instant::now() + Duration::from_secs(20);
+        while orphans.is_ours(first) {
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(orphans.are_left(first, next - Duration::from_nanos(1)), "another look, too early");
+        assert!(!orphans.are_left(first, next) && orphans.are_left(second, next));
+        let (now, begun) = (Instant::now(), Instant::now() - Duration::from_secs(1));
+        orphans.look(begun);
+        assert!(orphans.next_look >= Some(begun + 10 * (now - begun)), "a look that took long is followed too soon");
+    }
+
     #[test]
     fn a_worker_that_leaves_none_has_none() {
         let mut child = Command::new("true").process_group(0).spawn().expect("true is there");
