@@ -28,8 +28,10 @@ pub(crate) use situation::Caller;
 pub(crate) enum Request {
     /// A text on stdout.
     Print(String),
-    /// A report on this status file.
-    Check(OsString),
+    /// A report on this status page, for a program as JSON.
+    Check { page: OsString, is_json: bool },
+    /// A reload by the supervisor that writes this status page or this pid file, and how it went.
+    Reload { page: Option<OsString>, pid_file: Option<OsString> },
     /// A start, with a line for each option that is ignored.
     Start(Box<Config>, Vec<String>),
 }
@@ -53,11 +55,20 @@ pub(crate) fn read(caller: &Caller<'_>, args: &[OsString]) -> Result<Request, Er
         }
         Some((Command::Completions, shell)) => completions::of(shell).map(Request::Print),
         Some((Command::Check, _)) => match typed.value("status") {
-            Some(path) => Ok(Request::Check(path.to_owned())),
+            Some(page) => Ok(Request::Check { page: page.to_owned(), is_json: typed.has("json") }),
             None => Err(Error::new("--check needs --status FILE")),
+        },
+        Some((Command::Reload, _)) => match ["status", "pid-file"].map(|long| typed.value(long).map(OsStr::to_owned)) {
+            [None, None] => Err(Error::new("--reload needs --status FILE or -P FILE")),
+            [page, pid_file] => Ok(Request::Reload { page, pid_file }),
         },
         None => configure(caller, typed).map(|(config, ignored)| Request::Start(Box::new(config), ignored)),
     }
+}
+
+/// The status page of a supervisor with these arguments.
+pub(crate) fn page_of(args: impl Iterator<Item = OsString>) -> Option<OsString> {
+    Typed::parse(args).ok()?.value("status").map(OsStr::to_owned)
 }
 
 /// The configuration, and a line for each option that is ignored.
@@ -354,7 +365,16 @@ mod tests {
         assert!(matches!(read("--help"), Ok(Request::Print(text)) if text.starts_with("Usage: fcgi-spawn ")));
         assert!(matches!(read("-nv"), Ok(Request::Print(text)) if text.starts_with("fcgi-spawn ")));
         assert!(matches!(read("--completions zsh"), Ok(Request::Print(text)) if text.starts_with("#compdef ")));
-        assert!(matches!(read("--check -n --status s -- app"), Ok(Request::Check(path)) if path == "s"));
+        assert!(
+            matches!(read("--check -n --status s -- app"), Ok(Request::Check { page, is_json: false }) if page == "s")
+        );
+        assert!(matches!(read("--check --json --status s"), Ok(Request::Check { is_json: true, .. })));
+        assert!(
+            matches!(read("--reload --status s"), Ok(Request::Reload { page: Some(page), pid_file: None }) if page == "s")
+        );
+        let both = read("--reload -P p --status s");
+        assert!(matches!(both, Ok(Request::Reload { page: Some(_), pid_file: Some(pid_file) }) if pid_file == "p"));
+        assert_eq!(read("--reload -n").err().as_deref(), Some("--reload needs --status FILE or -P FILE"));
         assert_eq!(read("--check").err(), Some("--check needs --status FILE".into()));
         assert_eq!(read("--completions csh").err(), Some("--completions 'csh': not one of bash, zsh and fish".into()));
         assert!(matches!(read("-s a app"), Ok(Request::Start(..))));

@@ -23,7 +23,7 @@ pub(crate) use crate::fleet::event::{Action, Event, Usage};
 use crate::fleet::note::{Cause, End, Note};
 use crate::fleet::random::Random;
 use crate::fleet::restart::{Policy, Restart};
-use crate::fleet::rolling_restart::{ReloadProgress, RollingRestart};
+use crate::fleet::rolling_restart::RollingRestart;
 use crate::fleet::stop::{Stop, StopEvent};
 use crate::fleet::worker::{Process, Worker, WorkerEvent, WorkerState};
 use crate::sys::Pid;
@@ -40,6 +40,10 @@ pub(crate) struct Rules {
     pub(crate) workers: usize,
     pub(crate) policy: Policy,
     pub(crate) stop_timeout: Option<Duration>,
+    /// How long a process that reports nothing has to live to be up; `None`: it depends.
+    pub(crate) ready_after: Option<Duration>,
+    /// How long the first new process of a reload has to live before others are replaced.
+    pub(crate) canary: Duration,
     pub(crate) max_age: Option<Duration>,
     pub(crate) max_rss: Option<u64>,
     pub(crate) on_demand: bool,
@@ -55,6 +59,7 @@ pub(crate) struct Fleet {
     pub(crate) slots: Vec<Slot>,
     pub(crate) stopping: Vec<Stopping>,
     rolling: RollingRestart,
+    pub(crate) last_reload: Option<LastReload>,
     demand: Demand,
     next_look: Option<Instant>,
     /// Whether there was one.
@@ -72,6 +77,25 @@ pub(crate) enum Phase {
     First,
     Serving,
     Stopping,
+}
+
+/// The last reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastReload {
+    /// Counted from 1.
+    pub(crate) number: u64,
+    pub(crate) result: ReloadResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReloadResult {
+    /// It takes no longer than until then if new processes report soon that they are up.
+    UnderWay {
+        until: Instant,
+    },
+    Done,
+    /// For this reason.
+    Failed(String),
 }
 
 /// A worker's place.
@@ -114,6 +138,8 @@ impl Rules {
                 give_up: config.give_up,
             },
             stop_timeout: config.stop_timeout,
+            ready_after: config.ready_after,
+            canary: config.canary,
             max_age: config.max_age,
             max_rss: config.max_rss,
             on_demand: config.on_demand,
@@ -132,6 +158,7 @@ impl Fleet {
             slots: Vec::new(),
             stopping: Vec::new(),
             rolling: RollingRestart::default(),
+            last_reload: None,
             next_look: None,
             looked: false,
             said_restless: false,
@@ -153,7 +180,8 @@ impl Fleet {
             while self.slots.len() <= *slot {
                 self.add_slot();
             }
-            let process = Process { pid: *pid, since: now.checked_sub(*age).unwrap_or(now) };
+            // Whether the program has changed since is not known.
+            let process = Process { pid: *pid, since: now.checked_sub(*age).unwrap_or(now), version: 0 };
             self.slots[*slot].worker.state = WorkerState::Running(process);
             self.is_up(*slot);
         }
@@ -237,7 +265,9 @@ impl Fleet {
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Begin => self.begin(now),
-            Event::Forked { slot, pid } => self.tell(slot, WorkerEvent::Forked(pid), None, now),
+            Event::Forked { slot, pid, version } => {
+                self.tell(slot, WorkerEvent::Forked { pid, version }, None, now);
+            }
             Event::Executed(pid) => self.executed(pid, now),
             Event::NotExecuted { pid, error, is_shortage } => {
                 self.not_executed(pid, is_shortage, error, now);
@@ -248,7 +278,7 @@ impl Fleet {
                     self.tell(slot, WorkerEvent::Ready(pid), None, now);
                 }
             }
-            Event::Ended { pid, status, others } => self.ended(pid, status, others, now),
+            Event::Ended { pid, status, others, said } => self.ended(pid, status, others, said, now),
             Event::Looked { pid, others } => self.tell_stopping(pid, StopEvent::Looked { others }, now),
             Event::Signalled { pid, refused } => self.signalled(pid, refused, now),
             Event::Vanished(pid) => self.tell_stopping(pid, StopEvent::Ended { others: false }, now),
@@ -284,19 +314,44 @@ impl Fleet {
         self.slots.iter().position(|slot| slot.worker.has(pid))
     }
 
-    /// Every worker is to be replaced. A stop that has begun goes on.
+    /// Every worker is to be replaced. A stop that has begun goes on; a reload that has begun starts over.
     fn reload(&mut self, cause: Cause, now: Instant) {
         if self.phase == Phase::Stopping {
             return;
         }
         self.say(Note::Reloading(cause));
+        if let Some(slot) = self.rolling.abandon() {
+            self.tell(slot, WorkerEvent::Discard, None, now);
+        }
         let busy: Vec<_> =
             (0..self.slots.len()).filter(|slot| self.slots[*slot].worker.state != WorkerState::Empty).collect();
-        let is_nothing = busy.is_empty();
-        self.rolling.reload(busy.into_iter(), cause, now);
-        if is_nothing {
-            self.say(Note::Reloaded);
+        let runs = |slot: &usize| self.slots[*slot].worker.process().is_some();
+        let until = now + self.longest_reload(busy.len());
+        let number = self.last_reload.as_ref().map_or(1, |last| last.number + 1);
+        self.last_reload = Some(LastReload { number, result: ReloadResult::UnderWay { until } });
+        if busy.iter().any(runs) {
+            self.rolling.reload(busy.into_iter(), cause, now);
+        } else {
+            // There is nothing to prove: what waits for its next start starts now.
+            self.tell_all(WorkerEvent::Replace, now);
+            self.tell_all(WorkerEvent::Tick, now);
+            self.report(true);
         }
+    }
+
+    /// The reload that is under way.
+    #[cfg(test)]
+    fn reloading(&self) -> Option<&ReloadResult> {
+        let result = self.last_reload.as_ref().map(|reload| &reload.result);
+        result.filter(|result| matches!(result, ReloadResult::UnderWay { .. }))
+    }
+
+    /// How long a reload of so many workers takes at most, if new processes report soon that they are up.
+    fn longest_reload(&self, workers: usize) -> Duration {
+        let start = worker::LAUNCH + self.rules.ready_after.unwrap_or_default().max(life::UP_AFTER_RELOAD);
+        let stop = self.rules.stop_timeout.unwrap_or_default().max(rolling_restart::PATIENCE) + stop::LAST;
+        let canaries = (start + self.rules.canary) * (1 + rolling_restart::RECYCLED);
+        canaries.saturating_add((start + stop).saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX)))
     }
 
     /// Begins the next turn of a rolling restart when it is time.
@@ -306,22 +361,31 @@ impl Fleet {
         while let Some(slot) = self.rolling.next_slot().filter(|slot| !is_launching(self, *slot)) {
             let Some(turn) = self.rolling.next() else { return };
             let worker = &self.slots[slot].worker;
-            let is_new = worker.process().is_some_and(|process| process.since >= turn.asked);
-            if worker.state == WorkerState::Empty || is_new {
-                let progress = self.rolling.done();
-                self.report(progress);
-            } else {
-                self.tell(slot, WorkerEvent::Replace, None, now);
-                self.tell(slot, WorkerEvent::Tick, None, now);
+            match worker.process().filter(|process| process.since >= turn.asked) {
+                _ if worker.state == WorkerState::Empty => {
+                    let is_complete = self.rolling.done();
+                    self.report(is_complete);
+                }
+                None => {
+                    self.tell(slot, WorkerEvent::Replace, None, now);
+                    self.tell(slot, WorkerEvent::Tick, None, now);
+                }
+                // It has ended by itself since, and this is the new one.
+                Some(process) if worker.is_up(process.pid) => self.new_is_up(slot, now),
+                Some(_) => {}
             }
         }
     }
 
-    fn report(&mut self, progress: ReloadProgress) {
-        match progress {
-            ReloadProgress::More => {}
-            ReloadProgress::Complete => self.say(Note::Reloaded),
-            ReloadProgress::Failed => self.say(Note::ReloadFailed),
+    pub(super) fn reload_ended(&mut self, result: ReloadResult) {
+        self.last_reload.iter_mut().for_each(|last| last.result = result.clone());
+    }
+
+    /// Reports the end of a reload, if that is what it was.
+    fn report(&mut self, is_complete: bool) {
+        if is_complete {
+            self.reload_ended(ReloadResult::Done);
+            self.say(Note::Reloaded);
         }
     }
 
@@ -385,8 +449,11 @@ impl Fleet {
         for pid in self.stopping.iter().map(|stopping| stopping.process.pid).collect::<Vec<_>>() {
             self.tell_stopping(pid, StopEvent::Tick, now);
         }
-        let progress = self.rolling.tick(now);
-        self.report(progress);
+        if let Some(slot) = self.rolling.has_lived(now) {
+            self.take_over(slot, now);
+        }
+        let is_complete = self.rolling.tick(now);
+        self.report(is_complete);
         for slot in 0..self.slots.len() {
             if self.slots[slot].recycle.is_some_and(|then| now >= then) {
                 self.slots[slot].recycle = None;
@@ -427,7 +494,7 @@ impl Fleet {
         }
         let Some(time) = self.rules.idle.filter(|_| self.rules.on_demand) else { return };
         match self.slots[slot].idle.look(usage, reported, time, now) {
-            Look::Idle if self.rolling.starting(slot).is_none() => {
+            Look::Idle if self.rolling.turn(slot).is_none() => {
                 self.say(Note::Idle { slot, pid });
                 self.stop_one(slot, now);
             }

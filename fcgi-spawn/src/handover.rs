@@ -14,7 +14,7 @@ use crate::{Config, Error};
 pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";
 
 /// Changes when the numbers change their meaning.
-const VERSION: i128 = 3;
+const VERSION: i128 = 4;
 
 /// What the program prints when it could take over.
 pub(crate) const PROOF: &str = "ready to take over\n";
@@ -30,6 +30,8 @@ pub(crate) struct Handover {
     pub(crate) signals: (u64, u64),
     /// The open descriptor of the log, if it is the stderr with which that was started.
     pub(crate) log: Option<RawFd>,
+    /// The open descriptor of the status page's lock.
+    pub(crate) page_lock: Option<RawFd>,
     /// How many directories were made for the socket, the pid file and the status page.
     pub(crate) made: [usize; 3],
     pub(crate) workers: Vec<Running>,
@@ -84,8 +86,9 @@ impl Handover {
         let (device, inode) = self.socket_file.map_or((-1, -1), |(device, inode)| (device.into(), inode.into()));
         let (ignored, blocked) = self.signals;
         let [socket, pid_file, status] = self.made.map(|made| made as i128);
-        let (listener, log) = (fd(self.listener), fd(self.log));
-        let mut numbers = vec![listener, device, inode, ignored.into(), blocked.into(), log, socket, pid_file, status];
+        let [listener, log, lock] = [self.listener, self.log, self.page_lock].map(fd);
+        let (ignored, blocked) = (ignored.into(), blocked.into());
+        let mut numbers = vec![listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status];
         for &Running { slot, pid, started, pipes, is_due } in &self.workers {
             let [stdout, stderr, channel] = pipes.map(fd);
             let started = started.as_millis() as i128;
@@ -96,7 +99,7 @@ impl Handover {
 
     fn read(numbers: &[i128]) -> Option<Self> {
         let (first, workers) = numbers.split_first_chunk()?;
-        let [listener, device, inode, ignored, blocked, log, socket, pid_file, status] = *first;
+        let [listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status] = *first;
         let fd = |fd: i128| number(fd).filter(|fd: &RawFd| *fd >= 0);
         let worker = |numbers: &[i128]| {
             let [slot, pid, started, stdout, stderr, channel, due] = *numbers else { return None };
@@ -113,6 +116,7 @@ impl Handover {
             socket_file: number(device).zip(number(inode)),
             signals: (number(ignored)?, number(blocked)?),
             log: fd(log),
+            page_lock: fd(lock),
             made: [number(socket)?, number(pid_file)?, number(status)?],
             workers: workers.chunks(7).map(worker).collect::<Option<_>>()?,
         })
@@ -134,6 +138,7 @@ mod tests {
             socket_file: Some((u64::MAX, 5)),
             signals: (1 << 63, 7),
             log: Some(9),
+            page_lock: Some(11),
             made: [2, 0, 1],
             workers: vec![
                 Running {

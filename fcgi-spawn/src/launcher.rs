@@ -17,7 +17,7 @@ use crate::output::logger;
 use crate::socket::inherited::{self, Given};
 use crate::sys::{self, Pid};
 use crate::takeover::upgrade::Upgrade;
-use crate::{Config, Error, Mode, Supervisor, once};
+use crate::{Config, Error, Mode, Supervisor, once, reload};
 
 /// The whole program `fcgi-spawn`, given its arguments with the name it was called by in front.
 ///
@@ -71,10 +71,15 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
             say(&text);
             return Ok(0);
         }
-        Request::Check(path) => {
-            let check = check::check(Path::new(&path));
+        Request::Check { page, is_json } => {
+            let check = check::check(Path::new(&page), is_json);
             say(&check.text);
             return Ok(check.status);
+        }
+        Request::Reload { page, pid_file } => {
+            reload::reload(page.as_deref().map(Path::new), pid_file.as_deref().map(Path::new))?;
+            say("reloaded\n");
+            return Ok(0);
         }
         Request::Start(config, ignored) => (*config, ignored),
     };

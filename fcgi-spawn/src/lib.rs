@@ -47,6 +47,7 @@ mod once;
 mod output;
 mod poll;
 mod process;
+mod reload;
 mod report;
 mod setup;
 mod signals;

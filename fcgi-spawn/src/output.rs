@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub(crate) use self::entry::{Entry, From, Priority, Tag};
+pub(crate) use self::entry::Tag;
 pub(crate) use self::log::Log;
 pub(crate) use self::streams::Id;
 use self::streams::{OutputStream, Streams, WorkerStream};
@@ -38,6 +38,8 @@ pub(crate) struct Output {
     /// Whether workers write to pipes of ours, rather than to our stdout and stderr.
     has_pipes: bool,
     streams: Streams,
+    /// The last lines of workers whose stderr has ended before them.
+    said: Vec<(Pid, Vec<u8>)>,
     /// What is left of this turn.
     turn: Cell<Allowance>,
 }
@@ -112,7 +114,13 @@ impl Output {
         let log = Log::open(to, given)?;
         logger::direct_to(&log);
         let has_pipes = config.log.is_some() || log.can_block() || can_be_misused(config);
-        Ok(Some(Output { log, has_pipes, streams: Streams::default(), turn: Cell::new(Allowance::NEW) }))
+        Ok(Some(Output {
+            log,
+            has_pipes,
+            streams: Streams::default(),
+            said: Vec::new(),
+            turn: Cell::new(Allowance::NEW),
+        }))
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -176,7 +184,7 @@ impl Output {
     /// nothing more.
     fn read_within(&mut self, id: Id, mut bytes: usize, most: usize) -> (usize, bool) {
         let Some(stream) = self.streams.get_mut(id) else { return (0, true) };
-        let (tag, kind, log) = (stream.tag, stream.kind, &self.log);
+        let log = &self.log;
         let mut lines = 0;
         let mut buffer = [0; Self::LINES];
         while bytes > 0 && lines < most {
@@ -185,16 +193,16 @@ impl Output {
             match stream.pipe.read(&mut buffer[..room]) {
                 Ok(read @ 1..) => {
                     bytes = bytes.saturating_sub(read);
-                    stream.lines.push(&buffer[..read], |text, cut| {
-                        lines += 1;
-                        log.write(&line(tag, kind, text, cut));
-                    });
+                    lines += stream.take(&buffer[..read], |entry| log.write(&entry));
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
                     return (lines, true);
                 }
                 Ok(0) | Err(_) => {
                     end_line(stream, &self.log);
+                    if let Some(said) = stream.said.take() {
+                        self.said.push((stream.tag.pid, said));
+                    }
                     self.streams.remove(id);
                     return (lines, true);
                 }
@@ -205,7 +213,9 @@ impl Output {
 
     /// Reads what a worker that has ended left in its pipes, so that its last lines come before the report of its end.
     /// Processes that it left behind may go on writing: what is not read here is read later.
-    pub(crate) fn ended(&mut self, pid: Pid) {
+    ///
+    /// Returns the last line of its stderr.
+    pub(crate) fn ended(&mut self, pid: Pid) -> Option<String> {
         let most = self.turn.get_mut().last_lines.clamp(Self::LEAST_LAST_LINES, Self::LAST_LINES);
         let (ids, mut left) = (self.streams.of(pid), most);
         for (read, id) in ids.iter().enumerate() {
@@ -218,9 +228,14 @@ impl Output {
         }
         let turn = self.turn.get_mut();
         turn.last_lines = turn.last_lines.saturating_sub(most - left);
+        let mut said = ids.iter().find_map(|id| self.streams.get_mut(*id)?.said.take());
         for mut removed in self.streams.ended(pid) {
             end_line(&mut removed, &self.log);
         }
+        if let Some(at) = self.said.iter().position(|(its, _)| *its == pid) {
+            said = Some(self.said.swap_remove(at).1);
+        }
+        said.map(|said| String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Opens the log anew after a rotation, for SIGUSR1.
@@ -241,16 +256,7 @@ fn can_be_misused(config: &Config) -> bool {
 }
 
 fn end_line(stream: &mut WorkerStream, log: &Log) {
-    let (tag, kind) = (stream.tag, stream.kind);
-    stream.lines.end(|text, cut| log.write(&line(tag, kind, text, cut)));
-}
-
-fn line(tag: Tag, kind: OutputStream, text: &[u8], cut: u64) -> Entry<'_> {
-    let priority = match kind {
-        OutputStream::Stdout => Priority::Info,
-        OutputStream::Stderr => Priority::Warning,
-    };
-    Entry { priority, from: From::Worker(tag), text, cut }
+    stream.end_line(|entry| log.write(&entry));
 }
 
 #[cfg(test)]
@@ -267,7 +273,13 @@ mod tests {
         let log = Log::open(&LogTo::File(path.clone()), None).expect("opened");
         let file = File::open(&path).expect("it was created");
         std::fs::remove_file(&path).expect("removed");
-        let output = Output { log, has_pipes: true, streams: Streams::default(), turn: Cell::new(Allowance::NEW) };
+        let output = Output {
+            log,
+            has_pipes: true,
+            streams: Streams::default(),
+            said: Vec::new(),
+            turn: Cell::new(Allowance::NEW),
+        };
         (output, file)
     }
 
@@ -295,6 +307,36 @@ mod tests {
         live.iter_mut().for_each(|end| end.write_all(b"alive\n").expect("it is read"));
     }
 
+    /// Whether its stderr has ended before it or not.
+    #[test]
+    fn the_last_line_of_stderr_is_known_at_the_end() {
+        for (text, want) in [
+            ("", None),
+            ("one\n", Some("one")),
+            ("one\n  two \n\n", Some("two")),
+            ("one\nno end", Some("no end")),
+            ("\n", None),
+        ] {
+            for is_closed in [false, true] {
+                let (mut output, _) = output("said");
+                let [mut stdout, mut stderr] = add(&mut output, 1);
+                stdout.write_all(b"not this\n").expect("it is read");
+                stderr.write_all(text.as_bytes()).expect("it is read");
+                if is_closed {
+                    drop(stderr);
+                    let ids = output.streams.of(Pid::for_test(1));
+                    ids.into_iter().for_each(|id| output.read(id));
+                }
+                assert_eq!(output.ended(Pid::for_test(1)).as_deref(), want, "{text:?}");
+                assert!(output.said.is_empty());
+            }
+        }
+        let (mut output, _) = output("said");
+        let [_stdout, mut stderr] = add(&mut output, 1);
+        stderr.write_all(&[&[b'x'; 4000][..], b"\n"].concat()).expect("it is read");
+        assert_eq!(output.ended(Pid::for_test(1)).map(|said| said.len()), Some(WorkerStream::SAID));
+    }
+
     #[test]
     fn pid_of_an_ended_worker_can_be_given_again() {
         let (mut output, _) = output("again");
@@ -302,7 +344,7 @@ mod tests {
         output.ended(Pid::for_test(1));
         let mut second = add(&mut output, 1);
         let orphans: Vec<_> = (2..60).map(|pid| (pid, add(&mut output, pid))).collect();
-        orphans.iter().for_each(|(pid, _)| output.ended(Pid::for_test(*pid)));
+        orphans.iter().for_each(|(pid, _)| drop(output.ended(Pid::for_test(*pid))));
         second.iter_mut().for_each(|end| end.write_all(b"alive\n").expect("it is read"));
     }
 
@@ -406,7 +448,7 @@ mod tests {
         let (mut output, mut file) = output("share");
         let theirs: Vec<_> = (1..=100).map(|pid| add(&mut output, pid)).collect();
         theirs.iter().flatten().for_each(|mut end| end.write_all(&[b'\n'; 4000]).expect("it fits"));
-        (1..=100).for_each(|pid| output.ended(Pid::for_test(pid)));
+        (1..=100).for_each(|pid| drop(output.ended(Pid::for_test(pid))));
         let got = lines(&mut file).len();
         assert!(got <= Output::TURN_LAST_LINES + 100 * Output::LEAST_LAST_LINES, "{got} lines");
     }

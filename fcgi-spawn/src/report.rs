@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::files::page::{LastExit, Row, Word};
+use crate::files::page::{LastExit, Reload, ReloadWord, Row, Word};
 use crate::fleet::note::End;
 use crate::fleet::worker::{Process, WorkerState};
-use crate::fleet::{Fleet, Phase};
+use crate::fleet::{Fleet, LastReload, Phase, ReloadResult};
+use crate::sys;
 
 /// All workers, and the processes that are stopping.
 pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
@@ -19,10 +20,10 @@ pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
             WorkerState::Waiting { until } => (Word::Waiting, Some(until.saturating_duration_since(now))),
             WorkerState::Due | WorkerState::Launching { .. } | WorkerState::Starting { .. } => (Word::Starting, None),
             WorkerState::Running(_) => (Word::Running, None),
-            WorkerState::Replacing { .. } => (Word::Reloading, None),
+            WorkerState::Replacing { .. } | WorkerState::Both { .. } => (Word::Reloading, None),
         };
         let last_exit = its.last_end.as_ref().map(|end| match end {
-            End::Process(_, status, _) => LastExit::Status(*status),
+            End::Process { status, .. } => LastExit::Status(*status),
             End::NotStarted(_) => LastExit::NotStarted,
         });
         rows.push(row(slot, its.worker.process(), state, its.ends, last_exit, next_start, now));
@@ -31,6 +32,20 @@ pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
         rows.push(row(stopping.slot, Some(stopping.process), Word::Stopping, 0, None, None, now));
     }
     rows
+}
+
+/// How the last reload went.
+pub(crate) fn reload(fleet: &Fleet, now: Instant) -> Reload {
+    let Some(LastReload { number, result }) = &fleet.last_reload else {
+        return Reload { number: 0, result: ReloadWord::None, until: None, reason: None };
+    };
+    let (result, until, reason) = match result {
+        ReloadResult::UnderWay { until } => (ReloadWord::Running, Some(*until), None),
+        ReloadResult::Done => (ReloadWord::Done, None, None),
+        ReloadResult::Failed(reason) => (ReloadWord::Failed, None, Some(reason.clone())),
+    };
+    let until = until.map(|until| sys::monotonic() + until.saturating_duration_since(now));
+    Reload { number: *number, result, until, reason }
 }
 
 fn row(
@@ -78,7 +93,7 @@ mod tests {
         let mut fleet = Fleet::new(Rules::of(&config), Random::new(0));
         fleet.on(Event::Begin, now);
         for (slot, pid) in [(0, Pid::for_test(1001)), (1, Pid::for_test(1002))] {
-            fleet.on(Event::Forked { slot, pid }, now);
+            fleet.on(Event::Forked { slot, pid, version: 1 }, now);
             fleet.on(Event::Ready(pid), now);
         }
         fleet.on(Event::OneLess, now);

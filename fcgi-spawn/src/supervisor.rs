@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process;
 use std::time::{Duration, Instant};
 
-use crate::files::page::{Listening, Summary};
+use crate::files::page::{Listening, ReloadWord, Summary};
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
 use crate::fleet::demand::Reported;
@@ -18,8 +18,8 @@ use crate::output::{self, Output, Pipes, Tag};
 use crate::poll::Poll;
 use crate::process::channel::{self, Channels, Heartbeat};
 use crate::process::orphans::Orphans;
-use crate::process::usage::{self, Clients};
-use crate::process::watch::Watch;
+use crate::process::usage::{self, Busy, Clients};
+use crate::process::watch::{Versions, Watch};
 use crate::report;
 use crate::setup::Setup;
 use crate::signals::{self, Signals};
@@ -49,8 +49,15 @@ pub struct Supervisor {
     pub(crate) channels: Channels,
     pub(crate) notify: Notify,
     pub(crate) watch: Option<Watch>,
+    versions: Versions,
     /// Until then a listening socket that was shut down is left alone: workers may do it again and again.
     pub(crate) listener_pause: Option<Instant>,
+    /// What clients did at the last look, and when there may be another.
+    busy: (Busy, Instant),
+    /// Something may have changed since the last report.
+    is_changed: bool,
+    /// It was reported that the socket's file is gone.
+    said_gone: bool,
     /// Why the first start failed.
     pub(crate) failure: Option<Error>,
     pub(crate) upgrade: Option<Upgrade>,
@@ -159,7 +166,11 @@ impl Supervisor {
             channels: Channels::new(config.heartbeat),
             notify,
             watch: Watch::of(config, now),
+            versions: Versions::of(config),
             listener_pause: None,
+            busy: (Busy::default(), now),
+            is_changed: true,
+            said_gone: false,
             failure: None,
             upgrade,
             orphans: Orphans::default(),
@@ -258,7 +269,7 @@ impl Supervisor {
         poll.until(self.channels.deadline(now));
         poll.until(self.output.as_ref().and_then(|output| output.log().deadline()));
         poll.until(self.notify.deadline());
-        poll.until(self.status.as_ref().map(StatusFile::deadline));
+        poll.until(self.status.as_ref().and_then(StatusFile::deadline));
         if let Some(log) = &full_log {
             poll.writable(log, Source::Log);
         }
@@ -276,20 +287,61 @@ impl Supervisor {
         poll.wait()
     }
 
-    /// Reports how the workers are.
+    /// Reports how the workers are, if something may have changed.
     fn report(&mut self) {
         let now = Instant::now();
         self.notify.tick(now);
-        if self.status.is_none() && !self.notify.wants_status() {
-            return;
+        match &mut self.status {
+            Some(status) => {
+                match self.fleet.phase {
+                    Phase::Stopping => status.changed_for_all(),
+                    _ if self.is_changed => status.changed(),
+                    _ => {}
+                }
+                if !status.is_due(now) {
+                    return;
+                }
+            }
+            None if self.is_changed && self.notify.wants_status() => {}
+            None => return,
         }
+        self.is_changed = false;
         let mut rows = report::rows(&self.fleet, now);
-        self.notify.status(&Summary::of(rows.iter().map(|row| row.state)).to_string());
-        if let Some(status) = &mut self.status {
-            let is_down = self.listener.as_ref().is_none_or(Listener::is_shut_down);
-            let listening = if is_down { Listening::Down } else { Listening::Up };
-            status.update(listening, &mut rows, now);
+        let summary = Summary::of(rows.iter().map(|row| row.state));
+        let reload = report::reload(&self.fleet, now);
+        self.notify.status(&match (reload.result, &reload.reason) {
+            (ReloadWord::Running, _) => format!("{summary}; reloading"),
+            (_, Some(reason)) => format!("{summary}; the last reload failed: {reason}"),
+            _ => summary.to_string(),
+        });
+        let listening = self.listener.as_ref().map_or(Listening::Down, Listener::listening);
+        let is_gone = listening == Listening::Gone;
+        if is_gone && !self.said_gone {
+            let address = &self.setup.config().address;
+            log::error!(
+                "the file of the listening socket {address} is gone, no client finds it: start fcgi-spawn anew"
+            );
         }
+        self.said_gone = is_gone;
+        let busy = self.busy(now);
+        let Some(status) = &mut self.status else { return };
+        status.update(listening, busy, reload, &mut rows, now);
+        if self.fleet.phase == Phase::Stopping {
+            status.finish();
+        }
+    }
+
+    /// What clients do. A look costs the more the more processes there are.
+    fn busy(&mut self, now: Instant) -> Busy {
+        let (busy, next) = self.busy;
+        let listener = self.listener.as_ref().and_then(|listener| usage::inode(listener.as_fd().as_raw_fd()));
+        let Some(listener) = listener.filter(|_| now >= next) else { return busy };
+        let slots = self.fleet.slots.iter().flat_map(|slot| slot.worker.processes());
+        let mut leaders: Vec<Pid> = slots.map(|process| process.pid).collect();
+        leaders.sort_unstable();
+        let busy = Busy::of(listener, &leaders);
+        self.busy = (busy, now + (20 * now.elapsed()).max(Duration::from_secs(1)));
+        busy
     }
 
     fn take_signals(&mut self) {
@@ -322,21 +374,21 @@ impl Supervisor {
             // Why it ended may be there to be read.
             self.follow_launch(pid);
             self.launches.retain(|launch| launch.pid != pid);
-            if let Some(output) = &mut self.output {
-                output.ended(pid);
-            }
+            let said = self.output.as_mut().and_then(|output| output.ended(pid));
             self.channels.ended(pid);
             let is_ours = self.fleet.knows(pid);
             if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) && is_ours {
                 let others = self.orphans.left_by(pid);
-                self.tell(Event::Ended { pid, status, others });
+                self.tell(Event::Ended { pid, status, others, said });
             }
         }
     }
 
     /// Reports what happened to the fleet, and does what is to be done then.
     fn tell(&mut self, event: Event) {
+        self.is_changed |= !matches!(event, Event::Tick);
         let mut actions = VecDeque::from(self.fleet.on(event, Instant::now()));
+        self.is_changed |= !actions.is_empty();
         while let Some(action) = actions.pop_front() {
             if let Some(event) = self.act(action) {
                 actions.extend(self.fleet.on(event, Instant::now()));
@@ -353,8 +405,10 @@ impl Supervisor {
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Start(slot) => {
+                // Before the start: a file that is exchanged meanwhile counts as another one.
+                let version = self.versions.current();
                 return Some(match self.launch(slot) {
-                    Ok(pid) => Event::Forked { slot, pid },
+                    Ok(pid) => Event::Forked { slot, pid, version },
                     Err(error) => Event::Refused { slot, error },
                 });
             }
@@ -386,11 +440,15 @@ impl Supervisor {
                 log::log!(note.level(), "{note}");
                 match note {
                     Note::Reloading(_) => self.notify.reloading(),
-                    Note::Reloaded | Note::ReloadFailed => self.notify.ready(),
+                    Note::Reloaded | Note::ReloadFailed { .. } => {
+                        self.notify.ready();
+                        self.status.iter_mut().for_each(StatusFile::changed_for_all);
+                    }
                     _ => {}
                 }
             }
             Action::Up => {
+                self.status.iter_mut().for_each(StatusFile::changed_for_all);
                 if let Some(Err(error)) = self.pid_file.as_mut().map(|file| file.write(&process::id().to_string())) {
                     self.failure = Some(error);
                     return Some(Event::Stop);
@@ -430,6 +488,7 @@ impl Supervisor {
     /// Workers share the listening socket, and one has shut it down: no client can connect any more.
     fn bind_anew(&mut self) {
         self.listener_pause = Some(Instant::now() + self.setup.config().restart_delay.max(Duration::from_secs(1)));
+        self.is_changed = true;
         let is_over = self.fleet.phase == Phase::Stopping;
         let listener = self.listener.as_mut().filter(|listener| !is_over && listener.is_shut_down());
         let Some(listener) = listener else { return };

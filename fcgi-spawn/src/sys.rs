@@ -33,7 +33,9 @@ pub(crate) use clock::{monotonic, time_of_day};
 pub(crate) use directory::Directory;
 pub(crate) use entropy::unguessable;
 pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, environment, exec, launch, replace};
-pub(crate) use files::{Handle, Owner, Status, change_directory, try_lock, umask, with_owner, with_umask};
+pub(crate) use files::{
+    Handle, Owner, Status, change_directory, has_record_lock, try_lock, try_record_lock, umask, with_owner, with_umask,
+};
 pub use memory::Memory;
 pub(crate) use open::{open_at, open_directory};
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
@@ -42,7 +44,7 @@ pub(crate) use sockets::is_hung_up;
 pub(crate) use stat::Stat;
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pid(libc::pid_t);
 
 impl Pid {
@@ -59,6 +61,11 @@ impl Pid {
     #[cfg(test)]
     pub(crate) fn of(child: &std::process::Child) -> Self {
         Pid(child.id() as libc::pid_t)
+    }
+
+    /// A supervisor's, which may be the first process of a container.
+    pub(crate) fn of_supervisor(pid: u32) -> Option<Self> {
+        libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0).map(Pid)
     }
 
     /// Of a process that was handed over to us, if it can be one of ours.
@@ -372,8 +379,8 @@ pub(crate) fn signal_group(pid: Pid, signal: c_int) -> io::Result<()> {
     }
 }
 
-/// Sends a signal to a child that runs, alone.
-fn signal_process(pid: Pid, signal: c_int) -> io::Result<()> {
+/// Sends a signal to a process alone: a child that runs, or a supervisor that is known to.
+pub(crate) fn signal_process(pid: Pid, signal: c_int) -> io::Result<()> {
     // SAFETY: numbers only; see above.
     match unsafe { libc::kill(pid.0, signal) } {
         -1 => Err(io::Error::last_os_error()),

@@ -190,7 +190,7 @@ fn the_service_takes_systemds_socket() {
     let words = exec_start(&[
         ("/usr/bin/fcgi-spawn", spawn.to_str().expect("a plain path")),
         ("/run/fcgi-spawn/status", status.to_str().expect("a plain path")),
-        ("$OPTIONS", options),
+        ("$OPTIONS", &format!("{options} --canary 200ms")),
         ("$PROGRAM", hello.to_str().expect("a plain path")),
     ]);
     let mut command = activate.command();

@@ -372,9 +372,10 @@ fn what_a_killed_launcher_left_is_removed_by_the_next() {
     let second = start();
     let has_pid = |pid: u32| fs::read_to_string(dir.path().join("pid")).is_ok_and(|text| text == pid.to_string());
     eventually("its pid", || has_pid(second.pid()).then_some(()));
-    assert_eq!(names(dir.path()), ["app.sock", "pid", "status"]);
+    let all = ["app.sock", "pid", "status", "status.lock"];
+    eventually("its page", || (names(dir.path()) == all).then_some(()));
     kill(second);
-    assert_eq!(names(dir.path()), ["app.sock", "pid", "status"]);
+    assert_eq!(names(dir.path()), all);
     let mut third = start();
     eventually("another pid", || has_pid(third.pid()).then_some(()));
     assert_eq!(third.stop().code(), Some(0));
@@ -488,6 +489,28 @@ fn a_listener_that_was_shut_down_is_reported() {
     let down = (Some(2), "the listening socket was shut down: 1 of 1 workers up\n".into());
     eventually("a page about it", || (check() == down).then_some(()));
     assert!(fs::read_to_string(&status).expect("a page").contains(" listener=down "));
+    assert_eq!(process.stop().code(), Some(0));
+}
+
+/// For as long as it stays like this the log has one line a day about it.
+#[test]
+fn a_listener_that_was_shut_down_is_reported_once() {
+    let dir = temp_dir();
+    let rounds = dir.path().join("rounds");
+    let fd = OwnedFd::from(UnixListener::bind(dir.path().join("app.sock")).expect("bound"));
+    let copy = fd.as_fd().try_clone_to_owned().expect("a copy");
+    // Exit 0 is followed by a start a second after the last one.
+    let shell = format!("echo >>'{}'", rounds.display());
+    let mut command = launcher();
+    let mut process =
+        Process::start(command.stdin(copy).args(["-n", "--restart-delay", "0", "--", "/bin/sh", "-c", &shell]));
+    rustix::net::shutdown(&fd, rustix::net::Shutdown::Read).expect("shut down");
+    let reports = |text: &str| text.matches("the listening socket was shut down, no client can connect").count();
+    process.stderr().wait_for_line("a report", |line| reports(line) == 1);
+    let count = || fs::read(&rounds).map_or(0, |rounds| rounds.len());
+    let begun = count();
+    eventually("two seconds", || (count() >= begun + 3).then_some(()));
+    assert_eq!(reports(&process.stderr().text()), 1);
     assert_eq!(process.stop().code(), Some(0));
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fcgi_tests::{Address, PATIENCE, Process, Program, Signal, Stray, eventually, holds_for, proc, temp_dir};
 
 use crate::app::{ask, expect_hello};
-use crate::launcher::{Launcher, in_folder, launcher, path_of, script};
+use crate::launcher::{Launcher, SHORT_RELOAD, in_folder, launcher, path_of, script};
 use crate::supervise::Leak;
 
 fn read(path: &Path) -> String {
@@ -107,7 +107,7 @@ fn systemd_hears_of_everything() {
         let systemd = UnixDatagram::bind_addr(&address.expect("an address")).expect("bound");
         systemd.set_read_timeout(Some(PATIENCE)).expect("set");
         let mut command = launcher();
-        command.args(in_folder(&["-s", "@/app.sock", "-n", "--"], dir.path())).arg(path_of("hello"));
+        command.args(SHORT_RELOAD).args(in_folder(&["-s", "@/app.sock", "-n", "--"], dir.path())).arg(path_of("hello"));
         command.env("NOTIFY_SOCKET", if is_abstract { format!("@{name}") } else { name.clone() });
         command.env("WATCHDOG_USEC", "200000");
         let mut process = Process::start(&mut command);

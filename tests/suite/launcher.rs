@@ -32,13 +32,14 @@ impl Launcher {
     }
 
     /// [`start_program`](Self::start_program) with a private folder that was prepared; `@` stands for it in the
-    /// program's words, too.
+    /// program's words, too. A reload watches its first worker for a moment only.
     #[track_caller]
     pub(crate) fn start_with(options: &[&str], program: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = temp_dir();
         prepare(dir.path());
         let mut command = launcher();
-        command.args(in_folder(options, dir.path())).args(["-n", "--"]).args(in_folder(program, dir.path()));
+        command.args(SHORT_RELOAD).args(in_folder(options, dir.path()));
+        command.args(["-n", "--"]).args(in_folder(program, dir.path()));
         Self::of(Process::start(&mut command), dir)
     }
 
@@ -65,6 +66,9 @@ impl Launcher {
         })
     }
 }
+
+/// Options with which a reload takes less time than by default.
+pub(crate) const SHORT_RELOAD: [&str; 4] = ["--canary", "200ms", "--ready-after", "250ms"];
 
 pub(crate) fn launcher() -> Command {
     Program::ours("fcgi-spawn").command()

@@ -375,7 +375,10 @@ fn watching() -> (Case, Launcher) {
         fs::create_dir(case.path(directory)).expect("a directory");
     }
     copy_program(&path_of("hello"), &case.path("second/hello"));
-    let launcher = Launcher::of(Process::start(&mut case.command(&["-n", "--auto-update"], "hello")), temp_dir());
+    let launcher = Launcher::of(
+        Process::start(&mut case.command(&["-n", "--auto-update", "--canary", "200ms"], "hello")),
+        temp_dir(),
+    );
     launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
     (case, launcher)
 }

@@ -14,6 +14,7 @@ mod applications;
 mod busybox;
 mod caddy;
 mod cgi_bridge;
+mod deploy;
 mod gateway;
 mod h2o;
 mod haproxy;

@@ -164,6 +164,7 @@ fn a_supervisor_and_its_workers_ask_for_nothing_newer() {
     let socket = Address::Unix(dir.path().join("app.sock"));
     let mut command = strictly("fcgi-spawn");
     command.args(["-n", "-F", "2", "--restart-delay", "100ms", "--heartbeat", "20s", "--log", "stderr"]);
+    command.args(crate::launcher::SHORT_RELOAD);
     command.arg("--status").arg(dir.path().join("status")).arg("-P").arg(dir.path().join("pid"));
     command.arg("-s").arg(dir.path().join("app.sock")).arg("--").arg(Program::ours("hello").path());
     let mut supervisor = Process::start(&mut command);

@@ -381,7 +381,7 @@ fn a_reload_that_fails_keeps_the_old_workers() {
         fs::remove_file(launcher.path("hello")).expect("removed");
         write_executable(&launcher.path("hello"), broken);
         launcher.hup();
-        launcher.says_times("reload failed; workers not replaced yet are left as they are", round + 1);
+        launcher.says_times("reload failed: worker 1", round + 1);
         assert_eq!(launcher.workers(2), before);
         expect_hello(&launcher.socket());
     }

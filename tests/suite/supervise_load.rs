@@ -13,7 +13,7 @@ use fcgi_tests::{
 };
 use serde_json::Value;
 
-use crate::launcher::{in_folder, path_of, script};
+use crate::launcher::{SHORT_RELOAD, in_folder, path_of, script};
 use crate::supervise::replace;
 
 /// How many connections each kind of load has.
@@ -48,7 +48,7 @@ impl Loaded {
         copy_program(&path_of("fcgi-spawn"), &dir.path().join("fcgi-spawn"));
         let mut command = Command::new(dir.path().join("fcgi-spawn"));
         command.env_clear().stdin(Stdio::null());
-        command.args(in_folder(&["-s", "@/app.sock", "-n"], dir.path())).args(options);
+        command.args(in_folder(&["-s", "@/app.sock", "-n"], dir.path())).args(SHORT_RELOAD).args(options);
         let supervisor = Process::start(command.arg("--").arg(dir.path().join(program)));
         supervisor.stderr().wait_for_line("listening", |line| line.contains("listening"));
         Loaded { supervisor, load: Vec::new(), dir }

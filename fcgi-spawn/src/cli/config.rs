@@ -63,6 +63,12 @@ pub struct Config {
     pub stop_signal: i32,
     /// How long a worker may take to end after that before it is killed; `None`: as long as it likes.
     pub stop_timeout: Option<Duration>,
+    /// How long a process that does not report that it is up has to live to be up; `None` is 250 ms, and 2 s for one that
+    /// is to take the place of another.
+    pub ready_after: Option<Duration>,
+    /// How long the first new process of a reload has to live, beside the one that it replaces, before others are
+    /// replaced; with zero it has to be up only.
+    pub canary: Duration,
     /// Replace the workers, one after the other, when the file of the program has changed.
     pub auto_update: bool,
     /// The same when one of these has changed.
@@ -182,6 +188,8 @@ impl Config {
             give_up: None,
             stop_signal: libc::SIGTERM,
             stop_timeout: Some(Duration::from_secs(10)),
+            ready_after: None,
+            canary: Duration::from_secs(5),
             auto_update: false,
             watch: Vec::new(),
             max_age: None,

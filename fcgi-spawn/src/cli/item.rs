@@ -56,6 +56,7 @@ pub(crate) enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Check,
+    Reload,
     Completions,
     Version,
     Help,

@@ -183,6 +183,23 @@ const RESTARTS: &[Item] = &[
 ];
 
 const REPLACEMENT: &[Item] = &[
+    option("", "ready-after", TIME, |c, v| set(&mut c.ready_after, time(v).map(Option::unwrap_or_default).map(Some)))
+        .help("time until a process that reports nothing is up")
+        .man(
+            "The default is 250ms, and 2s for a process that is to replace another. It begins when the process executes \
+             the program. A program that reports that it is up, as those made with fcgi-app do, is up then.",
+        )
+        .ignored(&[ONCE]),
+    option("", "canary", TIME, |c, v| set(&mut c.canary, time(v).map(Option::unwrap_or_default)))
+        .help("time to watch the first new worker of a reload (default 5s)")
+        .man(
+            "The worker that it replaces serves beside it. The other workers are replaced if it has not failed by then. \
+             A process started since the reload began that fails ends the reload, and what has not been replaced yet \
+             stays. An exit 0 of a worker that was up is no failure: another is watched, three at most. With `off` the \
+             first new worker has to be up only. With --max-age, --max-rss and --heartbeat a new worker is watched if \
+             the program's file is not the one with which the old worker was started.",
+        )
+        .ignored(&[ONCE]),
     flag("", "auto-update", |c, _| set(&mut c.auto_update, Ok(true)))
         .help("replace all workers when the program's file changes")
         .man(
@@ -225,6 +242,14 @@ const REPLACEMENT: &[Item] = &[
 ];
 
 const OUTPUT: &[Item] = &[
+    flag("", "json", |_, _| Ok(()))
+        .help("print the report of --check as JSON")
+        .man(
+            "One object with `status` (the exit status) and `message`, and, if the page tells how the workers are now, with \
+             `supervisor`, `age`, `listener`, `workers`, `up`, `busy`, `waiting`, `reload` and `processes`. Times are in \
+             seconds, memory in bytes; what is not known is `null`.",
+        )
+        .ignored(&[ONCE, Ignored { when: |_| true, why: "without --check" }]),
     option("", "log", FILE, |c, v| some(&mut c.log, Ok(LogTo::new(v))))
         .help("append all output to FILE, or send it to: syslog, stderr")
         .man(
@@ -289,7 +314,15 @@ const COMMANDS: &[Item] = &[
         .help("report on --status FILE; exit 0: all up, 1: some, 2: none")
         .man(
             "For a monitor, also with all other options of the supervisor behind it. The status is 2 as well if there \
-             is no such file, or its supervisor is gone. A worker that waits for demand counts as up.",
+             is no such file, its supervisor has ended, or it has not been written for 30 seconds. A worker that waits \
+             for demand counts as up. A reload that failed is reported and changes no status: the old workers serve.",
+        ),
+    Item::new("", "reload", None, Effect::Command(Command::Reload))
+        .help("reload by --status FILE or -P FILE; exit 0 done, 1 failed")
+        .man(
+            "Sends SIGHUP to the supervisor of that status page, or of that pid file if the supervisor has a status page as \
+             well, and waits until all workers are replaced, or until it is clear why not, which is printed. For \
+             init scripts and deployments.",
         ),
     Item::new("", "completions", Some(value("SHELL", Completion::Shell)), Effect::Command(Command::Completions))
         .help("print the completions for bash, zsh or fish"),
@@ -333,7 +366,7 @@ mod tests {
                 assert!(["backlog", "mode"].contains(&item.long), "{}", item.help);
             }
         }
-        assert_eq!(seen.len(), 13, "{seen:?}");
+        assert_eq!(seen.len(), 14, "{seen:?}");
     }
 
     /// The man page says so once for a section.

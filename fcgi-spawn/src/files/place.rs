@@ -67,7 +67,7 @@ impl Place {
     }
 
     /// Whether this file, by its device and inode, is there, as far as that can be seen.
-    pub(super) fn has(&self, file: (u64, u64)) -> bool {
+    pub(crate) fn has(&self, file: (u64, u64)) -> bool {
         self.status().map_or(true, |there| there.is_some_and(|there| there.identity == file))
     }
 

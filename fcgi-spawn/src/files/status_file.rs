@@ -1,54 +1,84 @@
-//! The status file: the page about the workers, written when something has changed and every 10 seconds.
+//! The status file: the page about the workers, written soon after something has changed and every 10 seconds.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::process;
 use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::error::Reason;
 use crate::files::atomic_file::{AtomicFile, FileMode};
 use crate::files::directories::Directories;
-use crate::files::page::{self, Listening, Row, Word, Writer};
+use crate::files::page::{self, Header, Listening, Reload, ReloadWord, Row, Word};
+use crate::files::page_lock::{PageLock, Taken};
 use crate::files::place::Place;
 use crate::process::usage;
+use crate::process::usage::Busy;
 use crate::sys::{self, Pid};
 
 /// How old the page gets.
-const PERIOD: Duration = Duration::from_secs(10);
+pub(crate) const PERIOD: Duration = Duration::from_secs(10);
+
+/// Between two pages: what changes within it is written together.
+const PACE: Duration = Duration::from_millis(100);
 
 /// The file, while we write it, for monitors that are other users. It is removed when this is dropped.
 pub(crate) struct StatusFile {
     file: AtomicFile,
+    /// As long as we have it, this is our page.
+    lock: Option<PageLock>,
+    /// Removed behind the files in them.
     directories: Directories,
-    us: Writer,
+    /// When a page has to be written, and from when on one may be if that is not at once.
     next: Instant,
+    earliest: Option<Instant>,
+    /// Something may have changed.
+    is_due: bool,
+    /// It is not written any more.
+    is_finished: bool,
     /// What it says, but for times and memory.
     said: Option<Said>,
+    /// The memory of each process, and when all was measured.
+    memory: Vec<(Pid, u64)>,
+    measured: Option<Instant>,
     /// Whether writing has failed, which is reported once.
     failed: bool,
 }
 
 /// What makes a new page when it changes.
-type Said = (Listening, Vec<(Option<Pid>, Word, u64)>);
+type Said = (Listening, (u64, ReloadWord), Vec<(Option<Pid>, Word, u64)>);
 
 impl StatusFile {
-    /// Refuses at once what cannot be written.
+    /// Refuses at once what cannot be written, or is written by another supervisor.
     pub(crate) fn new(path: &Path, mkdir: bool, now: Instant) -> Result<Self, Error> {
         let made = match mkdir {
             true => Directories::above(path),
             false => Place::of(path).map(|place| (place, Directories::default())),
         };
-        made.and_then(|(place, directories)| Self::at(place, directories, now)).map_err(|error| failed(path, &error))
+        made.and_then(|(place, directories)| Self::at(place, directories, now, take_lock))
+            .map_err(|error| failed(path, &error))
     }
 
-    /// In the place of the one that a predecessor has written, with so many directories above it.
-    pub(crate) fn adopt(path: &Path, made: usize, now: Instant) -> Result<Self, Error> {
-        let place = Place::of(path).and_then(|place| Self::at(place, Directories::adopt(path, made), now));
+    /// In the place of the one that a predecessor has written, with so many directories above it, and with its lock.
+    pub(crate) fn adopt(path: &Path, made: usize, lock: &mut Option<OwnedFd>, now: Instant) -> Result<Self, Error> {
+        let lock = |page: &Place| PageLock::adopt(page, lock);
+        let place = Place::of(path).and_then(|place| Self::at(place, Directories::adopt(path, made), now, lock));
         place.map_err(|error| failed(path, &error))
     }
 
-    fn at(place: Place, directories: Directories, now: Instant) -> io::Result<Self> {
+    fn at(
+        place: Place,
+        directories: Directories,
+        now: Instant,
+        lock: impl FnOnce(&Place) -> io::Result<Option<PageLock>>,
+    ) -> io::Result<Self> {
+        let lock = lock(&place)?;
         let file = AtomicFile::new(place, FileMode::Exact)?;
-        Ok(StatusFile { file, directories, us: Writer::ours(), next: now, said: None, failed: false })
+        let (memory, measured) = (Vec::new(), None);
+        let (next, earliest, said) = (now, None, None);
+        let (is_due, is_finished, failed) = (true, false, false);
+        Ok(StatusFile { file, directories, lock, next, earliest, is_due, is_finished, said, memory, measured, failed })
     }
 
     /// How many directories were made for it.
@@ -56,21 +86,53 @@ impl StatusFile {
         self.directories.count()
     }
 
-    /// When it is to be written again, if nothing happens before.
-    pub(crate) fn deadline(&self) -> Instant {
-        self.next
+    /// What a successor in this process needs to keep the lock.
+    pub(crate) fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Something may have changed.
+    pub(crate) fn changed(&mut self) {
+        self.is_due = true;
+    }
+
+    /// Something has changed that others are told by other means: they may look at once.
+    pub(crate) fn changed_for_all(&mut self) {
+        (self.is_due, self.earliest) = (true, None);
+    }
+
+    /// Whether it is time to look whether there is something new, and to write it.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        !self.is_finished && if self.is_due { self.earliest.is_none_or(|then| now >= then) } else { now >= self.next }
+    }
+
+    /// When it is to be looked at again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let then = if self.is_due { self.earliest } else { None };
+        (!self.is_finished).then_some(then.unwrap_or(self.next))
     }
 
     /// Writes it, if it is time or something has changed.
-    pub(crate) fn update(&mut self, listening: Listening, rows: &mut [Row], now: Instant) {
-        let news: Said = (listening, rows.iter().map(|row| (row.pid, row.state, row.restarts)).collect());
+    pub(crate) fn update(&mut self, listening: Listening, busy: Busy, reload: Reload, rows: &mut [Row], now: Instant) {
+        self.is_due = false;
+        let of_rows = rows.iter().map(|row| (row.pid, row.state, row.restarts)).collect();
+        let news: Said = (listening, (reload.number, reload.result), of_rows);
         if now < self.next && self.said.as_ref() == Some(&news) {
             return;
         }
         self.said = Some(news);
-        self.next = now + PERIOD;
-        rows.iter_mut().for_each(|row| row.rss = row.pid.map(usage::rss));
-        match self.file.write(page::text(self.us, listening, rows, sys::time_of_day()).as_bytes()) {
+        (self.next, self.earliest) = (now + PERIOD, Some(now + PACE));
+        self.measure(rows, now);
+        let header = Header {
+            pid: process::id(),
+            busy: busy.workers,
+            waiting: busy.waiting,
+            listening,
+            is_locked: self.lock.is_some(),
+            clock: sys::monotonic(),
+            reload,
+        };
+        match self.file.write(page::text(&header, rows, sys::time_of_day()).as_bytes()) {
             Ok(()) => self.failed = false,
             Err(error) => {
                 if !self.failed {
@@ -80,6 +142,41 @@ impl StatusFile {
             }
         }
     }
+
+    /// Memory is measured anew every period, and when a process is new.
+    fn measure(&mut self, rows: &mut [Row], now: Instant) {
+        let is_old = self.measured.is_none_or(|then| now >= then + PERIOD);
+        if is_old {
+            self.measured = Some(now);
+            self.memory.clear();
+        }
+        let mut memory = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Some(pid) = row.pid else { continue };
+            let known = self.memory.binary_search_by_key(&pid, |(pid, _)| *pid);
+            let rss = known.map_or_else(|_| usage::rss(pid), |at| self.memory[at].1);
+            row.rss = Some(rss);
+            memory.push((pid, rss));
+        }
+        memory.sort_unstable();
+        self.memory = memory;
+    }
+
+    /// From now on the page may be another supervisor's, which may be starting already.
+    pub(crate) fn finish(&mut self) {
+        (self.lock, self.is_finished) = (None, true);
+    }
+}
+
+fn take_lock(page: &Place) -> io::Result<Option<PageLock>> {
+    let why = match PageLock::take(page) {
+        Ok(Taken::Ours(lock)) => return Ok(Some(lock)),
+        Ok(Taken::InUse) => return Err(io::Error::other("another supervisor writes it")),
+        Ok(Taken::Refused) => "another process has locked it for reading".to_owned(),
+        Err(error) => Reason(&error).to_string(),
+    };
+    log::warn!("cannot lock '{}.lock': {why}; going on without the lock", page.path().display());
+    Ok(None)
 }
 
 fn failed(path: &Path, error: &io::Error) -> Error {

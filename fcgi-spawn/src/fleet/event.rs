@@ -13,10 +13,11 @@ use crate::sys::Pid;
 pub(crate) enum Event {
     /// Everything is there for the first workers.
     Begin,
-    /// A process was forked for a worker.
+    /// A process was forked for a worker, to execute this version of the program.
     Forked {
         slot: usize,
         pid: Pid,
+        version: u32,
     },
     /// It has executed the program.
     Executed(Pid),
@@ -33,11 +34,12 @@ pub(crate) enum Event {
     },
     /// A process reports that it serves.
     Ready(Pid),
-    /// A child ended and is reaped; whether processes are left in its group.
+    /// A child ended and is reaped; whether processes are left in its group, and what it has said last.
     Ended {
         pid: Pid,
         status: ExitStatus,
         others: bool,
+        said: Option<String>,
     },
     /// Whether processes are left in a group.
     Looked {

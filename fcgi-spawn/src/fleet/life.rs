@@ -5,13 +5,18 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::fleet::demand::Idle;
-use crate::fleet::note::{Again, End, Note};
+use crate::fleet::note::{Again, End, Failure, Note};
 use crate::fleet::restart::Next;
-use crate::fleet::rolling_restart::ReloadProgress;
 use crate::fleet::stop::{Stop, StopAction, StopEvent};
 use crate::fleet::worker::{LAUNCH, Process, WorkerAction, WorkerEvent, WorkerState};
-use crate::fleet::{Action, Fleet, Phase, Slot, Stopping};
+use crate::fleet::{Action, Fleet, Phase, ReloadResult, Slot, Stopping};
 use crate::sys::Pid;
+
+/// How long a process that reports nothing has to live to be up, unless that is configured.
+pub(super) const UP_AFTER: Duration = Duration::from_millis(250);
+
+/// The same for one that is to take the place of another: programs may need some time to find that they cannot serve.
+pub(super) const UP_AFTER_RELOAD: Duration = Duration::from_secs(2);
 
 /// After a worker that was to be recycled could not be replaced.
 const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
@@ -23,7 +28,9 @@ impl Fleet {
         if !self.slots[slot].quiet {
             self.say(Note::Started { slot, pid });
         }
-        self.tell(slot, WorkerEvent::Executed(pid), None, now);
+        let is_new = self.rolling.turn(slot).is_some() || self.rolling.reloading_since().is_some();
+        let up_after = self.rules.ready_after.unwrap_or(if is_new { UP_AFTER_RELOAD } else { UP_AFTER });
+        self.tell(slot, WorkerEvent::Executed { pid, up_after }, None, now);
     }
 
     /// A process could not execute the program; it is about to end, and killed in case that it is held up.
@@ -44,7 +51,11 @@ impl Fleet {
             self.fail(error, now);
             return;
         }
-        self.tell(slot, event, Some(End::NotStarted(error.to_string())), now);
+        let end = End::NotStarted(error.to_string());
+        self.tell(slot, event, Some(end.clone()), now);
+        if event == (WorkerEvent::NotExecuted { shortage: false }) {
+            self.reload_failed(slot, end, now);
+        }
     }
 
     /// Processes that do not arrive at the program: others of their uid may hold them up.
@@ -84,21 +95,22 @@ impl Fleet {
     }
 
     /// A child was reaped.
-    pub(super) fn ended(&mut self, pid: Pid, status: ExitStatus, others: bool, now: Instant) {
+    pub(super) fn ended(&mut self, pid: Pid, status: ExitStatus, others: bool, said: Option<String>, now: Instant) {
         let Some(slot) = self.slot_of(pid) else {
             // As process 1 of a container we are also given orphans that never were ours.
             self.tell_stopping(pid, StopEvent::Ended { others }, now);
             return;
         };
         let worker = &self.slots[slot].worker;
-        let processes = worker.process().into_iter().chain(worker.successor());
-        let since = processes.filter(|process| process.pid == pid).map(|process| process.since).next().unwrap_or(now);
-        let end = End::Process(pid, status, now - since);
+        let was_up = worker.is_up(pid);
+        let unknown = Process { pid, since: now, version: 0 };
+        let process = worker.processes().find(|process| process.pid == pid).unwrap_or(unknown);
+        let end = End::Process { pid, status, life: now - process.since, said };
         if others {
             self.say(Note::Orphans { slot, pid });
             self.actions.push(Action::Ask(pid));
             let state = Stop::orphans(self.rules.stop_timeout, now);
-            self.stopping.push(Stopping { slot, process: Process { pid, since }, state, reported: false });
+            self.stopping.push(Stopping { slot, process, state, reported: false });
         }
         let event = WorkerEvent::Ended { pid, success: status.success() };
         let cannot_execute = self.rules.shell && matches!(status.code(), Some(126 | 127));
@@ -110,7 +122,11 @@ impl Fleet {
             return;
         }
         self.slots[slot].ends += 1;
-        self.tell(slot, event, Some(end), now);
+        let is_new = self.rolling.reloading_since().is_some_and(|asked| process.since >= asked);
+        self.tell(slot, event, Some(end.clone()), now);
+        if is_new && !(was_up && status.success()) {
+            self.reload_failed(slot, end, now);
+        }
     }
 
     pub(super) fn tell_all(&mut self, event: WorkerEvent, now: Instant) {
@@ -120,42 +136,39 @@ impl Fleet {
     /// Passes on what happened to a worker, and does what follows from it for the others. `end` is how its process ended.
     pub(super) fn tell(&mut self, slot: usize, event: WorkerEvent, end: Option<End>, now: Instant) {
         let action = self.slots[slot].worker.on(event, now);
-        let turn = self.rolling.starting(slot);
         match action {
             WorkerAction::Nothing => {}
             WorkerAction::Start => self.actions.push(Action::Start(slot)),
             WorkerAction::Up => {
                 self.is_up(slot);
-                if turn.is_some() {
-                    let progress = self.rolling.done();
-                    self.report(progress);
-                }
+                self.new_is_up(slot, now);
             }
+            WorkerAction::UpBeside => self.new_is_up(slot, now),
             WorkerAction::Replaced(old) => {
                 self.is_up(slot);
-                if let (Some(turn), Some(new)) = (turn, self.slots[slot].worker.process()) {
+                if let (Some(turn), Some(new)) = (self.rolling.turn(slot), self.slots[slot].worker.process()) {
                     self.say(Note::Replaced { slot, old: old.pid, new: new.pid, cause: turn.cause });
                     self.rolling.replaced(old.pid, self.rules.stop_timeout.is_none(), now);
                 }
                 self.stop_process(slot, old, now);
             }
             WorkerAction::Kept => {
-                if let (Some(turn), Some(end)) = (turn, end) {
-                    self.say(Note::Kept { slot, end, cause: turn.cause });
-                    self.not_replaced(slot, now);
+                if let Some(end) = end {
+                    self.not_replaced(slot, end, now);
                 }
             }
             WorkerAction::Succeeded => {
                 if let Some(end) = end {
                     self.say(Note::Succeeded { slot, end });
                 }
+                if let WorkerState::Running(_) = self.slots[slot].worker.state {
+                    self.is_up(slot);
+                }
             }
             WorkerAction::Again(next) => {
                 if let Some(end) = end {
-                    self.again(slot, end, next, now);
-                }
-                if turn.is_some() {
-                    self.not_replaced(slot, now);
+                    self.again(slot, end.clone(), next, now);
+                    self.not_replaced(slot, end, now);
                 }
             }
             WorkerAction::Stop(process, other) => {
@@ -168,12 +181,60 @@ impl Fleet {
         self.settle();
     }
 
-    fn not_replaced(&mut self, slot: usize, now: Instant) {
-        let progress = self.rolling.failed();
-        self.report(progress);
-        if progress != ReloadProgress::Failed {
+    /// A new process is up, perhaps beside an old one.
+    pub(super) fn new_is_up(&mut self, slot: usize, now: Instant) {
+        let worker = &self.slots[slot].worker;
+        let (Some(first), second) = (worker.process(), worker.successor()) else { return };
+        let is_changed = second.is_some_and(|new| new.version != first.version);
+        let is_turn = self.rolling.turn(slot).is_some();
+        if is_turn && self.rolling.is_watched(is_changed, self.rules.canary, now) {
+            let (old, new) = (second.map(|_| first.pid), second.unwrap_or(first).pid);
+            self.say(Note::Watched { slot, old, new, time: self.rules.canary });
+        } else {
+            self.take_over(slot, now);
+        }
+    }
+
+    /// A new process that is up may take the place of the old one, if there is one.
+    pub(super) fn take_over(&mut self, slot: usize, now: Instant) {
+        if self.slots[slot].worker.successor().is_some() {
+            self.rolling.proven();
+            self.tell(slot, WorkerEvent::TakeOver, None, now);
+        } else if self.rolling.turn(slot).is_some() {
+            self.rolling.proven();
+            let is_complete = self.rolling.done();
+            self.report(is_complete);
+        }
+    }
+
+    /// A process ended, or was not started, which may have been one that was to take over.
+    fn not_replaced(&mut self, slot: usize, end: End, now: Instant) {
+        let Some(turn) = self.rolling.turn(slot) else { return };
+        if matches!(&end, End::Process { status, .. } if status.success()) && self.rolling.canary_again() {
+            self.say(Note::WatchedAgain { slot, end });
+            if self.slots[slot].worker.process().is_some() {
+                self.tell(slot, WorkerEvent::Replace, None, now);
+            }
+        } else if turn.is_reload {
+            self.reload_failed(slot, end, now);
+        } else {
+            self.rolling.abandon();
+            self.say(Note::Kept { slot, end, cause: turn.cause });
             self.slots[slot].recycle = Some(now + RECYCLE_AGAIN);
         }
+    }
+
+    /// What is not replaced yet stays as it is.
+    fn reload_failed(&mut self, slot: usize, end: End, now: Instant) {
+        if self.rolling.reloading_since().is_none() {
+            return;
+        }
+        if let Some(other) = self.rolling.fail_reload() {
+            self.tell(other, WorkerEvent::Discard, None, now);
+        }
+        let why = Failure { slot, end: &end }.to_string();
+        self.reload_ended(ReloadResult::Failed(why));
+        self.say(Note::ReloadFailed { slot, end });
     }
 
     /// A worker is without a process.
@@ -204,9 +265,9 @@ impl Fleet {
     pub(super) fn stop_one(&mut self, slot: usize, now: Instant) {
         self.tell(slot, WorkerEvent::Stop, None, now);
         self.slots[slot].recycle = None;
-        if self.rolling.starting(slot).is_some() {
-            let progress = self.rolling.done();
-            self.report(progress);
+        if self.rolling.turn(slot).is_some() {
+            let is_complete = self.rolling.done();
+            self.report(is_complete);
         }
     }
 
@@ -223,7 +284,7 @@ impl Fleet {
     /// A process that never was a worker is to end at once.
     fn kill(&mut self, slot: usize, pid: Pid, now: Instant) {
         self.actions.push(Action::Kill(pid));
-        let process = Process { pid, since: now };
+        let process = Process { pid, since: now, version: 0 };
         self.stopping.push(Stopping { slot, process, state: Stop::killed(now), reported: true });
     }
 
@@ -259,8 +320,8 @@ impl Fleet {
     pub(super) fn forget_gone(&mut self) {
         let over = self.stopping.iter().filter(|stopping| !stopping.state.is_awaited());
         for pid in over.map(|stopping| stopping.process.pid).collect::<Vec<_>>() {
-            let progress = self.rolling.gone(pid);
-            self.report(progress);
+            let is_complete = self.rolling.gone(pid);
+            self.report(is_complete);
         }
         self.stopping.retain(|stopping| stopping.state != Stop::Gone);
     }

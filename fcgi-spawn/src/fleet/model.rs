@@ -47,6 +47,7 @@ impl World {
         config.on_demand = random.number() % 4 == 0;
         config.idle = config.on_demand.then_some(Duration::from_secs(20));
         config.max_backoff = Some(Duration::from_secs(30));
+        config.canary = Duration::from_secs(random.number() % 2 * 5);
         let fleet = Fleet::new(Rules::of(&config), Random::new(seed));
         let processes = BTreeMap::new();
         let mut world =
@@ -80,7 +81,8 @@ impl World {
                 let pid = self.next;
                 let (deaf, foreign) = (self.happens(6), self.happens(12));
                 self.processes.insert(pid, Subject { launching: true, deaf, foreign, ..Subject::default() });
-                self.tell(Event::Forked { slot, pid: Pid::for_test(pid) });
+                let version = self.random.number() as u32 % 2;
+                self.tell(Event::Forked { slot, pid: Pid::for_test(pid), version });
                 if self.happens(8) {
                     self.processes.get_mut(&pid).expect("just made").ending = true;
                     let is_shortage = self.happens(2);
@@ -148,7 +150,7 @@ impl World {
         }
         let others = self.processes.contains_key(&pid);
         let status = ExitStatus::from_raw(if self.random.number() % 2 == 0 { 0 } else { 1 << 8 });
-        self.tell(Event::Ended { pid: Pid::for_test(pid), status, others });
+        self.tell(Event::Ended { pid: Pid::for_test(pid), status, others, said: None });
     }
 
     /// Something happens.
@@ -167,7 +169,10 @@ impl World {
             6 if is_leader && !process.launching => self.tell(Event::Ready(Pid::for_test(pid))),
             7 | 8 if is_leader => self.end(pid),
             // As process 1 of a container we reap what never was ours.
-            9 => self.tell(Event::Ended { pid: Pid::for_test(7), status: ExitStatus::from_raw(0), others: false }),
+            9 => {
+                let (pid, status) = (Pid::for_test(7), ExitStatus::from_raw(0));
+                self.tell(Event::Ended { pid, status, others: false, said: None });
+            }
             _ => {
                 let most = [1, 300, 3_000, 40_000][(self.random.number() % 4) as usize];
                 let time = Duration::from_millis(self.random.number() % most);
@@ -215,8 +220,7 @@ impl World {
             assert!(slots + stopping == 1 || (unfollowed && slots == 0), "{pid}: {process:?}, {slots} {stopping}");
         }
         for slot in &self.fleet.slots {
-            let processes = slot.worker.process().into_iter().chain(slot.worker.successor());
-            for process in processes {
+            for process in slot.worker.processes() {
                 assert!(self.processes.contains_key(&process.pid.number()), "{process:?} is not there");
             }
         }
@@ -244,6 +248,7 @@ fn live(world: &mut World, seed: u64) {
     let running = world.running();
     assert!(running == want || (want == 0 && running <= world.fleet.rules.workers), "{running}, not {want}");
     assert!(world.fleet.rolling.is_over() || world.fleet.rules.max_age.is_some(), "a turn is left");
+    assert_eq!(world.fleet.reloading(), None, "a reload has no end");
     world.calm = seed % 2 == 0;
 
     // A stop starts nothing, and ends.

@@ -9,6 +9,7 @@ use log::Level;
 
 use crate::Config;
 use crate::cli::duration::Human;
+use crate::error::Quoted;
 use crate::fleet::restart::Why;
 use crate::signals;
 use crate::sys::Pid;
@@ -39,6 +40,18 @@ pub(crate) enum Note {
         new: Pid,
         cause: Cause,
     },
+    /// The first new process of a reload is up; the old one stays until it has lived for this time.
+    Watched {
+        slot: usize,
+        old: Option<Pid>,
+        new: Pid,
+        time: Duration,
+    },
+    /// It has ended by exit 0, and another one is watched.
+    WatchedAgain {
+        slot: usize,
+        end: End,
+    },
     /// A process that was to take the place of another has ended instead, or was never started.
     Kept {
         slot: usize,
@@ -52,7 +65,11 @@ pub(crate) enum Note {
     },
     Reloading(Cause),
     Reloaded,
-    ReloadFailed,
+    /// A process that was started since the reload began has failed.
+    ReloadFailed {
+        slot: usize,
+        end: End,
+    },
     /// It was told to leave, did not, and is killed, or what it left in its group is.
     Killed {
         slot: usize,
@@ -102,8 +119,14 @@ pub(crate) enum Note {
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It ran for this long.
-    Process(Pid, ExitStatus, Duration),
+    Process {
+        pid: Pid,
+        status: ExitStatus,
+        /// It ran for this long.
+        life: Duration,
+        /// The last line that it wrote to stderr, as far as that was read.
+        said: Option<String>,
+    },
     /// It never ran, for this reason.
     NotStarted(String),
 }
@@ -143,7 +166,7 @@ impl Note {
             return false;
         };
         let same_end = match (end, its_end) {
-            (End::Process(_, status, _), End::Process(_, its_status, _)) => status == its_status,
+            (End::Process { status, .. }, End::Process { status: its_status, .. }) => status == its_status,
             (end, its_end) => end == its_end,
         };
         let pause = |next: &Again| Human(next.pause).to_string();
@@ -161,7 +184,7 @@ impl Note {
             Note::Ended { next: Again { why: Why::EarlyExits(_) | Why::QuickExits, .. }, .. } => Level::Warn,
             Note::Ended { end: End::NotStarted(_), .. }
             | Note::Kept { .. }
-            | Note::ReloadFailed
+            | Note::ReloadFailed { .. }
             | Note::Killed { .. }
             | Note::NotKilled { .. }
             | Note::Unkillable { .. }
@@ -189,13 +212,29 @@ impl fmt::Display for Note {
             Note::Replaced { slot, old, new, cause } => {
                 write!(f, "worker {} (pid {new}) is up, pid {old} is stopped: {cause}", slot + 1)
             }
+            Note::Watched { slot, old, new, time } => {
+                write!(f, "worker {} (pid {new}) is up", slot + 1)?;
+                if let Some(old) = old {
+                    write!(f, " beside pid {old}")?;
+                }
+                write!(f, ", watched for {} before others are replaced", Human(*time))
+            }
+            Note::WatchedAgain { slot, end } => {
+                write!(f, "worker {}{end} while it was watched: exit 0 is no failure, another is started", slot + 1)
+            }
             Note::Kept { slot, end, cause } => {
                 write!(f, "worker {}{end}, and was to take over ({cause}): the old one stays", slot + 1)
             }
             Note::Succeeded { slot, end } => write!(f, "worker {}{end}, its successor is there", slot + 1),
             Note::Reloading(cause) => write!(f, "reloading: {cause}"),
             Note::Reloaded => f.write_str("reloaded"),
-            Note::ReloadFailed => f.write_str("reload failed; workers not replaced yet are left as they are"),
+            Note::ReloadFailed { slot, end } => {
+                write!(
+                    f,
+                    "reload failed: {}; workers not replaced yet are left as they are",
+                    Failure { slot: *slot, end }
+                )
+            }
             Note::Killed { slot, pid } => write!(f, "worker {} (pid {pid}) does not stop, killed", slot + 1),
             Note::NotKilled { slot, pid, error } => {
                 write!(f, "worker {} (pid {pid}) does not stop and cannot be killed: {error}; left running", slot + 1)
@@ -235,8 +274,26 @@ impl fmt::Display for Note {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Process(pid, status, life) => write!(f, " (pid {pid}) {} after {}", Ended(*status), Human(*life)),
+            End::Process { pid, status, life, .. } => {
+                write!(f, " (pid {pid}) {} after {}", Ended(*status), Human(*life))
+            }
             End::NotStarted(why) => write!(f, ": {why}"),
+        }
+    }
+}
+
+/// Why a reload failed: `worker 1 (pid 4711) exited 1 after 2s, and said 'no such module'`.
+pub(crate) struct Failure<'a> {
+    pub(crate) slot: usize,
+    pub(crate) end: &'a End,
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {}{}", self.slot + 1, self.end)?;
+        match self.end {
+            End::Process { said: Some(said), .. } => write!(f, ", and said {}", Quoted(said.as_ref())),
+            _ => Ok(()),
         }
     }
 }
@@ -290,9 +347,13 @@ mod tests {
 
     const PID: Pid = Pid::for_test(4711);
 
+    fn exited(status: i32) -> End {
+        End::Process { pid: PID, status: ExitStatus::from_raw(status), life: Duration::from_secs(2), said: None }
+    }
+
     #[track_caller]
     fn check(status: i32, pause: u64, why: Why, line: &str) {
-        let end = End::Process(PID, ExitStatus::from_raw(status), Duration::from_secs(2));
+        let end = exited(status);
         let next = Again { pause: Duration::from_secs(pause), why, min_life: Duration::from_secs(30) };
         assert_eq!(Note::Ended { slot: 1, end, next }.to_string(), line);
     }
@@ -313,7 +374,7 @@ mod tests {
             let next = Again { pause: Duration::ZERO, why, min_life: Duration::from_secs(30) };
             Note::Ended { slot: 0, end, next }
         };
-        let end = || End::Process(PID, ExitStatus::from_raw(0), Duration::from_secs(2));
+        let end = || exited(0);
         let not_started = || End::NotStarted("no program".into());
         let (slot, pid, time, cause) = (0, PID, Duration::from_secs(3), Cause::Asked);
         assert_eq!(Note::GaveUp { slot, end: end(), early_exits: 3 }.level(), Level::Error);
@@ -322,7 +383,7 @@ mod tests {
             ended(end(), Why::QuickExits),
             ended(not_started(), Why::Refused),
             Note::Kept { slot, end: end(), cause },
-            Note::ReloadFailed,
+            Note::ReloadFailed { slot, end: end() },
             Note::Killed { slot, pid },
             Note::NotKilled { slot, pid, error: "no".into() },
             Note::Unkillable { slot, pid },
@@ -338,6 +399,8 @@ mod tests {
             ended(end(), Why::Recycled),
             Note::Started { slot, pid },
             Note::Replaced { slot, old: pid, new: pid, cause },
+            Note::Watched { slot, old: None, new: pid, time },
+            Note::WatchedAgain { slot, end: end() },
             Note::Succeeded { slot, end: end() },
             Note::Reloading(cause),
             Note::Reloaded,
@@ -352,7 +415,7 @@ mod tests {
     #[test]
     fn the_same_is_not_said_again() {
         let note = |status, pause, why| {
-            let end = End::Process(PID, ExitStatus::from_raw(status), Duration::from_secs(2));
+            let end = exited(status);
             let next = Again { pause: Duration::from_secs(pause), why, min_life: Duration::from_secs(30) };
             Note::Ended { slot: 1, end, next }
         };
@@ -362,6 +425,24 @@ mod tests {
         assert!(!note(2 << 8, 5, Why::EarlyExits(2)).repeats(&said));
         assert!(!note(1 << 8, 0, Why::LongLife).repeats(&note(1 << 8, 0, Why::LongLife)));
         assert!(note(0, 0, Why::Recycled).repeats(&note(0, 1, Why::Recycled)));
+    }
+
+    #[test]
+    fn a_failed_reload_says_why() {
+        let said = |said: Option<&str>| {
+            let status = ExitStatus::from_raw(1 << 8);
+            let end = End::Process { pid: PID, status, life: Duration::from_secs(2), said: said.map(str::to_owned) };
+            Note::ReloadFailed { slot: 1, end }.to_string()
+        };
+        let rest = "; workers not replaced yet are left as they are";
+        let why = "reload failed: worker 2 (pid 4711) exited 1 after 2s";
+        assert_eq!(said(None), format!("{why}{rest}"));
+        assert_eq!(said(Some("no module 'x'\u{1b}")), format!("{why}, and said 'no module 'x'\\u{{1b}}'{rest}"));
+        let end = End::NotStarted("no program".into());
+        assert_eq!(
+            Note::ReloadFailed { slot: 1, end }.to_string(),
+            format!("reload failed: worker 2: no program{rest}")
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ struct Play {
     waits: bool,
     /// What becomes of a start.
     start: Start,
+    /// The version of the program.
+    version: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +73,14 @@ impl Play {
             unkillable: Vec::new(),
             waits: false,
             start: Start::Works,
+            version: 1,
         }
     }
 
     /// With all workers up.
     fn up(change: impl FnOnce(&mut Config)) -> Self {
         let mut play = Self::new(change);
-        play.pass(worker::UP_AFTER);
+        play.pass(life::UP_AFTER);
         assert_eq!((play.ups, play.fleet.phase), (1, Phase::Serving));
         play.said.clear();
         play
@@ -92,7 +95,7 @@ impl Play {
                 Action::Start(slot) => {
                     self.pids += 1;
                     let pid = Pid::for_test(self.pids);
-                    self.tell(Event::Forked { slot, pid });
+                    self.tell(Event::Forked { slot, pid, version: self.version });
                     match self.start {
                         Start::Works => self.tell(Event::Executed(pid)),
                         Start::Fails => {
@@ -140,7 +143,8 @@ impl Play {
     }
 
     fn end_with(&mut self, pid: i32, status: i32, others: bool) {
-        self.tell(Event::Ended { pid: Pid::for_test(pid), status: ExitStatus::from_raw(status), others });
+        let (pid, status) = (Pid::for_test(pid), ExitStatus::from_raw(status));
+        self.tell(Event::Ended { pid, status, others, said: Some("no such module".into()) });
     }
 
     fn ready(&mut self, pid: i32) {
@@ -159,6 +163,7 @@ impl Play {
 
 fn rules(change: impl FnOnce(&mut Config)) -> Rules {
     let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
+    (config.canary, config.ready_after) = (Duration::ZERO, Some(life::UP_AFTER));
     change(&mut config);
     Rules::of(&config)
 }
@@ -233,10 +238,8 @@ fn a_process_that_is_held_up_before_the_program_is_killed() {
     play.tell(Event::Reload(Cause::Asked));
     play.pass(worker::LAUNCH);
     assert_eq!((&play.serving()[..], &play.killed[..]), (&[1003][..], &[1002, 1004][..]));
-    assert_eq!(
-        play.said.last().map(String::as_str),
-        Some("reload failed; workers not replaced yet are left as they are")
-    );
+    let last = play.said.last().map(String::as_str).unwrap_or_default();
+    assert!(last.starts_with("reload failed: worker 1: pid 1004 did not execute the program within 5s"), "{last}");
 }
 
 #[test]
@@ -295,7 +298,7 @@ fn the_ends_of_each_worker_are_counted() {
     let mut play = Play::up(|config| config.workers = 2);
     for (ends, pid) in [(1, 1001), (2, 1003), (3, 1004)] {
         play.end(pid, FAILURE);
-        play.pass(seconds(5) + worker::UP_AFTER);
+        play.pass(seconds(5) + life::UP_AFTER);
         assert_eq!(play.fleet.slots.iter().map(|slot| slot.ends).collect::<Vec<_>>(), [ends, 0]);
     }
 }
@@ -427,7 +430,7 @@ fn a_reload_replaces_one_after_the_other() {
     assert_eq!((&play.serving()[..], &play.asked[..], play.pids), (&[1003, 1002][..], &[1001][..], 1003));
     play.end(1001, 0);
     assert_eq!(play.pids, 1004, "the next one's turn begins when the old one is gone");
-    play.pass(worker::UP_AFTER);
+    play.pass(life::UP_AFTER);
     assert_eq!((&play.serving()[..], &play.asked[..]), (&[1003, 1004][..], &[1001, 1002][..]));
     play.end(1002, 0);
     assert_eq!(play.said.last().map(String::as_str), Some("reloaded"));
@@ -445,10 +448,9 @@ fn a_reload_that_fails_keeps_the_old_ones() {
             play.end(1003, FAILURE);
         }
         assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001, 1002][..], &[][..]));
-        assert_eq!(
-            play.said.last().map(String::as_str),
-            Some("reload failed; workers not replaced yet are left as they are")
-        );
+        let why = if refuse { "refused" } else { "(pid 1003) exited 1 after 0s, and said 'no such module'" };
+        let last = play.said.last().map(String::as_str).unwrap_or_default();
+        assert!(last.starts_with("reload failed: worker 1") && last.contains(why), "{last}");
         assert!(play.fleet.is_settled() && play.fleet.deadline().is_none());
     }
 }
@@ -459,8 +461,7 @@ fn a_reload_ends_a_pause() {
     play.end(1001, FAILURE);
     assert!(play.serving().is_empty());
     play.tell(Event::Reload(Cause::Changed));
-    play.ready(1002);
-    assert_eq!(play.said.last().map(String::as_str), Some("reloaded"));
+    assert_eq!((play.serving(), play.said.last().map(String::as_str)), (vec![1002], Some("reloaded")));
 }
 
 #[test]
@@ -470,13 +471,11 @@ fn a_reload_takes_the_place_of_the_one_before() {
         play.pass(Duration::from_millis(1));
         play.tell(Event::Reload(Cause::Asked));
     }
-    play.ready(1002);
-    play.end(1001, 0);
-    assert_eq!(play.pids, 1003, "it was asked for after the last one started");
-    play.ready(1003);
-    play.end(1002, 0);
+    assert_eq!((&play.asked[..], play.pids), (&[1002, 1003][..], 1004), "each starts over with the newest file");
+    play.ready(1004);
+    [1002, 1003, 1001].into_iter().for_each(|pid| play.end(pid, 0));
     assert_eq!(play.said.iter().filter(|line| *line == "reloaded").count(), 1);
-    assert_eq!((play.serving(), play.fleet.rolling.is_over()), (vec![1003], true));
+    assert_eq!((play.serving(), play.fleet.rolling.is_over()), (vec![1004], true));
 }
 
 #[test]
@@ -502,7 +501,7 @@ fn old_workers_are_replaced_one_at_a_time() {
     play.pass(seconds(11));
     assert_eq!((play.pids, play.asked.len()), (1003, 1), "the other one waits for the first to be gone");
     play.end(play.asked[0], 0);
-    play.pass(worker::UP_AFTER);
+    play.pass(life::UP_AFTER);
     assert_eq!((play.pids, play.asked.len()), (1004, 2));
     assert!(play.said.iter().all(|line| !line.contains("reload")), "{:?}", play.said);
 }
@@ -664,7 +663,7 @@ fn a_fleet_is_settled_when_no_process_comes_or_goes() {
     assert!(!play.fleet.is_settled(), "the old one is to stop");
     for pid in [1003, 1002] {
         play.end(pid, 0);
-        play.pass(worker::UP_AFTER);
+        play.pass(life::UP_AFTER);
     }
     assert!(play.fleet.is_settled());
     play.tell(Event::OneLess);
@@ -713,4 +712,239 @@ fn the_starts_of_a_crash_loop_are_not_repeated() {
     }
     let started = play.said.iter().filter(|line| line.ends_with("started")).count();
     assert_eq!((play.pids, started), (1006, 1), "{:?}", play.said);
+}
+
+// ------------------------------------------------------------------------------------------------ the canary
+
+/// With workers that are up, a reload under way, and the first new process up, too.
+fn watched(workers: u16) -> Play {
+    let mut play = Play::up(|config| (config.workers, config.canary) = (workers, seconds(5)));
+    play.pass(seconds(1));
+    play.tell(Event::Reload(Cause::Asked));
+    play.ready(play.pids);
+    play
+}
+
+fn failed(play: &Play) -> bool {
+    matches!(&play.fleet.last_reload, Some(LastReload { result: ReloadResult::Failed(_), .. }))
+}
+
+#[test]
+fn the_first_new_process_serves_beside_the_old_one_before_others_are_replaced() {
+    let mut play = watched(2);
+    play.pass(seconds(5) - Duration::from_nanos(1));
+    assert_eq!((&play.serving()[..], &play.asked[..], play.pids), (&[1001, 1002][..], &[][..], 1003));
+    assert!(matches!(play.fleet.last_reload, Some(LastReload { result: ReloadResult::UnderWay { .. }, .. })));
+    play.pass(Duration::from_nanos(1));
+    assert_eq!((&play.serving()[..], &play.asked[..], play.pids), (&[1003, 1002][..], &[1001][..], 1003));
+    play.end(1001, 0);
+    play.ready(1004);
+    assert_eq!(play.asked, [1001, 1002], "the others follow as soon as they are up");
+    play.end(1002, 0);
+    assert_eq!(play.said.last().map(String::as_str), Some("reloaded"));
+    assert!(
+        play.said
+            .iter()
+            .any(|line| line == "worker 1 (pid 1003) is up beside pid 1001, watched for 5s before others are replaced")
+    );
+    assert_eq!(play.fleet.last_reload, Some(LastReload { number: 1, result: ReloadResult::Done }));
+}
+
+#[test]
+fn a_canary_that_fails_is_the_end_of_the_reload() {
+    let mut play = watched(2);
+    play.pass(seconds(4));
+    play.end(1003, FAILURE);
+    play.pass(seconds(60));
+    assert_eq!((&play.serving()[..], &play.asked[..], play.pids), (&[1001, 1002][..], &[][..], 1003));
+    let why = "worker 1 (pid 1003) exited 1 after 4s, and said 'no such module'";
+    let result = ReloadResult::Failed(why.into());
+    assert_eq!(play.fleet.last_reload.as_ref().map(|reload| &reload.result), Some(&result));
+    assert_eq!(play.said.iter().filter(|line| line.contains(why)).count(), 1, "{:?}", play.said);
+    assert!(play.fleet.is_settled() && play.fleet.deadline().is_none());
+}
+
+#[test]
+fn exit_0_of_a_canary_that_was_up_is_recycling() {
+    let mut play = watched(1);
+    for pid in [1003, 1004, 1005] {
+        play.end(pid - 1, 0);
+        assert_eq!((&play.serving()[..], play.pids), (&[1001][..], pid), "another is the canary");
+        play.ready(pid);
+    }
+    play.end(1005, 0);
+    assert_eq!((&play.serving()[..], play.pids, failed(&play)), (&[1001][..], 1005, true));
+
+    // One that is not up has failed.
+    let mut play = watched(1);
+    play.end(1002, 0);
+    play.end(1003, 0);
+    assert_eq!((&play.serving()[..], play.pids, failed(&play)), (&[1001][..], 1003, true));
+
+    // The old process may have ended before; then the next one is started as after each end.
+    let mut play = watched(1);
+    play.end(1001, 0);
+    play.end(1002, 0);
+    play.pass(seconds(1));
+    play.ready(1003);
+    assert!(play.fleet.reloading().is_some());
+    play.pass(seconds(5));
+    assert_eq!((&play.serving()[..], failed(&play), play.fleet.reloading()), (&[1003][..], false, None));
+}
+
+/// In every place, and whenever it was started since.
+#[test]
+fn a_new_process_that_fails_ends_the_reload() {
+    // An old worker has ended, and is started with the new program.
+    let mut play = watched(3);
+    play.end(1002, FAILURE);
+    assert!(!failed(&play), "it ran the old program");
+    play.pass(seconds(5) - Duration::from_nanos(1));
+    play.pass(Duration::from_nanos(1));
+    assert_eq!(play.serving(), [1004, 1005, 1003]);
+    play.end(1005, FAILURE);
+    assert!(failed(&play));
+
+    // One that SIGTTIN has started.
+    let mut play = watched(1);
+    play.tell(Event::OneMore);
+    play.end(1003, 0);
+    assert!(failed(&play));
+    assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001][..], &[1002][..]), "the canary goes, too");
+
+    // One that has replaced another.
+    let mut play = watched(3);
+    play.pass(seconds(5));
+    play.end(1001, 0);
+    play.end(1004, libc::SIGSEGV);
+    assert!(failed(&play));
+    play.end(1005, 0);
+    play.pass(seconds(60));
+    assert_eq!(play.serving(), [1006, 1002, 1003]);
+
+    // One that cannot be executed.
+    let mut play = watched(2);
+    play.start = Start::Fails;
+    play.end(1002, 0);
+    play.pass(seconds(1));
+    assert!(failed(&play));
+    assert_eq!(play.asked, [1003]);
+}
+
+#[test]
+fn the_old_process_of_a_canary_may_end_by_itself() {
+    let mut play = watched(2);
+    play.end(1001, FAILURE);
+    assert_eq!((play.serving(), play.fleet.reloading().is_some()), (vec![1003, 1002], true));
+    play.pass(seconds(4));
+    assert_eq!(play.pids, 1003, "it is still watched");
+    play.pass(seconds(1));
+    assert_eq!(play.pids, 1004);
+}
+
+#[test]
+fn another_reload_starts_over_with_another_canary() {
+    let mut play = watched(2);
+    play.pass(seconds(4));
+    play.tell(Event::Reload(Cause::Asked));
+    assert_eq!((&play.asked[..], &play.serving()[..], play.pids), (&[1003][..], &[1001, 1002][..], 1004));
+    play.end(1003, libc::SIGTERM);
+    assert!(!failed(&play), "it was asked to end");
+    play.ready(1004);
+    play.pass(seconds(4));
+    assert_eq!(play.pids, 1004);
+    play.pass(seconds(1));
+    assert_eq!(play.asked, [1003, 1001]);
+}
+
+#[test]
+fn what_is_asked_for_while_a_canary_is_watched_is_done_at_once() {
+    let mut play = watched(2);
+    play.tell(Event::OneMore);
+    assert_eq!(play.serving(), [1001, 1002, 1004]);
+    play.tell(Event::OneLess);
+    play.tell(Event::OneLess);
+    assert_eq!((&play.asked[..], &play.serving()[..]), (&[1004, 1002][..], &[1001][..]));
+    play.tell(Event::Stop);
+    assert_eq!((&play.asked[..], &play.serving()[..]), (&[1004, 1002, 1001, 1003][..], &[][..]));
+}
+
+/// Another file may have been put in the program's place without a reload.
+#[test]
+fn a_worker_that_is_recycled_has_a_canary_only_for_another_program() {
+    for version in [1, 2] {
+        let change = |config: &mut Config| {
+            (config.workers, config.canary, config.max_rss) = (2, seconds(5), Some(1000));
+        };
+        let mut play = Play::up(change);
+        play.version = version;
+        play.measure(1002, Usage { rss: 2000, ..Usage::default() });
+        play.ready(1003);
+        let asked: &[i32] = if version == 1 { &[1002] } else { &[] };
+        assert_eq!(play.asked, asked);
+        play.pass(seconds(4));
+        if version == 2 {
+            play.end(1003, FAILURE);
+            assert_eq!((play.serving(), failed(&play)), (vec![1001, 1002], false));
+            play.pass(seconds(60));
+            play.measure(1002, Usage { rss: 2000, ..Usage::default() });
+            play.ready(play.pids);
+        }
+        play.pass(seconds(5));
+        assert_eq!(play.asked, [1002]);
+    }
+}
+
+/// Of a predecessor it is not known which program its workers execute.
+#[test]
+fn a_worker_that_was_taken_over_is_replaced_by_a_canary() {
+    let mut play =
+        Play::adopt(&[(0, 900, 20)], |config| (config.canary, config.max_age) = (seconds(5), Some(seconds(60))));
+    play.pass(seconds(41));
+    play.ready(1001);
+    assert_eq!((&play.asked[..], &play.serving()[..]), (&[][..], &[900][..]));
+    play.pass(seconds(5));
+    assert_eq!(play.asked, [900]);
+}
+
+/// A program that reports nothing has more time in a reload to find that it cannot serve.
+#[test]
+fn what_reports_nothing_is_up_after_some_time() {
+    let time = |ready_after, begin: fn(&mut Play)| {
+        let mut play = Play::new(|config| config.ready_after = ready_after);
+        play.ready(1001);
+        play.pass(seconds(1));
+        begin(&mut play);
+        play.fleet.deadline().expect("it waits") - play.now
+    };
+    let reload: fn(&mut Play) = |play| play.tell(Event::Reload(Cause::Asked));
+    let restart: fn(&mut Play) = |play| {
+        play.end(1001, 0);
+        play.tell(Event::Tick);
+    };
+    assert_eq!((time(None, restart), time(None, reload)), (life::UP_AFTER, seconds(2)));
+    assert_eq!((time(Some(seconds(9)), restart), time(Some(seconds(9)), reload)), (seconds(9), seconds(9)));
+}
+
+/// What a supervisor promises to one that waits for the result.
+#[test]
+fn a_reload_ends_within_its_time() {
+    for timeout in [Some(seconds(10)), None] {
+        let mut play = Play::up(|config| {
+            (config.workers, config.canary, config.ready_after) = (3, seconds(5), None);
+            config.stop_timeout = timeout;
+        });
+        play.pass(seconds(1));
+        play.tell(Event::Reload(Cause::Asked));
+        let Some(ReloadResult::UnderWay { until }) = play.fleet.reloading().cloned() else { panic!("it is under way") };
+        // Three canaries exit 0 when they are nearly through, and no process ends that is asked to.
+        for pid in [1004, 1005, 1006] {
+            play.pass(seconds(6));
+            play.end(pid, 0);
+        }
+        let left = until - play.now;
+        play.pass(left);
+        assert_eq!(play.fleet.reloading(), None, "{:?}", play.said);
+        assert!(!failed(&play));
+    }
 }

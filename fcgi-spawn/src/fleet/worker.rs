@@ -3,12 +3,16 @@
 //! ```text
 //!           Start        deadline      Forked          Executed          Ready, deadline
 //!     Empty ------> Waiting ------> Due ------> Launching ------> Starting --------------> Running
-//!       ^            ^  ^            |             |                 |                      |   ^
-//!       |            |  +- Refused --+             |                 |                      |   |
-//!       |            +---- Ended, NotExecuted -----+----- Ended -----+------- Ended --------+   |
-//!       |                                                                   Forked          |   |  Ready, deadline:
-//!       +---- Stop, from everywhere                                 (after Replace)         v   |  the new one stays;
-//!                                                                                   Replacing   Ended: the old one
+//!       ^            ^  ^            |             |                 |                      |  ^ ^
+//!       |            |  +- Refused --+             |                 |                      |  | |
+//!       |            +---- Ended, NotExecuted -----+----- Ended -----+------- Ended --------+  | |
+//!       |                                                                                   |  | | TakeOver: the new
+//!       +---- Stop, from everywhere                              Forked, after Replace      |  | | one stays
+//!                                                           +-------------------------------+  | |
+//!                                                           v          Ended, Discard:         | |
+//!                                                       Replacing ---- one of both stays ------+ |
+//!                                                           |  Ready, deadline                   |
+//!                                                           +--------------------------------> Both
 //! ```
 //!
 //! The worker does nothing itself: it is told what happened and when, and returns what is to be done. The result of that
@@ -18,9 +22,6 @@ use std::time::{Duration, Instant};
 
 use crate::fleet::restart::{Next, Restart};
 use crate::sys::Pid;
-
-/// How long a process that reports nothing has to live to be up.
-pub(crate) const UP_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a process may take from the fork to the execution of the program. A process can be held up there by others
 /// of its uid.
@@ -49,12 +50,16 @@ pub(crate) enum WorkerState {
     Running(Process),
     /// `old` serves while `new` is not up yet; until it has executed the program, `until` is as in `Launching`.
     Replacing { old: Process, new: Process, executed: bool, until: Instant },
+    /// Both are up, and one is to stay.
+    Both { old: Process, new: Process },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: Pid,
     pub(crate) since: Instant,
+    /// The version of the program that it executes, as a number.
+    pub(crate) version: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +67,9 @@ pub(crate) enum WorkerEvent {
     /// There is to be a process.
     Start,
     /// There is one, on its way to the program.
-    Forked(Pid),
-    /// It has executed the program.
-    Executed(Pid),
+    Forked { pid: Pid, version: u32 },
+    /// It has executed the program. It is up when it reports that, or has lived for this long.
+    Executed { pid: Pid, up_after: Duration },
     /// The process on its way could not execute the program, and does not belong here any more. With a `shortage` of
     /// the system the program is not at fault.
     NotExecuted { shortage: bool },
@@ -76,6 +81,10 @@ pub(crate) enum WorkerEvent {
     Ended { pid: Pid, success: bool },
     /// A new process is to take the place of the old one.
     Replace,
+    /// Of two processes the new one stays, if it is up.
+    TakeOver,
+    /// Of two processes the old one stays.
+    Discard,
     /// There is to be no process.
     Stop,
     /// Time has passed.
@@ -89,9 +98,11 @@ pub(crate) enum WorkerAction {
     Start,
     /// The process is up.
     Up,
-    /// The new process is up, and this one is to stop.
+    /// The new process is up beside the old one; `TakeOver` or `Discard` follows.
+    UpBeside,
+    /// The new process has taken over, and this one is to stop.
     Replaced(Process),
-    /// The new process failed, and the old one stays.
+    /// The new process ended, or could not be started, and the old one stays.
     Kept,
     /// The old process ended by itself; the new one takes its place.
     Succeeded,
@@ -112,7 +123,8 @@ impl Worker {
             WorkerState::Launching { process, .. }
             | WorkerState::Starting { process, .. }
             | WorkerState::Running(process)
-            | WorkerState::Replacing { old: process, .. } => Some(process),
+            | WorkerState::Replacing { old: process, .. }
+            | WorkerState::Both { old: process, .. } => Some(process),
             WorkerState::Empty | WorkerState::Waiting { .. } | WorkerState::Due => None,
         }
     }
@@ -120,7 +132,7 @@ impl Worker {
     /// The process that is to take over, if there is one.
     pub(crate) fn successor(&self) -> Option<Process> {
         match self.state {
-            WorkerState::Replacing { new, .. } => Some(new),
+            WorkerState::Replacing { new, .. } | WorkerState::Both { new, .. } => Some(new),
             WorkerState::Empty
             | WorkerState::Waiting { .. }
             | WorkerState::Due
@@ -130,8 +142,22 @@ impl Worker {
         }
     }
 
+    /// All its processes.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Process> {
+        self.process().into_iter().chain(self.successor())
+    }
+
     pub(crate) fn has(&self, pid: Pid) -> bool {
-        self.process().into_iter().chain(self.successor()).any(|process| process.pid == pid)
+        self.processes().any(|process| process.pid == pid)
+    }
+
+    /// Whether this process has been up.
+    pub(crate) fn is_up(&self, pid: Pid) -> bool {
+        match self.state {
+            WorkerState::Running(process) | WorkerState::Replacing { old: process, .. } => process.pid == pid,
+            WorkerState::Both { old, new } => old.pid == pid || new.pid == pid,
+            _ => false,
+        }
     }
 
     /// The process that has not executed the program in time.
@@ -150,54 +176,78 @@ impl Worker {
             | WorkerState::Launching { until, .. }
             | WorkerState::Starting { until, .. }
             | WorkerState::Replacing { until, .. } => Some(until),
-            WorkerState::Empty | WorkerState::Due | WorkerState::Running(_) => None,
+            WorkerState::Empty | WorkerState::Due | WorkerState::Running(_) | WorkerState::Both { .. } => None,
         }
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
     pub(crate) fn on(&mut self, event: WorkerEvent, now: Instant) -> WorkerAction {
-        use WorkerEvent::{Ended, Executed, Forked, NotExecuted, Ready, Refused, Replace, Start, Stop, Tick};
-        use WorkerState::{Due, Empty, Launching, Replacing, Running, Starting, Waiting};
+        use WorkerEvent::{
+            Discard, Ended, Executed, Forked, NotExecuted, Ready, Refused, Replace, Start, Stop, TakeOver, Tick,
+        };
+        use WorkerState::{Both, Due, Empty, Launching, Replacing, Running, Starting, Waiting};
         let stay = (self.state, WorkerAction::Nothing);
-        let begun = |pid| Process { pid, since: now };
-        let (launch, proof) = (now + LAUNCH, now + UP_AFTER);
+        let begun = |pid, version| Process { pid, since: now, version };
+        let launch = now + LAUNCH;
 
         let (state, action) = match (self.state, event) {
             (Empty, Start) => (Waiting { until: now }, WorkerAction::Nothing),
-            (Empty, Forked(pid)) => (Empty, WorkerAction::Stop(begun(pid), None)),
-            (Empty, Executed(_) | NotExecuted { .. } | Refused | Ready(_) | Ended { .. } | Replace | Stop | Tick) => {
-                stay
+            // One is enough, and none is wanted here; a start may have been asked for before a stop.
+            (Empty | Launching { .. } | Replacing { .. } | Both { .. }, Forked { pid, version }) => {
+                (self.state, WorkerAction::Stop(begun(pid, version), None))
             }
+            (
+                Empty,
+                Executed { .. }
+                | NotExecuted { .. }
+                | Refused
+                | Ready(_)
+                | Ended { .. }
+                | Replace
+                | TakeOver
+                | Discard
+                | Stop
+                | Tick,
+            ) => stay,
 
             (Waiting { until }, Tick) if now >= until => (Due, WorkerAction::Start),
-            // A start may have been asked for before a stop.
-            (Waiting { .. } | Due, Forked(pid)) => {
-                (Launching { process: begun(pid), until: launch }, WorkerAction::Nothing)
+            (Waiting { .. } | Due, Forked { pid, version }) => {
+                (Launching { process: begun(pid, version), until: launch }, WorkerAction::Nothing)
             }
             (Waiting { .. } | Due, Refused) => self.refused(now),
             // A reload ends a pause.
             (Waiting { .. }, Replace) => (Waiting { until: now }, WorkerAction::Nothing),
             (Waiting { .. } | Due, Stop) => (Empty, WorkerAction::Nothing),
-            (Waiting { .. }, Start | Executed(_) | NotExecuted { .. } | Ready(_) | Ended { .. } | Tick) => stay,
-            (Due, Start | Executed(_) | NotExecuted { .. } | Ready(_) | Ended { .. } | Replace | Tick) => stay,
+            (
+                Waiting { .. } | Due,
+                Start
+                | Executed { .. }
+                | NotExecuted { .. }
+                | Ready(_)
+                | Ended { .. }
+                | Replace
+                | TakeOver
+                | Discard
+                | Tick,
+            ) => stay,
 
-            (Launching { process, .. }, Executed(pid)) if pid == process.pid => {
-                (Starting { process, until: proof }, WorkerAction::Nothing)
+            (Launching { process, .. }, Executed { pid, up_after }) if pid == process.pid => {
+                (Starting { process, until: now + up_after }, WorkerAction::Nothing)
             }
-            (Launching { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), WorkerAction::Up),
             (Launching { .. }, NotExecuted { shortage: false }) => self.ended(now, false, now),
             (Launching { .. }, NotExecuted { shortage: true }) => self.refused(now),
             (Starting { process, until }, Tick) if now >= until => (Running(process), WorkerAction::Up),
-            (Starting { process, .. }, Ready(pid)) if pid == process.pid => (Running(process), WorkerAction::Up),
+            (Launching { process, .. } | Starting { process, .. }, Ready(pid)) if pid == process.pid => {
+                (Running(process), WorkerAction::Up)
+            }
             (Launching { process, .. } | Starting { process, .. } | Running(process), Ended { pid, success })
                 if pid == process.pid =>
             {
                 self.ended(process.since, success, now)
             }
-            // One is enough.
-            (Launching { .. } | Replacing { .. }, Forked(pid)) => (self.state, WorkerAction::Stop(begun(pid), None)),
-            (Starting { process, .. } | Running(process), Forked(pid)) => {
-                (Replacing { old: process, new: begun(pid), executed: false, until: launch }, WorkerAction::Nothing)
+            (Starting { process, .. } | Running(process), Forked { pid, version }) => {
+                let new = begun(pid, version);
+                (Replacing { old: process, new, executed: false, until: launch }, WorkerAction::Nothing)
             }
             (Starting { .. } | Running(_), Refused) => (self.state, WorkerAction::Kept),
             (Starting { .. } | Running(_), Replace) => (self.state, WorkerAction::Start),
@@ -207,19 +257,19 @@ impl Worker {
             // Whether there is to be another is decided when it executes the program.
             (Launching { .. }, Replace | Refused) => stay,
             (Starting { .. } | Running(_), NotExecuted { .. }) => stay,
-            (Launching { .. } | Starting { .. } | Running(_), Start | Executed(_) | Ready(_) | Ended { .. } | Tick) => {
-                stay
-            }
+            (
+                Launching { .. } | Starting { .. } | Running(_),
+                Start | Executed { .. } | Ready(_) | Ended { .. } | TakeOver | Discard | Tick,
+            ) => stay,
 
-            (Replacing { old, new, executed: false, .. }, Executed(pid)) if pid == new.pid => {
-                (Replacing { old, new, executed: true, until: proof }, WorkerAction::Nothing)
+            (Replacing { old, new, executed: false, .. }, Executed { pid, up_after }) if pid == new.pid => {
+                (Replacing { old, new, executed: true, until: now + up_after }, WorkerAction::Nothing)
             }
             (Replacing { old, new, executed: true, until }, Tick) if now >= until => {
-                (Running(new), WorkerAction::Replaced(old))
+                (Both { old, new }, WorkerAction::UpBeside)
             }
-            (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => (Running(new), WorkerAction::Replaced(old)),
+            (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => (Both { old, new }, WorkerAction::UpBeside),
             (Replacing { old, executed: false, .. }, NotExecuted { .. }) => (Running(old), WorkerAction::Kept),
-            (Replacing { old, new, .. }, Ended { pid, .. }) if pid == new.pid => (Running(old), WorkerAction::Kept),
             (Replacing { old, new, executed, until }, Ended { pid, .. }) if pid == old.pid => {
                 let state = match executed {
                     true => Starting { process: new, until },
@@ -227,10 +277,24 @@ impl Worker {
                 };
                 (state, WorkerAction::Succeeded)
             }
-            (Replacing { old, new, .. }, Stop) => (Empty, WorkerAction::Stop(old, Some(new))),
+            (Both { old, new }, Ended { pid, .. }) if pid == old.pid => (Running(new), WorkerAction::Succeeded),
+            (Both { old, new }, TakeOver) => (Running(new), WorkerAction::Replaced(old)),
+            (Replacing { old, new, .. } | Both { old, new }, Ended { pid, .. }) if pid == new.pid => {
+                (Running(old), WorkerAction::Kept)
+            }
+            (Replacing { old, new, .. } | Both { old, new }, Discard) => (Running(old), WorkerAction::Stop(new, None)),
+            (Replacing { old, new, .. } | Both { old, new }, Stop) => (Empty, WorkerAction::Stop(old, Some(new))),
             (
-                Replacing { .. },
-                Start | Executed(_) | NotExecuted { .. } | Refused | Ready(_) | Ended { .. } | Replace | Tick,
+                Replacing { .. } | Both { .. },
+                Start
+                | Executed { .. }
+                | NotExecuted { .. }
+                | Refused
+                | Ready(_)
+                | Ended { .. }
+                | Replace
+                | TakeOver
+                | Tick,
             ) => stay,
         };
         self.state = state;
@@ -277,13 +341,23 @@ mod tests {
         Worker { state, restart: Restart::new(policy, Random::new(0)) }
     }
 
+    const PROOF: Duration = Duration::from_millis(250);
+
+    fn executed(pid: Pid) -> WorkerEvent {
+        WorkerEvent::Executed { pid, up_after: PROOF }
+    }
+
+    fn forked(pid: Pid) -> WorkerEvent {
+        WorkerEvent::Forked { pid, version: 7 }
+    }
+
     /// All events, with every process they can be about.
     fn events() -> Vec<WorkerEvent> {
-        let mut events =
-            vec![WorkerEvent::Start, WorkerEvent::Refused, WorkerEvent::Replace, WorkerEvent::Stop, WorkerEvent::Tick];
+        use WorkerEvent::{Discard, Refused, Replace, Start, Stop, TakeOver, Tick};
+        let mut events = vec![Start, Refused, Replace, TakeOver, Discard, Stop, Tick];
         events.extend([true, false].map(|shortage| WorkerEvent::NotExecuted { shortage }));
         for pid in [ONE, TWO, OTHER] {
-            events.extend([WorkerEvent::Forked(pid), WorkerEvent::Executed(pid), WorkerEvent::Ready(pid)]);
+            events.extend([forked(pid), executed(pid), WorkerEvent::Ready(pid)]);
             events.extend([true, false].map(|success| WorkerEvent::Ended { pid, success }));
         }
         events
@@ -295,10 +369,10 @@ mod tests {
         let start = Instant::now();
         let now = start + Duration::from_secs(100);
         let later = now + Duration::from_secs(1);
-        let one = Process { pid: ONE, since: start };
-        let two = Process { pid: TWO, since: now };
-        let new = |pid| Process { pid, since: now };
-        let (launch, proof) = (now + LAUNCH, now + UP_AFTER);
+        let one = Process { pid: ONE, since: start, version: 1 };
+        let two = Process { pid: TWO, since: now, version: 2 };
+        let new = |pid| Process { pid, since: now, version: 7 };
+        let (launch, proof) = (now + LAUNCH, now + PROOF);
         let long = WorkerAction::Again(Next::At(now, Why::LongLife));
         let short = WorkerAction::Again(Next::At(now + POLICY.delay, Why::EarlyExits(1)));
         let refused = WorkerAction::Again(Next::At(now + POLICY.delay, Why::Refused));
@@ -317,15 +391,15 @@ mod tests {
                 assert_eq!((worker.state, action), want, "{state:?} and {event:?}");
             }
         };
-        let forked = |then: &dyn Fn(Pid) -> (WorkerState, WorkerAction)| {
+        let all_forked = |then: &dyn Fn(Pid) -> (WorkerState, WorkerAction)| {
             pids.map(|pid| {
                 let (state, action) = then(pid);
-                (WorkerEvent::Forked(pid), state, action)
+                (forked(pid), state, action)
             })
         };
 
         let mut changes = vec![(WorkerEvent::Start, at_once, WorkerAction::Nothing)];
-        changes.extend(forked(&|pid| (WorkerState::Empty, WorkerAction::Stop(new(pid), None))));
+        changes.extend(all_forked(&|pid| (WorkerState::Empty, WorkerAction::Stop(new(pid), None))));
         check(WorkerState::Empty, &changes);
 
         for (state, due) in
@@ -337,7 +411,7 @@ mod tests {
                 (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Nothing),
             ];
             changes.extend(due.then_some((WorkerEvent::Tick, WorkerState::Due, WorkerAction::Start)));
-            changes.extend(forked(&|pid| {
+            changes.extend(all_forked(&|pid| {
                 (WorkerState::Launching { process: new(pid), until: launch }, WorkerAction::Nothing)
             }));
             check(state, &changes);
@@ -347,7 +421,7 @@ mod tests {
             (WorkerEvent::Refused, paused, refused),
             (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Nothing),
         ];
-        changes.extend(forked(&|pid| {
+        changes.extend(all_forked(&|pid| {
             (WorkerState::Launching { process: new(pid), until: launch }, WorkerAction::Nothing)
         }));
         check(WorkerState::Due, &changes);
@@ -356,11 +430,7 @@ mod tests {
         for until in [later, now] {
             let state = WorkerState::Launching { process: one, until };
             let mut changes = vec![
-                (
-                    WorkerEvent::Executed(ONE),
-                    WorkerState::Starting { process: one, until: proof },
-                    WorkerAction::Nothing,
-                ),
+                (executed(ONE), WorkerState::Starting { process: one, until: proof }, WorkerAction::Nothing),
                 (WorkerEvent::Ready(ONE), up.0, up.1),
                 (WorkerEvent::NotExecuted { shortage: false }, paused, short),
                 (WorkerEvent::NotExecuted { shortage: true }, paused, refused),
@@ -368,7 +438,7 @@ mod tests {
                 (ended(ONE, false), at_once, long),
                 (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
             ];
-            changes.extend(forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
+            changes.extend(all_forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), (until == now).then_some(ONE));
         }
@@ -387,7 +457,7 @@ mod tests {
                 (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
             ];
             changes.extend(due.then_some((WorkerEvent::Tick, up.0, up.1)));
-            changes.extend(forked(&replacing));
+            changes.extend(all_forked(&replacing));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), None);
         }
@@ -400,17 +470,18 @@ mod tests {
             (WorkerEvent::Replace, state, WorkerAction::Start),
             (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
         ];
-        changes.extend(forked(&replacing));
+        changes.extend(all_forked(&replacing));
         check(state, &changes);
 
-        for (executed, until) in [(false, later), (false, now), (true, later), (true, now)] {
-            let state = WorkerState::Replacing { old: one, new: two, executed, until };
-            let replaced = (WorkerState::Running(two), WorkerAction::Replaced(one));
+        for (executes, until) in [(false, later), (false, now), (true, later), (true, now)] {
+            let state = WorkerState::Replacing { old: one, new: two, executed: executes, until };
+            let beside = (WorkerState::Both { old: one, new: two }, WorkerAction::UpBeside);
             let mut changes = vec![
-                (WorkerEvent::Ready(TWO), replaced.0, replaced.1),
+                (WorkerEvent::Ready(TWO), beside.0, beside.1),
                 (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, Some(two))),
+                (WorkerEvent::Discard, WorkerState::Running(one), WorkerAction::Stop(two, None)),
             ];
-            let alone = match executed {
+            let alone = match executes {
                 true => WorkerState::Starting { process: two, until },
                 false => WorkerState::Launching { process: two, until },
             };
@@ -418,12 +489,12 @@ mod tests {
                 changes.push((ended(ONE, success), alone, WorkerAction::Succeeded));
                 changes.push((ended(TWO, success), WorkerState::Running(one), WorkerAction::Kept));
             }
-            match executed {
-                true if until == now => changes.push((WorkerEvent::Tick, replaced.0, replaced.1)),
+            match executes {
+                true if until == now => changes.push((WorkerEvent::Tick, beside.0, beside.1)),
                 true => {}
                 false => {
                     let state = WorkerState::Replacing { old: one, new: two, executed: true, until: proof };
-                    changes.push((WorkerEvent::Executed(TWO), state, WorkerAction::Nothing));
+                    changes.push((executed(TWO), state, WorkerAction::Nothing));
                     for shortage in [true, false] {
                         changes.push((
                             WorkerEvent::NotExecuted { shortage },
@@ -433,9 +504,42 @@ mod tests {
                     }
                 }
             }
-            changes.extend(forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
+            changes.extend(all_forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
             check(state, &changes);
-            assert_eq!(worker(state, POLICY).late(now), (!executed && until == now).then_some(TWO));
+            assert_eq!(worker(state, POLICY).late(now), (!executes && until == now).then_some(TWO));
+        }
+
+        let state = WorkerState::Both { old: one, new: two };
+        let mut changes = vec![
+            (WorkerEvent::TakeOver, WorkerState::Running(two), WorkerAction::Replaced(one)),
+            (WorkerEvent::Discard, WorkerState::Running(one), WorkerAction::Stop(two, None)),
+            (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, Some(two))),
+        ];
+        for success in [true, false] {
+            changes.push((ended(ONE, success), WorkerState::Running(two), WorkerAction::Succeeded));
+            changes.push((ended(TWO, success), WorkerState::Running(one), WorkerAction::Kept));
+        }
+        changes.extend(all_forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
+        check(state, &changes);
+        assert_eq!((worker(state, POLICY).late(now), worker(state, POLICY).deadline()), (None, None));
+    }
+
+    #[test]
+    fn one_that_serves_has_been_up() {
+        let now = Instant::now();
+        let one = Process { pid: ONE, since: now, version: 1 };
+        let two = Process { pid: TWO, since: now, version: 1 };
+        for (state, up) in [
+            (WorkerState::Empty, [false, false]),
+            (WorkerState::Launching { process: one, until: now }, [false, false]),
+            (WorkerState::Starting { process: one, until: now }, [false, false]),
+            (WorkerState::Running(one), [true, false]),
+            (WorkerState::Replacing { old: one, new: two, executed: true, until: now }, [true, false]),
+            (WorkerState::Both { old: one, new: two }, [true, true]),
+        ] {
+            let worker = worker(state, POLICY);
+            assert_eq!([ONE, TWO].map(|pid| worker.is_up(pid)), up, "{state:?}");
+            assert!(!worker.is_up(OTHER), "{state:?}");
         }
     }
 
@@ -443,7 +547,7 @@ mod tests {
     fn who_gives_up_is_empty() {
         let now = Instant::now();
         let policy = Policy { give_up: Some(1), ..POLICY };
-        let mut worker = worker(WorkerState::Running(Process { pid: ONE, since: now }), policy);
+        let mut worker = worker(WorkerState::Running(Process { pid: ONE, since: now, version: 1 }), policy);
         assert_eq!(
             worker.on(WorkerEvent::Ended { pid: ONE, success: false }, now),
             WorkerAction::Again(Next::GiveUp(1))
@@ -457,11 +561,11 @@ mod tests {
         let mut worker = worker(WorkerState::Empty, POLICY);
         assert_eq!((worker.on(WorkerEvent::Start, now), worker.deadline()), (WorkerAction::Nothing, Some(now)));
         assert_eq!(worker.on(WorkerEvent::Tick, now), WorkerAction::Start);
-        assert_eq!(worker.on(WorkerEvent::Forked(ONE), now), WorkerAction::Nothing);
+        assert_eq!(worker.on(forked(ONE), now), WorkerAction::Nothing);
         assert_eq!(worker.deadline(), Some(now + LAUNCH));
-        assert_eq!(worker.on(WorkerEvent::Executed(ONE), now), WorkerAction::Nothing);
-        assert_eq!(worker.deadline(), Some(now + UP_AFTER));
-        now += UP_AFTER;
+        assert_eq!(worker.on(executed(ONE), now), WorkerAction::Nothing);
+        assert_eq!(worker.deadline(), Some(now + PROOF));
+        now += PROOF;
         assert_eq!((worker.on(WorkerEvent::Tick, now), worker.deadline()), (WorkerAction::Up, None));
 
         now += Duration::from_secs(1);
@@ -471,13 +575,14 @@ mod tests {
 
         now += POLICY.delay;
         assert_eq!(worker.on(WorkerEvent::Tick, now), WorkerAction::Start);
-        worker.on(WorkerEvent::Forked(ONE), now);
-        worker.on(WorkerEvent::Executed(ONE), now);
+        worker.on(forked(ONE), now);
+        worker.on(executed(ONE), now);
         assert_eq!(worker.on(WorkerEvent::Ready(ONE), now), WorkerAction::Up);
         assert_eq!(worker.on(WorkerEvent::Replace, now), WorkerAction::Start);
-        worker.on(WorkerEvent::Forked(TWO), now);
+        worker.on(forked(TWO), now);
         assert!(worker.has(ONE) && worker.has(TWO));
-        let WorkerAction::Replaced(old) = worker.on(WorkerEvent::Ready(TWO), now) else { panic!("not replaced") };
+        assert_eq!(worker.on(WorkerEvent::Ready(TWO), now), WorkerAction::UpBeside);
+        let WorkerAction::Replaced(old) = worker.on(WorkerEvent::TakeOver, now) else { panic!("not replaced") };
         assert_eq!(old.pid, ONE);
         let WorkerAction::Stop(process, None) = worker.on(WorkerEvent::Stop, now) else { panic!("it stays") };
         assert_eq!((process.pid, worker.state), (TWO, WorkerState::Empty));

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use crate::output::entry::Tag;
+use crate::output::entry::{Entry, From, Priority, Tag};
 use crate::output::lines::Lines;
 use crate::sys::Pid;
 
@@ -30,7 +30,9 @@ pub(crate) struct WorkerStream {
     pub(crate) pipe: File,
     pub(crate) kind: OutputStream,
     pub(crate) tag: Tag,
-    pub(crate) lines: Lines,
+    lines: Lines,
+    /// The last line that has something in it, if this is stderr.
+    pub(crate) said: Option<Vec<u8>>,
     /// If the worker has ended: after how many others.
     ended: Option<u64>,
 }
@@ -39,6 +41,49 @@ pub(crate) struct WorkerStream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) struct Id(u64);
 
+impl WorkerStream {
+    /// How much of a line is kept for a report of how the worker ended.
+    pub(crate) const SAID: usize = 200;
+
+    /// Gives each line that is complete with these bytes to `write`; returns how many.
+    pub(crate) fn take(&mut self, bytes: &[u8], mut write: impl FnMut(Entry<'_>)) -> usize {
+        let mut lines = 0;
+        let (tag, kind, said) = (self.tag, self.kind, &mut self.said);
+        self.lines.push(bytes, |text, cut| {
+            lines += 1;
+            keep(said, kind, text);
+            write(entry(tag, kind, text, cut));
+        });
+        lines
+    }
+
+    /// Gives a line without an end to `write`, if there is one.
+    pub(crate) fn end_line(&mut self, mut write: impl FnMut(Entry<'_>)) {
+        let (tag, kind, said) = (self.tag, self.kind, &mut self.said);
+        self.lines.end(|text, cut| {
+            keep(said, kind, text);
+            write(entry(tag, kind, text, cut));
+        });
+    }
+}
+
+fn keep(said: &mut Option<Vec<u8>>, kind: OutputStream, text: &[u8]) {
+    let text = text.trim_ascii();
+    if kind == OutputStream::Stderr && !text.is_empty() {
+        let said = said.get_or_insert_default();
+        said.clear();
+        said.extend_from_slice(&text[..text.len().min(WorkerStream::SAID)]);
+    }
+}
+
+fn entry(tag: Tag, kind: OutputStream, text: &[u8], cut: u64) -> Entry<'_> {
+    let priority = match kind {
+        OutputStream::Stdout => Priority::Info,
+        OutputStream::Stderr => Priority::Warning,
+    };
+    Entry { priority, from: From::Worker(tag), text, cut }
+}
+
 impl Streams {
     /// So many streams of ended workers are kept, for the processes that they left behind.
     pub(crate) const MOST_LEFT: usize = 64;
@@ -46,7 +91,15 @@ impl Streams {
     pub(crate) fn add(&mut self, tag: Tag, kind: OutputStream, pipe: OwnedFd) {
         let id = Id(self.next);
         self.next += 1;
-        self.streams.push(WorkerStream { id, pipe: pipe.into(), kind, tag, lines: Lines::default(), ended: None });
+        self.streams.push(WorkerStream {
+            id,
+            pipe: pipe.into(),
+            kind,
+            tag,
+            lines: Lines::default(),
+            said: None,
+            ended: None,
+        });
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &WorkerStream> {

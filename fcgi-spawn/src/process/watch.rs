@@ -101,6 +101,28 @@ impl Watch {
     }
 }
 
+/// Numbers the versions of the program's file.
+pub(crate) struct Versions {
+    paths: Vec<PathBuf>,
+    last: Option<Version>,
+    number: u32,
+}
+
+impl Versions {
+    pub(crate) fn of(config: &Config) -> Self {
+        Versions { paths: program_paths(config).unwrap_or_default(), last: None, number: 1 }
+    }
+
+    /// The number of the version that is there now: the same as before if the file is. It is not 0.
+    pub(crate) fn current(&mut self) -> u32 {
+        let version = Version::of_first(&self.paths);
+        if version != self.last {
+            (self.last, self.number) = (version, self.number + 1);
+        }
+        self.number
+    }
+}
+
 /// What is known of one file.
 #[derive(Debug, PartialEq, Eq)]
 struct Watched {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use socket2::{SockAddr, Socket, Type};
 
+use crate::files::page::Listening;
 use crate::handover::Handover;
 use crate::socket::backlog::{self, BACKLOG, listen};
 use crate::socket::bind_error::BindError;
@@ -77,6 +78,15 @@ impl Listener {
     pub(crate) fn is_shut_down(&self) -> bool {
         // A unix socket that was shut down still counts as listening, and a TCP socket may have been connected since.
         sys::is_hung_up(&self.socket) || !self.socket.is_listener().unwrap_or(true)
+    }
+
+    /// Whether clients can connect, in a word.
+    pub(crate) fn listening(&self) -> Listening {
+        match &self.file {
+            _ if self.is_shut_down() => Listening::Down,
+            Some(file) if !file.is_there() => Listening::Gone,
+            _ => Listening::Up,
+        }
     }
 
     /// Whether we have bound it ourselves.

@@ -109,6 +109,11 @@ impl SocketFile {
         Ok(SocketFile { place, identity: Some(identity), access, directories })
     }
 
+    /// Whether clients find it, as far as that can be seen.
+    pub(crate) fn is_there(&self) -> bool {
+        self.identity.is_none_or(|identity| self.place.has(identity))
+    }
+
     /// Device and inode.
     pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         self.identity

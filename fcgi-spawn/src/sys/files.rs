@@ -187,6 +187,37 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// A lock of fcntl(2) on the whole file, without waiting: whether it is ours now. It goes with the process, or as soon as
+/// any descriptor of the file is closed, and stays across an exec.
+pub(crate) fn try_record_lock(file: &File) -> io::Result<bool> {
+    let lock = record(libc::F_WRLCK);
+    // SAFETY: an open descriptor, and a lock that lives as long as the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) } {
+        -1 => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)) => Ok(false),
+            error => Err(error),
+        },
+        _ => Ok(true),
+    }
+}
+
+/// Whether another process has such a lock, which only one that may write the file can have.
+pub(crate) fn has_record_lock(file: &File) -> io::Result<bool> {
+    let mut lock = record(libc::F_RDLCK);
+    // SAFETY: an open descriptor, and room for what the call writes.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &mut lock) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(i32::from(lock.l_type) != libc::F_UNLCK),
+    }
+}
+
+fn record(kind: i32) -> libc::flock {
+    // SAFETY: a struct of numbers.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    (lock.l_type, lock.l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+    lock
+}
+
 /// fchdir(2), which std lacks.
 pub(crate) fn change_directory(directory: impl AsFd) -> io::Result<()> {
     // SAFETY: an open descriptor.

@@ -59,8 +59,10 @@ impl Supervisor {
             or_without("removing it", || listener.adopt_file(config, state));
         }
         sys::close_inherited_on_exec();
-        let status = |path| or_without("a status file", || StatusFile::adopt(path, state.made[2], now));
-        new.status = config.status.as_deref().and_then(status);
+        // No copy: when one is closed the lock is gone.
+        let mut lock = state.page_lock.and_then(sys::take_inherited);
+        let mut status = |path| or_without("a status file", || StatusFile::adopt(path, state.made[2], &mut lock, now));
+        new.status = config.status.as_deref().and_then(&mut status);
         new.plan = or_without("workers", || new.setup.plan());
         new.signals = Signals::expect().ok();
         log::info!("version {} has taken over", env!("CARGO_PKG_VERSION"));
@@ -111,6 +113,7 @@ impl Supervisor {
             socket_file: file.and_then(SocketFile::identity),
             made: [file.map_or(0, SocketFile::made), pid_file, status],
             signals: self.setup.signals(),
+            page_lock: self.status.as_ref().and_then(StatusFile::lock).map(hand_over),
             log: self.output.as_ref().and_then(|output| output.log().hand_over(survives)),
             workers: workers.collect(),
         }

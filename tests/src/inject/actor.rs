@@ -19,7 +19,7 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 const WORKERS: usize = 2;
 
 /// Options of each supervisor: all that it can be told to write, and short pauses.
-pub(super) const OPTIONS: [&str; 17] = [
+pub(super) const OPTIONS: [&str; 19] = [
     "--supervise",
     "--status",
     "@page",
@@ -37,6 +37,8 @@ pub(super) const OPTIONS: [&str; 17] = [
     "60s",
     "--max-age",
     "1000s",
+    "--canary",
+    "100ms",
 ];
 
 /// A supervisor, and what is seen of it.

@@ -100,7 +100,7 @@ impl Site {
         let socket = dir.path().join("app.sock");
         let mut command = Program::ours("fcgi-spawn").command();
         command.arg("-s").arg(&socket).args(["-F", "2", "-n", "--restart-delay", "1s", "--stop-timeout", "3s"]);
-        command.arg("--log").arg(dir.path().join("workers.log"));
+        command.arg("--log").arg(dir.path().join("workers.log")).args(crate::launcher::SHORT_RELOAD);
         // Each says something before it is what it is.
         command.args(["--", "/bin/sh", "-c", "echo 'a worker starts' >&2; exec \"$0\" \"$@\""]).arg(program.path());
         command.args((application.arguments)(&file, dir.path())).env("PHP_FCGI_MAX_REQUESTS", php_requests);

@@ -120,7 +120,8 @@ impl Host {
 
 fn launch(namespace: &Namespace, address: &str) -> Process {
     let mut command = Program::ours("fcgi-spawn").command();
-    command.args(["-a", address, "-p", &APP.to_string(), "-F", "2", "-n", "--"]).arg(Program::ours("test-app").path());
+    command.args(["-a", address, "-p", &APP.to_string(), "-F", "2"]).args(crate::launcher::SHORT_RELOAD);
+    command.args(["-n", "--"]).arg(Program::ours("test-app").path());
     command.env("FCGI_WEB_SERVER_ADDRS", "192.0.2.1");
     Process::start(&mut namespace.command(&command))
 }

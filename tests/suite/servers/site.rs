@@ -207,7 +207,8 @@ impl Place {
             Address::Unix(path) => command.arg("-s").arg(path),
             Address::Tcp(tcp) => command.args(["-a", &tcp.ip().to_string(), "-p", &tcp.port().to_string()]),
         };
-        command.args(["-F", "2", "--restart-delay", "1s", "-n", "--"]).arg(Program::ours("test-app").path());
+        command.args(crate::launcher::SHORT_RELOAD).args(["-F", "2", "--restart-delay", "1s", "-n", "--"]);
+        command.arg(Program::ours("test-app").path());
         let launcher = Process::start(&mut command);
         wait_until_it_listens(&address);
         if let Address::Unix(path) = &address {

@@ -1,0 +1,363 @@
+//! A new version of a program, under load: what a bad one costs, and who is told.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fcgi_tests::{Address, Process, Program, Signal, copy_program, eventually, repository, skip, write_executable};
+use serde_json::Value;
+
+use crate::app::wait_until_it_listens;
+use crate::launcher::{Launcher, launcher, path_of};
+
+/// A program, and how its file is used.
+struct Kind {
+    /// The command behind `exec`, from the directory of examples/applications; `None` if it is not there.
+    command: fn(&Path) -> Option<String>,
+    /// A file that the request is about.
+    file: Option<&'static str>,
+    /// Whether a process that is told to end answers what it has accepted.
+    finishes: bool,
+}
+
+const HELLO: Kind = Kind { command: |_| Some(path_of("hello").display().to_string()), file: None, finishes: true };
+
+const PHP: Kind = Kind {
+    command: |_| {
+        let php = Program::installed("php-cgi")?.path().display().to_string();
+        // It would end after 500 requests, three times in a second: the supervisor's pause after that is another matter.
+        Some(format!("env PHP_FCGI_MAX_REQUESTS=100000000 {php} -n"))
+    },
+    file: Some("hello.php"),
+    finishes: true,
+};
+
+/// Python with flup, in the environment that tests/run made.
+const FLUP: Kind = Kind {
+    command: |files| {
+        let python = PathBuf::from(env::var_os("FCGI_TEST_FLUP")?).join("bin/python");
+        python.exists().then(|| format!("{} {}", python.display(), files.join("hello.py").display()))
+    },
+    file: None,
+    finishes: false,
+};
+
+const PERL: Kind = Kind {
+    command: |files| {
+        let perl = Program::installed("perl")?;
+        let has_fcgi = perl.command().args(["-MFCGI", "-e1"]).output().is_ok_and(|output| output.status.success());
+        has_fcgi.then(|| format!("{} {}", perl.path().display(), files.join("hello.pl").display()))
+    },
+    file: None,
+    finishes: false,
+};
+
+/// A program in C with libfcgi.
+const FCGIWRAP: Kind = Kind {
+    command: |_| Some(format!("{} -f", Program::installed("fcgiwrap")?.path().display())),
+    file: Some("hello.cgi"),
+    finishes: false,
+};
+
+/// A supervisor of a program under load, with a status page.
+struct Site {
+    launcher: Launcher,
+    command: String,
+    load: Option<Process>,
+    kind: &'static Kind,
+}
+
+impl Site {
+    /// `None` if there is no such program here.
+    fn start(kind: &'static Kind, options: &[&str]) -> Option<Self> {
+        let files = repository().join("examples/applications");
+        let command = (kind.command)(&files)?;
+        let options =
+            [&["-s", "@/app.sock", "--status", "@/status", "-P", "@/pid", "--log", "stderr"], options].concat();
+        let launcher = Launcher::start_with(&options, &["@/program"], |dir| {
+            write_executable(&dir.join("program"), &format!("#!/bin/sh\nexec {command}\n"));
+            if let Some(file) = kind.file {
+                copy_program(&files.join(file), &dir.join(file));
+            }
+        });
+        wait_until_it_listens(&launcher.socket());
+        launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+        let mut site = Site { launcher, command, load: None, kind };
+        site.add_load();
+        Some(site)
+    }
+
+    fn add_load(&mut self) {
+        let mut command = Program::ours("fcgi-bench").command();
+        command.args(["-t", "60", "-c", "3", "--pause", "5", "--per-request", "--json"]);
+        if let Some(file) = self.kind.file {
+            command.arg("--param").arg(format!("SCRIPT_FILENAME={}", self.launcher.path(file).display()));
+        }
+        self.load = Some(Process::start(command.arg(self.launcher.socket().to_string())));
+    }
+
+    /// How many requests were answered, and how many failed.
+    fn finish_load(&mut self) -> (u64, u64) {
+        let mut load = self.load.take().expect("it is under load");
+        load.signal(Signal::INT);
+        load.wait_exit();
+        let text = load.stdout().to_end();
+        let summary: Value = text.parse().unwrap_or_else(|_| panic!("no summary: {text}"));
+        let count = |name: &str| summary[name].as_u64().unwrap_or_default();
+        assert_eq!(count("retries"), 0, "{text}");
+        (count("ok"), count("failed"))
+    }
+
+    /// Puts another version in place, in one step.
+    fn deploy(&self, script: &str) {
+        let (file, beside) = (self.launcher.path("program"), self.launcher.path("program.new"));
+        write_executable(&beside, &format!("#!/bin/sh\n{script}\n"));
+        fs::rename(beside, file).expect("renamed");
+    }
+
+    fn deploy_mended(&self) {
+        self.deploy(&format!("exec {}", self.command));
+    }
+
+    /// The exit status of `fcgi-spawn --reload`, and its message.
+    fn reload(&self) -> (Option<i32>, String) {
+        let mut reload = Process::start(launcher().args(["--reload", "--status"]).arg(self.launcher.path("status")));
+        (reload.wait_exit().code(), reload.stderr().to_end())
+    }
+
+    /// What a monitor is told.
+    fn check(&self) -> Value {
+        let mut check =
+            Process::start(launcher().args(["--check", "--json", "--status"]).arg(self.launcher.path("status")));
+        let status = check.wait_exit().code();
+        let report: Value = check.stdout().to_end().parse().expect("JSON");
+        assert_eq!(report["status"].as_i64(), status.map(i64::from), "{report}");
+        report
+    }
+
+    /// The processes that serve, when all do.
+    #[track_caller]
+    fn serving(&self) -> Vec<u64> {
+        let running = || {
+            let report = self.check();
+            let processes = report["processes"].as_array().expect("a list");
+            let all = processes.iter().all(|process| process["state"] == "running");
+            all.then(|| processes.iter().map(|process| process["pid"].as_u64().expect("a pid")).collect())
+        };
+        eventually("workers that run", running)
+    }
+
+    #[track_caller]
+    fn has_lost_nothing(&mut self) {
+        let (answered, failed) = self.finish_load();
+        assert!(answered > 0 && failed == 0, "{answered} answered, {failed} failed");
+    }
+
+    #[track_caller]
+    fn has_replaced(&self, before: &[u64]) {
+        let after = self.serving();
+        assert!(after.len() == before.len() && !after.iter().any(|pid| before.contains(pid)), "{before:?} {after:?}");
+    }
+
+    /// The deployment has failed: all are told why, and the old processes serve.
+    #[track_caller]
+    fn has_failed(&self, before: &[u64], why: &str) {
+        let report = self.check();
+        assert_eq!((&report["status"], &report["reload"]["result"]), (&0.into(), &"failed".into()), "{report}");
+        let page = fs::read_to_string(self.launcher.path("status")).expect("a page");
+        let log = self.launcher.process.stderr().text();
+        let reason = report["reload"]["reason"].as_str().expect("a reason");
+        for text in [reason, report["message"].as_str().expect("a message"), &page, &log] {
+            assert!(text.contains(why), "{text}");
+        }
+        assert_eq!(self.serving(), before);
+    }
+}
+
+const DIES: &str = "echo 'no such module' >&2; exit 7";
+const WHY: &str = "exited 7 after";
+
+/// Programs that die before they accept anything, then a mended one. Short times: see `die_late`.
+fn die_early(kind: &'static Kind, workers: &str) {
+    let options = ["-F", workers, "--canary", "500ms", "--ready-after", "800ms"];
+    let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
+    let before = site.serving();
+    for delay in ["0", "0.3", "1"] {
+        site.deploy(&format!("sleep {delay}; {DIES}"));
+        let (status, message) = site.reload();
+        assert_eq!(status, Some(1), "{message}");
+        assert!(message.starts_with("fcgi-spawn: reload failed: worker 1 "), "{message}");
+        assert!(message.contains(WHY) && message.ends_with("said 'no such module'\n"), "{message}");
+        site.has_failed(&before, WHY);
+    }
+    if !kind.finishes {
+        site.has_lost_nothing();
+    }
+    site.deploy_mended();
+    assert_eq!(site.reload(), (Some(0), String::new()));
+    site.has_replaced(&before);
+    if kind.finishes {
+        site.has_lost_nothing();
+    }
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
+/// The same without a command: the file of the program is looked at.
+fn die_when_updated(kind: &'static Kind, is_mended: bool) {
+    let options = ["-F", "2", "--canary", "100ms", "--ready-after", "250ms", "--auto-update"];
+    let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
+    let before = site.serving();
+    site.deploy(DIES);
+    eventually("a failed reload", || (site.check()["reload"]["result"] == "failed").then_some(()));
+    site.has_failed(&before, WHY);
+    if is_mended {
+        site.deploy_mended();
+        eventually("a reload", || (site.check()["reload"]["result"] == "done").then_some(()));
+        site.has_replaced(&before);
+    }
+    site.has_lost_nothing();
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
+/// With the times that there are by default. The process lives for long enough to be taken for a good one, but for the
+/// canary.
+fn die_late(kind: &'static Kind, delay: &str) {
+    let options = ["-F", "2", "--canary", "5s", "--ready-after", "2s"];
+    let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
+    let before = site.serving();
+    site.deploy(&format!("sleep {delay}; {DIES}"));
+    let (status, message) = site.reload();
+    assert!(status == Some(1) && message.contains("said 'no such module'"), "{message}");
+    site.has_failed(&before, WHY);
+    site.has_lost_nothing();
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
+macro_rules! kinds {
+    ($($name:ident $kind:ident $mended:literal)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn one_worker() {
+                die_early(&$kind, "1");
+            }
+
+            #[test]
+            fn two_workers() {
+                die_early(&$kind, "2");
+            }
+
+            #[test]
+            fn four_workers() {
+                die_early(&$kind, "4");
+            }
+
+            #[test]
+            fn auto_update() {
+                die_when_updated(&$kind, $mended);
+            }
+
+            #[test]
+            fn dies_after_three_seconds() {
+                die_late(&$kind, "3");
+            }
+
+            #[test]
+            fn dies_just_before_it_is_proven() {
+                die_late(&$kind, "4.9");
+            }
+        }
+    )*};
+}
+
+kinds! { hello HELLO true php PHP false flup FLUP false perl PERL false fcgiwrap FCGIWRAP false }
+
+/// A canary that serves and then dies loses what it held, and nothing else.
+#[test]
+fn a_canary_that_serves_and_dies_loses_one_request() {
+    let Some(mut site) = Site::start(&PERL, &["-F", "2", "--canary", "5s", "--ready-after", "250ms"]) else {
+        skip!("Perl's FCGI is not installed")
+    };
+    let before = site.serving();
+    let perl = r#"exec perl -MFCGI -e '
+        my $request = FCGI::Request(); my $count = 0;
+        while ($request->Accept() >= 0) {
+            if ($count++ == 20) { print STDERR "out of order\n"; kill KILL => $$ }
+            print "Content-Type: text/plain\r\n\r\nnew\n";
+        }'"#;
+    site.deploy(perl);
+    let (status, message) = site.reload();
+    assert!(status == Some(1) && message.contains("was killed by SIGKILL"), "{message}");
+    site.has_failed(&before, "was killed by SIGKILL");
+    let (answered, failed) = site.finish_load();
+    assert!(answered > 20 && failed == 1, "{answered} {failed}");
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
+// ------------------------------------------------------------------------------------------ who asks for a reload
+
+/// The exit status of a launcher with these arguments, and what it prints.
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut process = Process::start(launcher().args(arguments));
+    (process.wait_exit().code(), process.stdout().to_end() + &process.stderr().to_end())
+}
+
+#[test]
+fn a_pid_file_names_the_supervisor_too() {
+    let mut site = Site::start(&HELLO, &["-F", "2"]).expect("it is ours");
+    let before = site.serving();
+    let (page, pid_file) = (site.launcher.path("status"), site.launcher.path("pid"));
+    let (page, pid_file) = (page.to_str().expect("a plain path"), pid_file.to_str().expect("a plain path"));
+    assert_eq!(run(&["--reload", "-P", pid_file]), (Some(0), "reloaded\n".into()));
+    assert!(!site.serving().iter().any(|pid| before.contains(pid)));
+    assert_eq!(run(&["--reload", "--pid-file", pid_file, "--status", page]), (Some(0), "reloaded\n".into()));
+    site.has_lost_nothing();
+
+    // Of another process, and of none.
+    for (pid, why) in [("1", "not of pid 1"), ("no number", "not one number")] {
+        fs::write(pid_file, pid).expect("written");
+        let (status, message) = run(&["--reload", "-P", pid_file, "--status", page]);
+        assert!(status == Some(2) && message.contains(why), "{message}");
+    }
+    site.launcher.process.signal(Signal::KILL);
+    site.launcher.process.wait_exit();
+    for arguments in [&["--reload", "--status", page][..], &["--reload", "--status", "/missing"]] {
+        assert_eq!(run(arguments).0, Some(2));
+    }
+}
+
+/// The result is nowhere to be read.
+#[test]
+fn a_supervisor_without_a_status_page_is_not_asked() {
+    let launcher = Launcher::start(&["-s", "@/app.sock", "-P", "@/pid"]);
+    let pid_file = launcher.path("pid");
+    eventually("a pid file", || pid_file.exists().then_some(()));
+    let before = launcher.workers(1);
+    let (status, message) = run(&["--reload", "-P", pid_file.to_str().expect("a plain path")]);
+    assert!(status == Some(1) && message.contains("start it with --status FILE"), "{message}");
+    assert_eq!(launcher.workers(1), before);
+}
+
+/// On demand there may be no worker: there is nothing to prove.
+#[test]
+fn a_reload_without_workers_is_done() {
+    let launcher = Launcher::start(&["-s", "@/app.sock", "--on-demand", "--status", "@/status"]);
+    wait_until_it_listens(&Address::Unix(launcher.path("app.sock")));
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    let page = launcher.path("status");
+    assert_eq!(run(&["--reload", "--status", page.to_str().expect("a plain path")]), (Some(0), "reloaded\n".into()));
+}
+
+/// Another one starts over, with the newest file; who waits for the first is told how the last one went.
+#[test]
+fn a_reload_starts_over() {
+    let site = Site::start(&HELLO, &["-F", "2", "--canary", "3s"]).expect("it is ours");
+    let page = site.launcher.path("status");
+    site.deploy(&format!("sleep 1; {DIES}"));
+    let mut first = Process::start(launcher().args(["--reload", "--status"]).arg(&page));
+    site.launcher.process.stderr().wait_for_line("a reload", |line| line.contains("reloading: SIGHUP"));
+    site.deploy_mended();
+    assert_eq!(site.reload(), (Some(0), String::new()));
+    assert_eq!(first.wait_exit().code(), Some(0));
+}
