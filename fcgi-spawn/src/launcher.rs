@@ -66,7 +66,7 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
         Some((Task::TakeOver, _)) => patiently(|| cli::read(&caller, typed))?,
         _ => cli::read(&caller, typed)?,
     };
-    let (config, ignored) = match request {
+    let (mut config, ignored) = match request {
         Request::Print(text) => {
             say(&text);
             return Ok(0);
@@ -83,6 +83,8 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
         }
         Request::Start(config, ignored) => (*config, ignored),
     };
+    // In a container the first process is all there is: its end is that of the container.
+    config.foreground |= config.mode == Mode::Supervise && process::id() == 1;
     // In the background there is soon nobody to read what is merely going on.
     let is_read = config.mode == Mode::Supervise && (config.foreground || config.log.is_some());
     logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });

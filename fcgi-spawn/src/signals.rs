@@ -10,10 +10,11 @@ use signal_hook::low_level;
 use crate::sys;
 
 /// What the supervisor reacts to.
-const HANDLED: [c_int; 8] = [
+const HANDLED: [c_int; 9] = [
     libc::SIGCHLD,
     libc::SIGHUP,
     libc::SIGINT,
+    libc::SIGQUIT,
     libc::SIGTERM,
     libc::SIGTTIN,
     libc::SIGTTOU,

@@ -8,6 +8,7 @@ mod bench;
 mod bench_app;
 mod cgi;
 mod cgi_bridge;
+mod container;
 mod contract;
 mod demo;
 mod dist;
