@@ -106,9 +106,12 @@ pub(crate) struct Slot {
     pub(crate) last_end: Option<End>,
     /// It has been up, or has failed to.
     settled: bool,
-    /// The last end that was reported: a repetition is not.
+    /// The last end that was reported.
     said: Option<Note>,
-    /// The last end was not reported, and the next start is not.
+    said_at: Option<Instant>,
+    /// How many ends like it were not.
+    unsaid: u32,
+    /// The last end repeats the one before, and the next start is not reported.
     quiet: bool,
     /// When its process is too old.
     recycle: Option<Instant>,
@@ -203,6 +206,8 @@ impl Fleet {
             last_end: None,
             settled: false,
             said: None,
+            said_at: None,
+            unsaid: 0,
             quiet: false,
             recycle: None,
             max_rss: None,
@@ -285,7 +290,8 @@ impl Fleet {
             Event::Measured { pid, usage, reported } => self.measured(pid, usage, reported, now),
             Event::Overdue { pid, time } => self.overdue(pid, time, now),
             Event::Waiting(waiting) => self.waiting(waiting, now),
-            Event::Reload(cause) => self.reload(cause, now),
+            Event::Reload(cause) => self.reload(Note::Reloading(cause), cause, now),
+            Event::FileChanged(path) => self.reload(Note::FileChanged(path), Cause::Changed, now),
             Event::OneMore => self.one_more(now),
             Event::OneLess => self.one_less(now),
             Event::Stop => self.stop(now),
@@ -315,11 +321,11 @@ impl Fleet {
     }
 
     /// Every worker is to be replaced. A stop that has begun goes on; a reload that has begun starts over.
-    fn reload(&mut self, cause: Cause, now: Instant) {
+    fn reload(&mut self, why: Note, cause: Cause, now: Instant) {
         if self.phase == Phase::Stopping {
             return;
         }
-        self.say(Note::Reloading(cause));
+        self.say(why);
         if let Some(slot) = self.rolling.abandon() {
             self.tell(slot, WorkerEvent::Discard, None, now);
         }

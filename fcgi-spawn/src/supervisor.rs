@@ -184,7 +184,7 @@ impl Supervisor {
         self.fleet.phase == Phase::Serving
     }
 
-    /// Keeps the workers running until SIGTERM or SIGINT, then stops them: [`Config::stop_signal`] to each process
+    /// Keeps the workers running until SIGTERM, SIGINT or SIGQUIT, then stops them: [`Config::stop_signal`] to each process
     /// group, SIGKILL to those still there after [`Config::stop_timeout`].
     ///
     /// Returns the exit status: 0, or 1 if something had to be killed, or if a worker failed
@@ -205,6 +205,9 @@ impl Supervisor {
     fn work(&mut self) {
         while !self.fleet.is_over() {
             self.turn();
+        }
+        if self.failure.is_none() {
+            log::info!("stopped");
         }
         if let Some(output) = &self.output {
             output.log().finish();
@@ -236,8 +239,8 @@ impl Supervisor {
             self.reap();
         }
         self.output.iter().for_each(|output| output.log().flush());
-        if self.watch.as_mut().is_some_and(|watch| watch.look(Instant::now())) {
-            self.tell(Event::Reload(Cause::Changed));
+        if let Some(path) = self.watch.as_mut().and_then(|watch| watch.look(Instant::now())) {
+            self.tell(Event::FileChanged(path));
         }
         self.tell(Event::Tick);
         for pid in self.channels.overdue(Instant::now()) {
@@ -347,7 +350,7 @@ impl Supervisor {
     fn take_signals(&mut self) {
         for signal in self.signals.as_ref().map(Signals::take).unwrap_or_default() {
             match signal {
-                libc::SIGTERM | libc::SIGINT => {
+                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
                     log::info!("{}: stopping", signals::name(signal));
                     self.notify.stopping();
                     self.tell(Event::Stop);
@@ -439,7 +442,7 @@ impl Supervisor {
             Action::Say(note) => {
                 log::log!(note.level(), "{note}");
                 match note {
-                    Note::Reloading(_) => self.notify.reloading(),
+                    Note::Reloading(_) | Note::FileChanged(_) => self.notify.reloading(),
                     Note::Reloaded | Note::ReloadFailed { .. } => {
                         self.notify.ready();
                         self.status.iter_mut().for_each(StatusFile::changed_for_all);

@@ -172,7 +172,7 @@ fn workers_and_supervisor_are_replaced() {
         assert_eq!(count(&summary, "failed"), 0, "{summary}");
         assert!(count(&summary, "ok") > 0 && count(&summary, "retries") <= CONNECTIONS * reloads, "{summary}");
     }
-    let changes = loaded.said("reloading: a watched file has changed");
+    let changes = loaded.said("hello' has changed");
     assert_eq!(changes as u64, FILES, "{}", loaded.supervisor.stderr().text());
     assert_eq!(loaded.said("failed"), 0, "{}", loaded.supervisor.stderr().text());
     assert_eq!(children_and_zombies(loaded.supervisor.pid()).len(), 2);

@@ -1,5 +1,6 @@
 //! What the fleet is told, and what it wants done.
 
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub(crate) enum Event {
         time: Duration,
     },
     Reload(Cause),
+    /// A reload because of this file.
+    FileChanged(PathBuf),
     OneMore,
     OneLess,
     Stop,

@@ -1,5 +1,6 @@
 //! The life of one worker's process, in the order in which it happens: it is started, comes up, ends, or is stopped.
 
+use std::mem;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ pub(super) const UP_AFTER_RELOAD: Duration = Duration::from_secs(2);
 
 /// After a worker that was to be recycled could not be replaced.
 const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Between two reports of how often a worker has ended in the same way.
+const SUM: Duration = Duration::from_secs(300);
 
 impl Fleet {
     /// A process has executed the program.
@@ -103,6 +107,11 @@ impl Fleet {
         };
         let worker = &self.slots[slot].worker;
         let was_up = worker.is_up(pid);
+        if worker.is_launching(pid) && !self.slots[slot].quiet {
+            // It has ended so soon that it was not seen to execute the program.
+            self.say(Note::Started { slot, pid });
+        }
+        let worker = &self.slots[slot].worker;
         let unknown = Process { pid, since: now, version: 0 };
         let process = worker.processes().find(|process| process.pid == pid).unwrap_or(unknown);
         let end = End::Process { pid, status, life: now - process.since, said };
@@ -245,19 +254,37 @@ impl Fleet {
         match next {
             Next::At(then, why) => {
                 let next = Again { pause: then - now, why, min_life: self.rules.policy.min_life };
-                let note = Note::Ended { slot, end, next };
-                let state = &mut self.slots[slot];
-                state.quiet = state.said.as_ref().is_some_and(|said| note.repeats(said));
-                if !state.quiet {
-                    state.said = Some(note.clone());
-                    self.say(note);
-                }
+                self.say_end(slot, Note::Ended { slot, end, next }, now);
             }
             Next::GiveUp(early_exits) => {
                 self.say(Note::GaveUp { slot, end, early_exits });
                 self.failed = true;
                 self.stop(now);
             }
+        }
+    }
+
+    /// Reports the end of a process, with its start if that was not: of a crash loop the first two, and from time to time how
+    /// many there have been.
+    fn say_end(&mut self, slot: usize, note: Note, now: Instant) {
+        let state = &mut self.slots[slot];
+        let is_same = state.said.as_ref().is_some_and(|said| note.repeats(said));
+        let was_quiet = mem::replace(&mut state.quiet, is_same);
+        let is_loop = is_same && was_quiet;
+        state.unsaid += u32::from(is_loop);
+        let time = state.said_at.map_or(Duration::ZERO, |then| now - then);
+        if state.unsaid > 0 && (!is_loop || time >= SUM) {
+            let count = mem::take(&mut state.unsaid);
+            state.said_at = Some(now);
+            self.say(Note::Same { slot, count, time });
+        }
+        if !is_loop {
+            let state = &mut self.slots[slot];
+            (state.said, state.said_at) = (Some(note.clone()), Some(now));
+            if let (true, Note::Ended { end: End::Process { pid, .. }, .. }) = (was_quiet, &note) {
+                self.say(Note::Started { slot, pid: *pid });
+            }
+            self.say(note);
         }
     }
 

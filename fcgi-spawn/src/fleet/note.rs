@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -26,6 +27,12 @@ pub(crate) enum Note {
         slot: usize,
         end: End,
         next: Again,
+    },
+    /// So many more have ended like the one that was reported last, within this time.
+    Same {
+        slot: usize,
+        count: u32,
+        time: Duration,
     },
     /// It has ended, and there is no next.
     GaveUp {
@@ -64,6 +71,8 @@ pub(crate) enum Note {
         end: End,
     },
     Reloading(Cause),
+    /// The same because of this file.
+    FileChanged(PathBuf),
     Reloaded,
     /// A process that was started since the reload began has failed.
     ReloadFailed {
@@ -183,6 +192,7 @@ impl Note {
             Note::GaveUp { .. } => Level::Error,
             Note::Ended { next: Again { why: Why::EarlyExits(_) | Why::QuickExits, .. }, .. } => Level::Warn,
             Note::Ended { end: End::NotStarted(_), .. }
+            | Note::Same { .. }
             | Note::Kept { .. }
             | Note::ReloadFailed { .. }
             | Note::Killed { .. }
@@ -202,6 +212,12 @@ impl fmt::Display for Note {
         match self {
             Note::Started { slot, pid } => write!(f, "worker {} (pid {pid}) started", slot + 1),
             Note::Ended { slot, end, next } => write!(f, "worker {}{end}, {next}", slot + 1),
+            Note::Same { slot, count: 1, time } => {
+                write!(f, "worker {}: the same once more within {}", slot + 1, Human(*time))
+            }
+            Note::Same { slot, count, time } => {
+                write!(f, "worker {}: the same {count} times more within {}", slot + 1, Human(*time))
+            }
             Note::GaveUp { slot, end, early_exits } => {
                 write!(
                     f,
@@ -227,6 +243,7 @@ impl fmt::Display for Note {
             }
             Note::Succeeded { slot, end } => write!(f, "worker {}{end}, its successor is there", slot + 1),
             Note::Reloading(cause) => write!(f, "reloading: {cause}"),
+            Note::FileChanged(path) => write!(f, "reloading: {} has changed", Quoted(path.as_os_str())),
             Note::Reloaded => f.write_str("reloaded"),
             Note::ReloadFailed { slot, end } => {
                 write!(
@@ -382,6 +399,7 @@ mod tests {
             ended(end(), Why::EarlyExits(1)),
             ended(end(), Why::QuickExits),
             ended(not_started(), Why::Refused),
+            Note::Same { slot, count: 2, time },
             Note::Kept { slot, end: end(), cause },
             Note::ReloadFailed { slot, end: end() },
             Note::Killed { slot, pid },
@@ -403,6 +421,7 @@ mod tests {
             Note::WatchedAgain { slot, end: end() },
             Note::Succeeded { slot, end: end() },
             Note::Reloading(cause),
+            Note::FileChanged("/app".into()),
             Note::Reloaded,
             Note::Idle { slot, pid },
             Note::Demand,

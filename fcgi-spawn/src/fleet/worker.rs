@@ -160,6 +160,15 @@ impl Worker {
         }
     }
 
+    /// Whether this process is on its way to the program.
+    pub(crate) fn is_launching(&self, pid: Pid) -> bool {
+        match self.state {
+            WorkerState::Launching { process, .. } => process.pid == pid,
+            WorkerState::Replacing { new, executed: false, .. } => new.pid == pid,
+            _ => false,
+        }
+    }
+
     /// The process that has not executed the program in time.
     pub(crate) fn late(&self, now: Instant) -> Option<Pid> {
         match self.state {
@@ -507,6 +516,10 @@ mod tests {
             changes.extend(all_forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), (!executes && until == now).then_some(TWO));
+            assert_eq!(
+                (worker(state, POLICY).is_launching(TWO), worker(state, POLICY).is_launching(ONE)),
+                (!executes, false)
+            );
         }
 
         let state = WorkerState::Both { old: one, new: two };
@@ -539,7 +552,9 @@ mod tests {
         ] {
             let worker = worker(state, POLICY);
             assert_eq!([ONE, TWO].map(|pid| worker.is_up(pid)), up, "{state:?}");
-            assert!(!worker.is_up(OTHER), "{state:?}");
+            assert!(!worker.is_up(OTHER) && !worker.is_launching(OTHER), "{state:?}");
+            let launching = matches!(state, WorkerState::Launching { .. });
+            assert_eq!((worker.is_launching(ONE), worker.is_launching(TWO)), (launching, false), "{state:?}");
         }
     }
 

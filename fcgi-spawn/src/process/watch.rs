@@ -28,14 +28,13 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// Of the first file that can be executed, as far as its mode tells, or else of the first one.
     fn of_first(paths: &[PathBuf]) -> Option<Self> {
-        Version::of(paths.iter().find(|path| is_executable(path)).or(paths.first())?)
+        Version::of(first(paths)?)
     }
 
     /// When the file was changed, or came to its place.
     fn changed(paths: &[PathBuf]) -> Option<Duration> {
-        let path = paths.iter().find(|path| is_executable(path)).or(paths.first())?;
+        let path = first(paths)?;
         let metadata = fs::metadata(path).ok()?;
         Some(Duration::new(u64::try_from(metadata.ctime()).ok()?, u32::try_from(metadata.ctime_nsec()).ok()?))
     }
@@ -48,6 +47,11 @@ impl Version {
             file: (metadata.dev(), metadata.ino()),
         })
     }
+}
+
+/// The first file that can be executed, as far as its mode tells, or else the first one.
+fn first(paths: &[PathBuf]) -> Option<&PathBuf> {
+    paths.iter().find(|path| is_executable(path)).or(paths.first())
 }
 
 /// The files and what is known of them.
@@ -91,13 +95,19 @@ impl Watch {
         self.next
     }
 
-    /// Looks if it is time: whether there is something to reload.
-    pub(crate) fn look(&mut self, now: Instant) -> bool {
+    /// Looks if it is time: a file that has changed.
+    pub(crate) fn look(&mut self, now: Instant) -> Option<PathBuf> {
         if now < self.next {
-            return false;
+            return None;
         }
         self.next = now + LOOK;
-        self.files.iter_mut().fold(false, |changed, (paths, watched)| watched.look(Version::of_first(paths)) | changed)
+        let mut changed = None;
+        for (paths, watched) in &mut self.files {
+            if watched.look(Version::of_first(paths)) {
+                changed = changed.or(first(paths).cloned());
+            }
+        }
+        changed
     }
 }
 
@@ -255,7 +265,7 @@ mod tests {
         let changes = |oldest| {
             let mut config = Config::new(Address::Unix("unused".into()), Vec::new());
             config.watch = vec!["/bin/sh".into()];
-            Watch::of(&config, now).expect("something to watch").loaded_before(oldest).look(now + LOOK)
+            Watch::of(&config, now).expect("something to watch").loaded_before(oldest).look(now + LOOK).is_some()
         };
         assert!(changes(Some(sys::time_of_day() - Duration::from_secs(1))));
         assert!(!changes(Some(Duration::ZERO)) && !changes(None));
@@ -269,8 +279,8 @@ mod tests {
         config.auto_update = true;
         let mut watch = Watch::of(&config, now).expect("something to watch");
         assert_eq!(watch.deadline(), now + LOOK);
-        assert!(!watch.look(now) && watch.deadline() == now + LOOK);
-        assert!(!watch.look(now + LOOK) && watch.deadline() == now + 2 * LOOK);
+        assert!(watch.look(now).is_none() && watch.deadline() == now + LOOK);
+        assert!(watch.look(now + LOOK).is_none() && watch.deadline() == now + 2 * LOOK);
     }
 
     #[test]
