@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use crate::cli;
 use crate::error::Reason;
 use crate::files::check;
 use crate::files::page::{self, Header, Reload, ReloadWord};
+use crate::files::page_lock::PageLock;
+use crate::files::place::Place;
 use crate::sys::{self, Pid};
 use crate::{Error, error};
 
@@ -53,6 +56,10 @@ pub(crate) fn reload(page: Option<&Path>, pid_file: Option<&Path>) -> Result<(),
     if let Some(pid) = wanted.filter(|pid| *pid != before.pid) {
         return Err(none(format!("'{}' is of pid {}, not of pid {pid}", page.display(), before.pid)));
     }
+    if !writes(&before, &page) {
+        // A worker that may write the directory would have a signal sent to any process.
+        return Err(none(format!("'{}' was not written by pid {} of this namespace", page.display(), before.pid)));
+    }
     let there_is_none = || none(format!("there is no pid {} here", before.pid));
     let pid = Pid::of_supervisor(before.pid).ok_or_else(there_is_none)?;
     sys::signal_process(pid, libc::SIGHUP).map_err(|error| match error.raw_os_error() {
@@ -90,6 +97,17 @@ fn look(page: &Path) -> Result<Header, Error> {
     let text = check::read(page).map_err(|error| unknown(&Reason(&error).to_string()))?;
     let header = page::parse(&text).map_err(unknown)?.header;
     check::why_unknown(page, &header, sys::monotonic()).map_or(Ok(header), |why| Err(unknown(&why)))
+}
+
+/// Whether the process that a page names has its lock, or else is of the user whose page it is.
+fn writes(header: &Header, page: &Path) -> bool {
+    let user = |path: &Path| fs::symlink_metadata(path).map(|file| file.uid());
+    match header.is_locked {
+        true => Place::of(page).and_then(|page| PageLock::holder(&page)).is_ok_and(|holder| holder == Some(header.pid)),
+        false => {
+            user(page).is_ok_and(|owner| user(&PathBuf::from(format!("/proc/{}", header.pid))).ok() == Some(owner))
+        }
+    }
 }
 
 fn pid_in(path: &Path) -> Result<u32, Error> {

@@ -340,8 +340,7 @@ impl Supervisor {
         let listener = self.listener.as_ref().and_then(|listener| usage::inode(listener.as_fd().as_raw_fd()));
         let Some(listener) = listener.filter(|_| now >= next) else { return busy };
         let slots = self.fleet.slots.iter().flat_map(|slot| slot.worker.processes());
-        let mut leaders: Vec<Pid> = slots.map(|process| process.pid).collect();
-        leaders.sort_unstable();
+        let leaders: Vec<Pid> = slots.map(|process| process.pid).collect();
         let busy = Busy::of(listener, &leaders);
         self.busy = (busy, now + (20 * now.elapsed()).max(Duration::from_secs(1)));
         busy

@@ -34,7 +34,7 @@ pub(crate) use directory::Directory;
 pub(crate) use entropy::unguessable;
 pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, environment, exec, launch, replace};
 pub(crate) use files::{
-    Handle, Owner, Status, change_directory, has_record_lock, try_lock, try_record_lock, umask, with_owner, with_umask,
+    Handle, Owner, Status, change_directory, record_lock_of, try_lock, try_record_lock, umask, with_owner, with_umask,
 };
 pub use memory::Memory;
 pub(crate) use open::{open_at, open_directory};
@@ -44,7 +44,7 @@ pub(crate) use sockets::is_hung_up;
 pub(crate) use stat::Stat;
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pid(libc::pid_t);
 
 impl Pid {

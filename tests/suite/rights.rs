@@ -127,3 +127,38 @@ fn no_capability_is_inherited() {
     let ambient = proc::status(worker, "CapAmb");
     assert!(ambient.is_empty() || ambient == ["0000000000000000"], "{ambient:?}");
 }
+
+/// `--reload` of root's, at a page that a worker has put in the place of the supervisor's: with the pid of another process,
+/// without a lock, and with one that the worker has.
+#[test]
+fn a_page_of_another_user_sends_no_signal_anywhere() {
+    needs_root!();
+    let dir = temp_dir();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    let mut victim = Process::start(Command::new("sleep").arg("1000"));
+    let script = r##"
+import fcntl, os, sys, time
+path, victim, lock = sys.argv[1:]
+os.setgid(65534); os.setuid(65534)
+held = open(path + ".lock", "w")
+fcntl.lockf(held, fcntl.LOCK_EX)
+page = f"""# fcgi-spawn pid={victim} workers=1 up=1 busy=0 waiting=0 listener=up lock={lock} clock={time.monotonic():.3f} written=-
+# reload number=0 result=none until=- reason=-
+1 1 running 1s 0 - - -
+"""
+with open(path, "w") as file: file.write(page)
+print("written", flush=True)
+time.sleep(1000)
+"##;
+    for lock in ["yes", "no"] {
+        let page = dir.path().join(format!("status-{lock}"));
+        let mut python = Command::new("python3");
+        let attacker = Process::start(python.args(["-c", script]).arg(&page).arg(victim.pid().to_string()).arg(lock));
+        attacker.stdout().wait_for_line("a page", |line| line == "written");
+        let mut reload = Process::start(launcher().args(["--reload", "--status"]).arg(&page));
+        assert_eq!(reload.wait_exit().code(), Some(2));
+        let said = reload.stderr().to_end();
+        assert!(said.contains("was not written by pid"), "{said}");
+    }
+    assert!(!victim.has_ended(), "it was sent SIGHUP");
+}

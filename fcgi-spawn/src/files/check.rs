@@ -55,7 +55,8 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
 /// Why a page tells nothing of how the workers are now.
 pub(crate) fn why_unknown(path: &Path, header: &Header, now: Duration) -> Option<String> {
     let pid = header.pid;
-    if header.is_locked && !Place::of(path).and_then(|page| PageLock::is_held(&page)).unwrap_or(false) {
+    let holder = || Place::of(path).and_then(|page| PageLock::holder(&page)).ok().flatten();
+    if header.is_locked && holder().is_none() {
         return Some(format!("its supervisor (pid {pid}) is gone or stopping"));
     }
     match now.checked_sub(header.clock) {

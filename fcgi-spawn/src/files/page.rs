@@ -18,7 +18,7 @@ use crate::error::Escaped;
 use crate::output::Utc;
 use crate::sys::Pid;
 
-/// The columns of a worker's line, by which `--json` names them.
+/// The columns of a worker's line, as `--json` names them.
 pub(crate) const COLUMNS: [&str; 8] = ["slot", "pid", "state", "age", "restarts", "last_exit", "next_start", "rss"];
 
 /// What is known of one worker.
@@ -215,12 +215,11 @@ pub(crate) fn text(header: &Header, rows: &[Row], now: Duration) -> String {
         "# fcgi-spawn pid={pid} workers={workers} up={up} busy={busy} waiting={waiting} listener={listening} \
          lock={lock} clock={} written={}\n\
          # reload number={number} result={result} until={} reason={}\n\
-         # {}\n",
+         # slot pid state age restarts last-exit next-start rss\n",
         seconds(*clock),
         Utc(now),
         Dash(until.map(seconds)),
         Dash(reason.as_ref().map(|reason| Escaped(reason.as_ref()))),
-        COLUMNS.join(" ").replace('_', "-"),
     );
     for row in rows {
         let Row { number, state, restarts, .. } = row;

@@ -49,7 +49,7 @@ impl PageLock {
                 return Err(io::Error::other("it is not ours"));
             }
             if !sys::try_record_lock(&file)? {
-                return Ok(if sys::has_record_lock(&file)? { Taken::InUse } else { Taken::Refused });
+                return Ok(if sys::record_lock_of(&file)?.is_some() { Taken::InUse } else { Taken::Refused });
             }
             // Its former owner may have removed it when it was not ours yet.
             if place.has(status.identity) {
@@ -75,13 +75,13 @@ impl PageLock {
         }
     }
 
-    /// Whether a process has the lock of this page.
+    /// The process that has the lock of this page: 0 if that is in another namespace of pids.
     ///
     /// # Errors
     ///
     /// There is no such file, or it cannot be asked.
-    pub(crate) fn is_held(page: &Place) -> io::Result<bool> {
-        sys::has_record_lock(&page.with_suffix(".lock")?.open()?)
+    pub(crate) fn holder(page: &Place) -> io::Result<Option<u32>> {
+        sys::record_lock_of(&page.with_suffix(".lock")?.open()?)
     }
 }
 
@@ -109,11 +109,11 @@ mod tests {
     fn it_is_there_as_long_as_it_is_held() {
         let scratch = Scratch::new();
         let (page, lock) = (Place::of(&scratch.path("page")).expect("a directory"), scratch.path("page.lock"));
-        assert_eq!(PageLock::is_held(&page).map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
+        assert_eq!(PageLock::holder(&page).map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
         // What a process that was killed has left.
         fs::write(&lock, "").expect("written");
         fs::set_permissions(&lock, Permissions::from_mode(0o600)).expect("ours");
-        assert!(!PageLock::is_held(&page).expect("asked"));
+        assert_eq!(PageLock::holder(&page).expect("asked"), None);
         let Ok(Taken::Ours(taken)) = PageLock::take(&page) else { panic!("not taken") };
         assert_eq!(fs::metadata(&lock).expect("it is there").permissions().mode() & 0o7777, 0o644);
         drop(taken);

@@ -39,8 +39,8 @@ pub(crate) struct StatusFile {
     is_finished: bool,
     /// What it says, but for times and memory.
     said: Option<Said>,
-    /// The memory of each process, and when all was measured.
-    memory: Vec<(Pid, u64)>,
+    /// The memory of the process in each row, and when all was measured.
+    memory: Vec<Option<(Pid, u64)>>,
     measured: Option<Instant>,
     /// Whether writing has failed, which is reported once.
     failed: bool,
@@ -150,16 +150,13 @@ impl StatusFile {
             self.measured = Some(now);
             self.memory.clear();
         }
-        let mut memory = Vec::with_capacity(rows.len());
-        for row in rows {
-            let Some(pid) = row.pid else { continue };
-            let known = self.memory.binary_search_by_key(&pid, |(pid, _)| *pid);
-            let rss = known.map_or_else(|_| usage::rss(pid), |at| self.memory[at].1);
-            row.rss = Some(rss);
-            memory.push((pid, rss));
+        self.memory.resize(rows.len(), None);
+        for (row, known) in rows.iter_mut().zip(&mut self.memory) {
+            // Most processes are where they were.
+            *known =
+                known.filter(|(pid, _)| row.pid == Some(*pid)).or_else(|| row.pid.map(|pid| (pid, usage::rss(pid))));
+            row.rss = known.map(|(_, rss)| rss);
         }
-        memory.sort_unstable();
-        self.memory = memory;
     }
 
     /// From now on the page may be another supervisor's, which may be starting already.

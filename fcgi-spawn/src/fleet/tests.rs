@@ -939,6 +939,20 @@ fn what_reports_nothing_is_up_after_some_time() {
     assert_eq!((time(Some(seconds(9)), restart), time(Some(seconds(9)), reload)), (seconds(9), seconds(9)));
 }
 
+/// It may still be on its way when its turn comes.
+#[test]
+fn an_old_worker_that_was_restarted_has_to_come_up() {
+    let mut play = watched(2);
+    play.pass(Duration::from_millis(4900));
+    play.end(1002, 0);
+    play.pass(Duration::from_millis(100));
+    assert_eq!((play.serving(), &play.asked[..]), (vec![1003, 1004], &[1001][..]));
+    play.end(1001, 0);
+    assert!(play.fleet.reloading().is_some(), "{:?}", play.said);
+    play.ready(1004);
+    assert_eq!(play.said.last().map(String::as_str), Some("reloaded"));
+}
+
 /// What a supervisor promises to one that waits for the result.
 #[test]
 fn a_reload_ends_within_its_time() {
@@ -950,6 +964,8 @@ fn a_reload_ends_within_its_time() {
         play.pass(seconds(1));
         play.tell(Event::Reload(Cause::Asked));
         let Some(ReloadResult::UnderWay { until }) = play.fleet.reloading().cloned() else { panic!("it is under way") };
+        // Four canaries, each 7 s to come up and 5 s to live, then three workers with 11.5 s for the old process.
+        assert_eq!(until, play.now + Duration::from_millis(4 * 12_000 + 3 * 18_500));
         // Three canaries exit 0 when they are nearly through, and no process ends that is asked to.
         for pid in [1004, 1005, 1006] {
             play.pass(seconds(6));
@@ -959,5 +975,7 @@ fn a_reload_ends_within_its_time() {
         play.pass(left);
         assert_eq!(play.fleet.reloading(), None, "{:?}", play.said);
         assert!(!failed(&play));
+        play.tell(Event::Reload(Cause::Asked));
+        assert_eq!(play.fleet.last_reload.as_ref().map(|last| last.number), Some(2));
     }
 }

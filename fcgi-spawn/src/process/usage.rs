@@ -77,7 +77,7 @@ pub(crate) struct Busy {
 }
 
 impl Busy {
-    /// Of the workers with these leaders, in order, at the listening socket with this inode.
+    /// Of the workers with these leaders at the listening socket with this inode.
     pub(crate) fn of(listener: u64, leaders: &[Pid]) -> Self {
         let clients = Clients::of(listener);
         let workers = clients.as_ref().and_then(|clients| Self::workers(clients, leaders));
@@ -91,7 +91,7 @@ impl Busy {
         let mut busy = vec![false; leaders.len()];
         for pid in numbers_in("/proc") {
             let Some(stat) = Stat::of(pid) else { continue };
-            let Ok(at) = leaders.binary_search_by_key(&stat.session, |leader| leader.number()) else { continue };
+            let Some(at) = leaders.iter().position(|leader| leader.number() == stat.session) else { continue };
             busy[at] = busy[at] || clients.at(pid, &mut MOST.clone())?;
         }
         Some(busy.into_iter().filter(|is_busy| *is_busy).count())

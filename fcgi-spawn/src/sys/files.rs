@@ -201,13 +201,14 @@ pub(crate) fn try_record_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Whether another process has such a lock, which only one that may write the file can have.
-pub(crate) fn has_record_lock(file: &File) -> io::Result<bool> {
+/// The process that has such a lock, which only one that may write the file can have: 0 if it is in another namespace.
+pub(crate) fn record_lock_of(file: &File) -> io::Result<Option<u32>> {
     let mut lock = record(libc::F_RDLCK);
     // SAFETY: an open descriptor, and room for what the call writes.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &mut lock) } {
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(i32::from(lock.l_type) != libc::F_UNLCK),
+        _ if i32::from(lock.l_type) == libc::F_UNLCK => Ok(None),
+        _ => Ok(Some(u32::try_from(lock.l_pid).unwrap_or_default())),
     }
 }
 
