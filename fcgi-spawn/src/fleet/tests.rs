@@ -727,6 +727,20 @@ fn a_crash_loop_is_summed_up() {
     assert!(play.said[3].ends_with(" started"), "{:?}", play.said);
 }
 
+/// What ends as soon as it is started is not seen to execute the program; it was started all the same.
+#[test]
+fn the_shortest_lives_are_reported_like_others() {
+    let mut play = Play::up(|config| config.backoff_after = None);
+    play.start = Start::HeldUp;
+    for _ in 0..5 {
+        play.end(play.pids, FAILURE);
+        play.pass(seconds(5));
+    }
+    let pids = |what: &str| play.said.iter().filter_map(|line| Some(line.split_once(what)?.0.to_owned())).collect();
+    let (started, ended): (Vec<_>, Vec<_>) = (pids(" started"), pids(" exited"));
+    assert_eq!((&started[..], &ended[1..]), (&["worker 1 (pid 1002)".to_owned()][..], &started[..]), "{:?}", play.said);
+}
+
 // ------------------------------------------------------------------------------------------------ the canary
 
 /// With workers that are up, a reload under way, and the first new process up, too.
@@ -936,6 +950,22 @@ fn what_reports_nothing_is_up_after_some_time() {
         play.tell(Event::Tick);
     };
     assert_eq!((time(None, restart), time(None, reload)), (life::UP_AFTER, seconds(2)));
+    let recycle: fn(&mut Play) = |play| {
+        let (slot, cause) = (0, Cause::Overdue(seconds(3)));
+        play.fleet.rolling.recycle(slot, cause, play.now);
+        play.tell(Event::Tick);
+    };
+    assert_eq!(time(None, recycle), seconds(2));
+    // Another worker, which ends while there is a reload.
+    let mut play = Play::up(|config| {
+        (config.workers, config.canary, config.ready_after) = (2, seconds(100), None);
+    });
+    play.pass(seconds(1));
+    play.tell(Event::Reload(Cause::Asked));
+    play.ready(1003);
+    play.end(1002, 0);
+    play.tell(Event::Tick);
+    assert_eq!(play.fleet.deadline(), Some(play.now + seconds(2)));
     assert_eq!((time(Some(seconds(9)), restart), time(Some(seconds(9)), reload)), (seconds(9), seconds(9)));
 }
 
