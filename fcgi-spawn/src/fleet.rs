@@ -9,6 +9,7 @@ pub(crate) mod event;
 mod life;
 pub(crate) mod note;
 pub(crate) mod random;
+pub(crate) mod reload;
 pub(crate) mod restart;
 pub(crate) mod rolling_restart;
 pub(crate) mod stop;
@@ -22,6 +23,7 @@ use crate::fleet::demand::{Demand, Idle, Look, Reported};
 pub(crate) use crate::fleet::event::{Action, Event, Usage};
 use crate::fleet::note::{Cause, End, Note};
 use crate::fleet::random::Random;
+pub(crate) use crate::fleet::reload::{LastReload, ReloadResult};
 use crate::fleet::restart::{Policy, Restart};
 use crate::fleet::rolling_restart::RollingRestart;
 use crate::fleet::stop::{Stop, StopEvent};
@@ -77,25 +79,6 @@ pub(crate) enum Phase {
     First,
     Serving,
     Stopping,
-}
-
-/// The last reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastReload {
-    /// Counted from 1.
-    pub(crate) number: u64,
-    pub(crate) result: ReloadResult,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ReloadResult {
-    /// It takes no longer than until then if new processes report soon that they are up.
-    UnderWay {
-        until: Instant,
-    },
-    Done,
-    /// For this reason.
-    Failed(String),
 }
 
 /// A worker's place.
@@ -318,81 +301,6 @@ impl Fleet {
 
     fn slot_of(&self, pid: Pid) -> Option<usize> {
         self.slots.iter().position(|slot| slot.worker.has(pid))
-    }
-
-    /// Every worker is to be replaced. A stop that has begun goes on; a reload that has begun starts over.
-    fn reload(&mut self, why: Note, cause: Cause, now: Instant) {
-        if self.phase == Phase::Stopping {
-            return;
-        }
-        self.say(why);
-        if let Some(slot) = self.rolling.abandon() {
-            self.tell(slot, WorkerEvent::Discard, None, now);
-        }
-        let busy: Vec<_> =
-            (0..self.slots.len()).filter(|slot| self.slots[*slot].worker.state != WorkerState::Empty).collect();
-        let runs = |slot: &usize| self.slots[*slot].worker.process().is_some();
-        let until = now + self.longest_reload(busy.len());
-        let number = self.last_reload.as_ref().map_or(1, |last| last.number + 1);
-        self.last_reload = Some(LastReload { number, result: ReloadResult::UnderWay { until } });
-        if busy.iter().any(runs) {
-            self.rolling.reload(busy.into_iter(), cause, now);
-        } else {
-            // There is nothing to prove: what waits for its next start starts now.
-            self.tell_all(WorkerEvent::Replace, now);
-            self.tell_all(WorkerEvent::Tick, now);
-            self.report(true);
-        }
-    }
-
-    /// The reload that is under way.
-    #[cfg(test)]
-    fn reloading(&self) -> Option<&ReloadResult> {
-        let result = self.last_reload.as_ref().map(|reload| &reload.result);
-        result.filter(|result| matches!(result, ReloadResult::UnderWay { .. }))
-    }
-
-    /// How long a reload of so many workers takes at most, if new processes report soon that they are up.
-    fn longest_reload(&self, workers: usize) -> Duration {
-        let start = worker::LAUNCH + self.rules.ready_after.unwrap_or_default().max(life::UP_AFTER_RELOAD);
-        let stop = self.rules.stop_timeout.unwrap_or_default().max(rolling_restart::PATIENCE) + stop::LAST;
-        let canaries = (start + self.rules.canary) * (1 + rolling_restart::RECYCLED);
-        canaries.saturating_add((start + stop).saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX)))
-    }
-
-    /// Begins the next turn of a rolling restart when it is time.
-    fn roll(&mut self, now: Instant) {
-        let is_launching =
-            |fleet: &Self, slot: usize| matches!(fleet.slots[slot].worker.state, WorkerState::Launching { .. });
-        while let Some(slot) = self.rolling.next_slot().filter(|slot| !is_launching(self, *slot)) {
-            let Some(turn) = self.rolling.next() else { return };
-            let worker = &self.slots[slot].worker;
-            match worker.process().filter(|process| process.since >= turn.asked) {
-                _ if worker.state == WorkerState::Empty => {
-                    let is_complete = self.rolling.done();
-                    self.report(is_complete);
-                }
-                None => {
-                    self.tell(slot, WorkerEvent::Replace, None, now);
-                    self.tell(slot, WorkerEvent::Tick, None, now);
-                }
-                // It has ended by itself since, and this is the new one.
-                Some(process) if worker.is_up(process.pid) => self.new_is_up(slot, now),
-                Some(_) => {}
-            }
-        }
-    }
-
-    pub(super) fn reload_ended(&mut self, result: ReloadResult) {
-        self.last_reload.iter_mut().for_each(|last| last.result = result.clone());
-    }
-
-    /// Reports the end of a reload, if that is what it was.
-    fn report(&mut self, is_complete: bool) {
-        if is_complete {
-            self.reload_ended(ReloadResult::Done);
-            self.say(Note::Reloaded);
-        }
     }
 
     fn one_more(&mut self, now: Instant) {

@@ -84,15 +84,13 @@ impl Handover {
     fn numbers(&self) -> Vec<i128> {
         let fd = |fd: Option<RawFd>| fd.map_or(-1, i128::from);
         let (device, inode) = self.socket_file.map_or((-1, -1), |(device, inode)| (device.into(), inode.into()));
-        let (ignored, blocked) = self.signals;
         let [socket, pid_file, status] = self.made.map(|made| made as i128);
         let [listener, log, lock] = [self.listener, self.log, self.page_lock].map(fd);
-        let (ignored, blocked) = (ignored.into(), blocked.into());
+        let (ignored, blocked) = (self.signals.0.into(), self.signals.1.into());
         let mut numbers = vec![listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status];
         for &Running { slot, pid, started, pipes, is_due } in &self.workers {
-            let [stdout, stderr, channel] = pipes.map(fd);
-            let started = started.as_millis() as i128;
-            numbers.extend([slot as i128, pid.into(), started, stdout, stderr, channel, is_due.into()]);
+            let ([stdout, stderr, channel], millis) = (pipes.map(fd), started.as_millis() as i128);
+            numbers.extend([slot as i128, pid.into(), millis, stdout, stderr, channel, is_due.into()]);
         }
         numbers
     }

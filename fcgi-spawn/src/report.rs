@@ -1,15 +1,77 @@
-//! What the page about the workers says of a fleet.
+//! What is reported of a fleet: by the page about the workers, and to systemd.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use crate::files::page::{LastExit, Reload, ReloadWord, Row, Word};
+use crate::Supervisor;
+use crate::files::page::{LastExit, Listening, Reload, ReloadWord, Row, Summary, Word};
 use crate::fleet::note::End;
 use crate::fleet::worker::{Process, WorkerState};
 use crate::fleet::{Fleet, LastReload, Phase, ReloadResult};
-use crate::sys;
+use crate::process::usage::{self, Busy};
+use crate::socket::listener::Listener;
+use crate::sys::{self, Pid};
+
+impl Supervisor {
+    /// Reports how the workers are, if something may have changed.
+    pub(crate) fn report(&mut self) {
+        let now = Instant::now();
+        self.notify.tick(now);
+        match &mut self.status {
+            Some(status) => {
+                match self.fleet.phase {
+                    Phase::Stopping => status.changed_for_all(),
+                    _ if self.is_changed => status.changed(),
+                    _ => {}
+                }
+                if !status.is_due(now) {
+                    return;
+                }
+            }
+            None if self.is_changed && self.notify.wants_status() => {}
+            None => return,
+        }
+        self.is_changed = false;
+        let mut rows = rows(&self.fleet, now);
+        let summary = Summary::of(rows.iter().map(|row| row.state));
+        let reload = reload(&self.fleet, now);
+        self.notify.status(&match (reload.result, &reload.reason) {
+            (ReloadWord::Running, _) => format!("{summary}; reloading"),
+            (_, Some(reason)) => format!("{summary}; the last reload failed: {reason}"),
+            _ => summary.to_string(),
+        });
+        let listening = self.listener.as_ref().map_or(Listening::Down, Listener::listening);
+        let is_gone = listening == Listening::Gone;
+        if is_gone && !self.said_gone {
+            let address = &self.setup.config().address;
+            log::error!(
+                "the file of the listening socket {address} is gone, no client finds it: start fcgi-spawn anew"
+            );
+        }
+        self.said_gone = is_gone;
+        let busy = self.busy(now);
+        let Some(status) = &mut self.status else { return };
+        status.update(listening, busy, reload, &mut rows, now);
+        if self.fleet.phase == Phase::Stopping {
+            status.finish();
+        }
+    }
+
+    /// What clients do. A look costs the more the more processes there are.
+    fn busy(&mut self, now: Instant) -> Busy {
+        let (busy, next) = self.busy;
+        let listener = self.listener.as_ref().and_then(|listener| usage::inode(listener.as_fd().as_raw_fd()));
+        let Some(listener) = listener.filter(|_| now >= next) else { return busy };
+        let slots = self.fleet.slots.iter().flat_map(|slot| slot.worker.processes());
+        let leaders: Vec<Pid> = slots.map(|process| process.pid).collect();
+        let busy = Busy::of(listener, &leaders);
+        self.busy = (busy, now + (20 * now.elapsed()).max(Duration::from_secs(1)));
+        busy
+    }
+}
 
 /// All workers, and the processes that are stopping.
-pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
+fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
     let mut rows = Vec::new();
     for (slot, its) in fleet.slots.iter().enumerate() {
         let (state, next_start) = match its.worker.state {
@@ -35,7 +97,7 @@ pub(crate) fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
 }
 
 /// How the last reload went.
-pub(crate) fn reload(fleet: &Fleet, now: Instant) -> Reload {
+fn reload(fleet: &Fleet, now: Instant) -> Reload {
     let Some(LastReload { number, result }) = &fleet.last_reload else {
         return Reload { number: 0, result: ReloadWord::None, until: None, reason: None };
     };

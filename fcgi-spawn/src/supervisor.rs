@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process;
 use std::time::{Duration, Instant};
 
-use crate::files::page::{Listening, ReloadWord, Summary};
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
 use crate::fleet::demand::Reported;
@@ -20,7 +19,6 @@ use crate::process::channel::{self, Channels, Heartbeat};
 use crate::process::orphans::Orphans;
 use crate::process::usage::{self, Busy, Clients};
 use crate::process::watch::{Versions, Watch};
-use crate::report;
 use crate::setup::Setup;
 use crate::signals::{self, Signals};
 use crate::socket::inherited::Given;
@@ -53,11 +51,11 @@ pub struct Supervisor {
     /// Until then a listening socket that was shut down is left alone: workers may do it again and again.
     pub(crate) listener_pause: Option<Instant>,
     /// What clients did at the last look, and when there may be another.
-    busy: (Busy, Instant),
+    pub(crate) busy: (Busy, Instant),
     /// Something may have changed since the last report.
-    is_changed: bool,
+    pub(crate) is_changed: bool,
     /// It was reported that the socket's file is gone.
-    said_gone: bool,
+    pub(crate) said_gone: bool,
     /// Why the first start failed.
     pub(crate) failure: Option<Error>,
     pub(crate) upgrade: Option<Upgrade>,
@@ -288,62 +286,6 @@ impl Supervisor {
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
         poll.wait()
-    }
-
-    /// Reports how the workers are, if something may have changed.
-    fn report(&mut self) {
-        let now = Instant::now();
-        self.notify.tick(now);
-        match &mut self.status {
-            Some(status) => {
-                match self.fleet.phase {
-                    Phase::Stopping => status.changed_for_all(),
-                    _ if self.is_changed => status.changed(),
-                    _ => {}
-                }
-                if !status.is_due(now) {
-                    return;
-                }
-            }
-            None if self.is_changed && self.notify.wants_status() => {}
-            None => return,
-        }
-        self.is_changed = false;
-        let mut rows = report::rows(&self.fleet, now);
-        let summary = Summary::of(rows.iter().map(|row| row.state));
-        let reload = report::reload(&self.fleet, now);
-        self.notify.status(&match (reload.result, &reload.reason) {
-            (ReloadWord::Running, _) => format!("{summary}; reloading"),
-            (_, Some(reason)) => format!("{summary}; the last reload failed: {reason}"),
-            _ => summary.to_string(),
-        });
-        let listening = self.listener.as_ref().map_or(Listening::Down, Listener::listening);
-        let is_gone = listening == Listening::Gone;
-        if is_gone && !self.said_gone {
-            let address = &self.setup.config().address;
-            log::error!(
-                "the file of the listening socket {address} is gone, no client finds it: start fcgi-spawn anew"
-            );
-        }
-        self.said_gone = is_gone;
-        let busy = self.busy(now);
-        let Some(status) = &mut self.status else { return };
-        status.update(listening, busy, reload, &mut rows, now);
-        if self.fleet.phase == Phase::Stopping {
-            status.finish();
-        }
-    }
-
-    /// What clients do. A look costs the more the more processes there are.
-    fn busy(&mut self, now: Instant) -> Busy {
-        let (busy, next) = self.busy;
-        let listener = self.listener.as_ref().and_then(|listener| usage::inode(listener.as_fd().as_raw_fd()));
-        let Some(listener) = listener.filter(|_| now >= next) else { return busy };
-        let slots = self.fleet.slots.iter().flat_map(|slot| slot.worker.processes());
-        let leaders: Vec<Pid> = slots.map(|process| process.pid).collect();
-        let busy = Busy::of(listener, &leaders);
-        self.busy = (busy, now + (20 * now.elapsed()).max(Duration::from_secs(1)));
-        busy
     }
 
     fn take_signals(&mut self) {

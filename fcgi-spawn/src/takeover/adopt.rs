@@ -50,8 +50,7 @@ impl Supervisor {
             running.push((worker.slot, pid, sys::monotonic().saturating_sub(worker.started)));
         }
         new.fleet.adopt(&running, now);
-        let oldest = running.iter().map(|(_, _, age)| *age).max();
-        new.watch = new.watch.map(|watch| watch.loaded_before(oldest));
+        new.watch = new.watch.map(|watch| watch.loaded_before(running.iter().map(|(_, _, age)| *age).max()));
         let pid_file = |path| or_without("a pid file", || PidFile::adopt(path, state.made[1]));
         new.pid_file = config.pid_file.as_deref().and_then(pid_file);
         new.listener = or_without("a listening socket", || Listener::adopt(config, state));

@@ -83,11 +83,10 @@ impl Upgrade {
     /// Starts the child.
     fn prove(&self, state: &Handover) -> io::Result<Stage> {
         let (output, its_end) = sys::pipe()?;
-        let variable = state.variable();
         if let Fork::Parent(child) = sys::fork_group(File::open("/dev/null")?, its_end)? {
             return Ok(Stage::Proving { child, output: output.into() });
         }
-        eprintln!("{}", self.execute(&variable));
+        eprintln!("{}", self.execute(&state.variable()));
         process::exit(127)
     }
 
@@ -144,8 +143,7 @@ fn own_program(called: &OsStr) -> PathBuf {
         true => vec![env::current_dir().unwrap_or_default()],
         false => env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
     };
-    let mut paths = folders.iter().map(|folder| folder.join(called));
-    let named = paths.find(|path| us.is_some() && identity(path) == us);
+    let named = folders.iter().map(|folder| folder.join(called)).find(|path| us.is_some() && identity(path) == us);
     named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
 }
 
