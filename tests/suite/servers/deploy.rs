@@ -177,12 +177,13 @@ impl Site {
 const DIES: &str = "echo 'no such module' >&2; exit 7";
 const WHY: &str = "exited 7 after";
 
-/// Programs that die before they accept anything, then a mended one. Short times: see `die_late`.
-fn die_early(kind: &'static Kind, workers: &str) {
-    let options = ["-F", workers, "--canary", "500ms", "--ready-after", "800ms"];
+/// Programs that die after so long, before they accept anything, then a mended one. All have to die within `ready_after`
+/// and a short time for the canary, on a busy machine, too: see also `die_late`.
+fn die_early(kind: &'static Kind, workers: &str, ready_after: &str, delays: &[&str]) {
+    let options = ["-F", workers, "--canary", "500ms", "--ready-after", ready_after];
     let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
     let before = site.serving();
-    for delay in ["0", "0.3", "1"] {
+    for delay in delays {
         site.deploy(&format!("sleep {delay}; {DIES}"));
         let (status, message) = site.reload();
         assert_eq!(status, Some(1), "{message}");
@@ -240,17 +241,17 @@ macro_rules! kinds {
 
             #[test]
             fn one_worker() {
-                die_early(&$kind, "1");
+                die_early(&$kind, "1", "3s", &["0", "0.3", "1"]);
             }
 
             #[test]
             fn two_workers() {
-                die_early(&$kind, "2");
+                die_early(&$kind, "2", "2s", &["0", "0.3", "1"]);
             }
 
             #[test]
             fn four_workers() {
-                die_early(&$kind, "4");
+                die_early(&$kind, "4", "1s", &["0", "0.3"]);
             }
 
             #[test]
