@@ -42,6 +42,7 @@ mod files;
 mod fleet;
 mod handover;
 mod launcher;
+mod listening;
 mod notify;
 mod once;
 mod output;

@@ -50,6 +50,8 @@ pub struct Supervisor {
     versions: Versions,
     /// Until then a listening socket that was shut down is left alone: workers may do it again and again.
     pub(crate) listener_pause: Option<Instant>,
+    /// A stop has begun: workers go on until those that have connected are served, at most until then.
+    pub(crate) closing: Option<Instant>,
     /// What clients did at the last look, and when there may be another.
     pub(crate) busy: (Busy, Instant),
     /// Something may have changed since the last report.
@@ -82,9 +84,6 @@ enum Source {
     /// A process has executed the program, or has failed to.
     Launch(Pid),
 }
-
-/// How often it is reported that a socket was shut down that only another process can bind anew.
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// How long to wait before what was refused by the system is tried again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -166,6 +165,7 @@ impl Supervisor {
             watch: Watch::of(config, now),
             versions: Versions::of(config),
             listener_pause: None,
+            closing: None,
             busy: (Busy::default(), now),
             is_changed: true,
             said_gone: false,
@@ -240,6 +240,7 @@ impl Supervisor {
         if let Some(path) = self.watch.as_mut().and_then(|watch| watch.look(Instant::now())) {
             self.tell(Event::FileChanged(path));
         }
+        self.close_further();
         self.tell(Event::Tick);
         for pid in self.channels.overdue(Instant::now()) {
             let time = self.channels.limit().unwrap_or_default();
@@ -282,6 +283,7 @@ impl Supervisor {
             until => poll.until(until),
         }
         poll.until(self.has_more_ended.then_some(now));
+        poll.until(self.closing_look(now));
         poll.until(self.upgrade.as_ref().and_then(Upgrade::deadline));
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
@@ -294,8 +296,9 @@ impl Supervisor {
                 libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
                     log::info!("{}: stopping", signals::name(signal));
                     self.notify.stopping();
-                    self.tell(Event::Stop);
+                    self.stop();
                 }
+                libc::SIGHUP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGUSR2 if self.closing.is_some() => {}
                 libc::SIGHUP => self.tell(Event::Reload(Cause::Asked)),
                 libc::SIGTTIN => self.tell(Event::OneMore),
                 libc::SIGTTOU => self.tell(Event::OneLess),
@@ -329,7 +332,7 @@ impl Supervisor {
     }
 
     /// Reports what happened to the fleet, and does what is to be done then.
-    fn tell(&mut self, event: Event) {
+    pub(crate) fn tell(&mut self, event: Event) {
         self.is_changed |= !matches!(event, Event::Tick);
         let mut actions = VecDeque::from(self.fleet.on(event, Instant::now()));
         self.is_changed |= !actions.is_empty();
@@ -342,6 +345,10 @@ impl Supervisor {
         self.orphans.retain(|pid| fleet.knows(pid));
         if fleet.phase == Phase::Stopping {
             self.upgrade.iter_mut().for_each(Upgrade::cancel);
+            if let Some(listener) = &mut self.listener {
+                listener.unlink();
+                listener.turn_away();
+            }
         }
     }
 
@@ -429,28 +436,6 @@ impl Supervisor {
         Ok(pid)
     }
 
-    /// Workers share the listening socket, and one has shut it down: no client can connect any more.
-    fn bind_anew(&mut self) {
-        self.listener_pause = Some(Instant::now() + self.setup.config().restart_delay.max(Duration::from_secs(1)));
-        self.is_changed = true;
-        let is_over = self.fleet.phase == Phase::Stopping;
-        let listener = self.listener.as_mut().filter(|listener| !is_over && listener.is_shut_down());
-        let Some(listener) = listener else { return };
-        match listener.bind_anew() {
-            Ok(()) => {
-                log::error!("the listening socket was shut down by a worker: bound anew, the workers are replaced");
-                self.tell(Event::Reload(Cause::Listener));
-            }
-            Err(error) if listener.is_ours() => {
-                log::error!("the listening socket was shut down by a worker, no client can connect: {error}");
-            }
-            Err(error) => {
-                log::error!("the listening socket was shut down, no client can connect; {error}");
-                self.listener_pause = Some(Instant::now() + DAY);
-            }
-        }
-    }
-
     /// Finds out how far a process is on its way to the program.
     fn follow_launch(&mut self, pid: Pid) {
         let Some(at) = self.launches.iter().position(|launch| launch.pid == pid) else { return };
@@ -476,9 +461,5 @@ impl Supervisor {
         let clients = || listener.and_then(usage::inode).and_then(Clients::of);
         let clients = (config.on_demand && config.idle.is_some()).then(clients).flatten();
         usage::of_worker(pid, clients.as_ref())
-    }
-
-    fn connection_waits(&self) -> bool {
-        self.listener.as_ref().is_some_and(|listener| sys::is_readable_within(listener, Duration::ZERO))
     }
 }

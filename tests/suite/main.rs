@@ -37,6 +37,7 @@ mod servers;
 mod shortage;
 mod start;
 mod static_files;
+mod stops;
 mod supervise;
 mod supervise_load;
 mod supervised;

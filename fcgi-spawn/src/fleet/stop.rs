@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const HURRY: Duration = Duration::from_secs(1);
 
 /// How long a killed process is waited for.
-pub(super) const LAST: Duration = Duration::from_millis(1500);
+pub(super) const LAST: Duration = Duration::from_millis(900);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {

@@ -269,7 +269,7 @@ fn a_process_that_cannot_be_killed_is_reported_and_not_waited_for() {
     // One that was killed and does not end: the disk that it waits for may be gone.
     let mut play = Play::up(|_| ());
     play.tell(Event::Stop);
-    play.pass(seconds(10) + Duration::from_millis(1400));
+    play.pass(seconds(10) + Duration::from_millis(800));
     assert!(!play.fleet.is_over());
     play.pass(Duration::from_millis(100));
     assert!(play.fleet.is_over(), "a stop ends within the stop timeout and 2 s");
@@ -994,8 +994,8 @@ fn a_reload_ends_within_its_time() {
         play.pass(seconds(1));
         play.tell(Event::Reload(Cause::Asked));
         let Some(ReloadResult::UnderWay { until }) = play.fleet.reloading().cloned() else { panic!("it is under way") };
-        // Four canaries, each 7 s to come up and 5 s to live, then three workers with 11.5 s for the old process.
-        assert_eq!(until, play.now + Duration::from_millis(4 * 12_000 + 3 * 18_500));
+        // Four canaries, each 7 s to come up and 5 s to live, then three workers with 10.9 s for the old process.
+        assert_eq!(until, play.now + Duration::from_millis(4 * 12_000 + 3 * 17_900));
         // Three canaries exit 0 when they are nearly through, and no process ends that is asked to.
         for pid in [1004, 1005, 1006] {
             play.pass(seconds(6));

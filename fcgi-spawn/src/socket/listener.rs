@@ -1,6 +1,7 @@
 //! The listening socket: unix, abstract or TCP.
 
 use std::ffi::OsString;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -86,6 +87,20 @@ impl Listener {
             _ if self.is_shut_down() => Listening::Down,
             Some(file) if !file.is_there() => Listening::Gone,
             _ => Listening::Up,
+        }
+    }
+
+    /// Lets others bind the same path: no client finds this socket any more. Whether it had a path of ours.
+    pub(crate) fn unlink(&mut self) -> bool {
+        let file = self.file.as_mut().filter(|file| file.identity().is_some());
+        file.map(SocketFile::unlink).is_some()
+    }
+
+    /// Turns away the clients of a TCP socket that we have bound, all at once; those of a unix socket do not find it.
+    pub(crate) fn turn_away(&mut self) {
+        if self.bound.take_if(|address| matches!(address, Address::Tcp(_))).is_some() {
+            // A worker may have done so before.
+            let _ = self.socket.shutdown(Shutdown::Read);
         }
     }
 
@@ -254,7 +269,7 @@ mod tests {
         fs::rename(&there, &moved).expect("moved");
         std::os::unix::fs::symlink(&others, &there).expect("linked");
         let _other = UnixListener::bind(others.join("s")).expect("bound");
-        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        listener.socket.shutdown(Shutdown::Read).expect("shut down");
         listener.bind_anew().expect("bound");
         UnixStream::connect(moved.join("s")).expect("it listens");
         drop(listener);
@@ -315,7 +330,7 @@ mod tests {
         let before = shown();
         assert_eq!(before.2 & 0o777, 0o606);
         listener.bind_anew().expect_err("it still listens");
-        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        listener.socket.shutdown(Shutdown::Read).expect("shut down");
         listener.bind_anew().expect("bound");
         assert_eq!(shown(), before);
     }
@@ -335,7 +350,7 @@ mod tests {
         let address = free.local_addr().expect("it has one");
         drop(free);
         let mut listener = listener(Address::Tcp(address)).expect("bound");
-        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        listener.socket.shutdown(Shutdown::Read).expect("shut down");
         listener.socket.connect(&other.local_addr().expect("it has one").into()).expect("connected");
         assert!(listener.is_shut_down());
         listener.bind_anew().expect("bound");
@@ -346,7 +361,7 @@ mod tests {
     fn a_given_socket_is_not_bound_anew() {
         let given = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let mut listener = Listener::given(given.into());
-        listener.socket.shutdown(std::net::Shutdown::Read).expect("shut down");
+        listener.socket.shutdown(Shutdown::Read).expect("shut down");
         assert!(listener.is_shut_down());
         let why = listener.bind_anew().expect_err("refused").to_string();
         assert_eq!(why, "it was bound by another process, which has to bind it anew and start fcgi-spawn again");

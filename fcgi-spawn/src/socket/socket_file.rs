@@ -114,6 +114,13 @@ impl SocketFile {
         self.identity.is_none_or(|identity| self.place.has(identity))
     }
 
+    /// Removes the file; the socket stays open, and the directories stay until this is dropped.
+    pub(crate) fn unlink(&mut self) {
+        if let Some(identity) = self.identity.take() {
+            self.place.remove_file(identity);
+        }
+    }
+
     /// Device and inode.
     pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         self.identity

@@ -82,11 +82,12 @@ impl Upgrade {
 
     /// Starts the child.
     fn prove(&self, state: &Handover) -> io::Result<Stage> {
-        let (output, its_end) = sys::pipe()?;
+        // It has our pid, so it is written before the fork.
+        let ((output, its_end), variable) = (sys::pipe()?, state.variable());
         if let Fork::Parent(child) = sys::fork_group(File::open("/dev/null")?, its_end)? {
             return Ok(Stage::Proving { child, output: output.into() });
         }
-        eprintln!("{}", self.execute(&state.variable()));
+        eprintln!("{}", self.execute(&variable));
         process::exit(127)
     }
 
