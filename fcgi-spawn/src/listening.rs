@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Supervisor;
+use crate::files::status_file::StatusFile;
 use crate::fleet::note::Cause;
 use crate::fleet::{Event, Phase};
 use crate::socket::listener::Listener;
@@ -42,6 +43,10 @@ impl Supervisor {
 
     /// A stop lets others in: the file of the socket goes first. Who has connected is served before the workers are asked.
     pub(crate) fn stop(&mut self) {
+        // A launcher that starts as soon as the path is free finds the page free, too.
+        self.status.iter_mut().for_each(StatusFile::changed_for_all);
+        self.report();
+        self.status.iter_mut().for_each(StatusFile::finish);
         let had_file = self.listener.as_mut().is_some_and(Listener::unlink);
         if had_file && self.fleet.phase == Phase::Serving {
             self.closing = Some(Instant::now() + CLOSING);
