@@ -28,7 +28,8 @@
 //! ```
 //!
 //! A [`Config`] has every value, and a [`Supervisor`] runs it. The launcher has exactly one thread and
-//! expects to be alone in its process: it forks, it handles signals, and it reaps every child.
+//! expects to be alone in its process: it forks, it handles signals, and it reaps every child. A process with this library has
+//! no report of a stack overflow, for which the standard library needs memory before `main`.
 
 #![warn(missing_docs)]
 

@@ -16,6 +16,7 @@ mod open;
 mod privileges;
 mod signals;
 mod sockets;
+mod start;
 mod stat;
 
 use std::ffi::c_int;
