@@ -39,8 +39,9 @@ pub(super) enum Follow {
     Children,
 }
 
-/// The lines that say where `main` begins: an image is executed, and Rust's runtime installs its stack for signals.
-const BORDERS: &str = "execve,sigaltstack";
+/// The lines that say where `main` begins: an image is executed, and the standard library asks for
+/// the handler of a signal.
+const BORDERS: &str = "execve,rt_sigaction";
 
 /// One tracing of the launcher.
 pub(super) struct Strace<'a> {
@@ -108,6 +109,9 @@ impl Line {
     }
 }
 
+/// The last call before `main`: the standard library asks whether this signal is handled.
+const LAST: &str = "SIGBUS, NULL";
+
 /// What was traced.
 #[derive(Debug, Default)]
 pub(super) struct Trace(pub(super) Vec<Line>);
@@ -139,7 +143,7 @@ impl Trace {
             line.before_main = waiting.contains(&line.pid);
             match line.call.as_str() {
                 "execve" if line.arguments.ends_with("= 0") => waiting.push(line.pid),
-                "sigaltstack" if line.arguments.starts_with("{ss_sp=0x") => waiting.retain(|pid| *pid != line.pid),
+                "rt_sigaction" if line.arguments.starts_with(LAST) => waiting.retain(|pid| *pid != line.pid),
                 _ => {}
             }
         }
@@ -190,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn main_begins_with_the_stack_for_signals() {
+    fn main_begins_behind_the_question_for_a_handler() {
         let path = crate::temp_dir();
         let path = path.path().join("trace");
-        let text = "1.0 execve(\"/x\", [], 0x1) = 0\n1.1 brk(NULL) = 1\n1.2 sigaltstack({ss_sp=0x7f, ss_flags=0}, NULL) = 0\n\
+        let text = "1.0 execve(\"/x\", [], 0x1) = 0\n1.1 brk(NULL) = 1\n1.2 rt_sigaction(SIGBUS, NULL, {sa_handler=SIG_DFL}, 8) = 0\n\
             1.3 brk(NULL) = 1\n1.4 execve(\"/x\", [], 0x1) = 0\n1.5 brk(NULL) = 1\n";
         fs::write(&path, text).expect("written");
         let trace = Trace::read(&path, true);
