@@ -346,7 +346,8 @@ fn unavoidable(call: &str) -> &'static [Fault] {
         "unlink" | "unlinkat" | "rmdir" => &[Fault::Litter],
         "stat" | "stat64" | "lstat" | "lstat64" | "fstat" | "fstat64" | "newfstatat" | "fstatat64" => &[Fault::Litter],
         "write" | "writev" => &[Fault::SilentLoss],
-        "mmap" | "brk" => &[Fault::Outage, Fault::Litter],
+        // Its last words are those of the standard library, on stderr.
+        "mmap" | "brk" => &[Fault::Outage, Fault::Litter, Fault::SilentLoss],
         _ => &[],
     }
 }
