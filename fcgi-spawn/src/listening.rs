@@ -23,7 +23,7 @@ impl Supervisor {
     pub(crate) fn bind_anew(&mut self) {
         self.listener_pause = Some(Instant::now() + self.setup.config().restart_delay.max(Duration::from_secs(1)));
         self.is_changed = true;
-        let is_over = self.fleet.phase == Phase::Stopping;
+        let is_over = self.fleet.phase == Phase::Stopping || self.closing.is_some();
         let listener = self.listener.as_mut().filter(|listener| !is_over && listener.is_shut_down());
         let Some(listener) = listener else { return };
         match listener.bind_anew() {

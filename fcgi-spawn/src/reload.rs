@@ -52,11 +52,11 @@ pub(crate) fn reload(page: Option<&Path>, pid_file: Option<&Path>) -> Result<(),
         (None, Some(pid)) => page_of(pid)?,
         (None, None) => return Err(none("no status page and no pid file")),
     };
-    let before = look(&page)?;
+    let (before, owner) = look(&page)?;
     if let Some(pid) = wanted.filter(|pid| *pid != before.pid) {
         return Err(none(format!("'{}' is of pid {}, not of pid {pid}", page.display(), before.pid)));
     }
-    if !writes(&before, &page) {
+    if !writes(&before, owner, &page) {
         // A worker that may write the directory would have a signal sent to any process.
         return Err(none(format!("'{}' was not written by pid {} of this namespace", page.display(), before.pid)));
     }
@@ -68,7 +68,7 @@ pub(crate) fn reload(page: Option<&Path>, pid_file: Option<&Path>) -> Result<(),
     })?;
     let mut until = sys::monotonic() + BEGIN;
     loop {
-        let now = look(&page)?.reload;
+        let now = look(&page)?.0.reload;
         let has_begun = now.number != before.reload.number;
         match now {
             Reload { result: ReloadWord::Done, .. } if has_begun => return Ok(()),
@@ -91,22 +91,20 @@ pub(crate) fn reload(page: Option<&Path>, pid_file: Option<&Path>) -> Result<(),
     }
 }
 
-/// What the page of a live supervisor says.
-fn look(page: &Path) -> Result<Header, Error> {
+/// What the page of a live supervisor says, and the user whose file it is.
+fn look(page: &Path) -> Result<(Header, u32), Error> {
     let unknown = |why: &str| none(format!("'{}': {why}", page.display()));
-    let text = check::read(page).map_err(|error| unknown(&Reason(&error).to_string()))?;
+    let (text, owner) = check::read(page).map_err(|error| unknown(&Reason(&error).to_string()))?;
     let header = page::parse(&text).map_err(unknown)?.header;
-    check::why_unknown(page, &header, sys::monotonic()).map_or(Ok(header), |why| Err(unknown(&why)))
+    check::why_unknown(page, &header, sys::monotonic()).map_or(Ok((header, owner)), |why| Err(unknown(&why)))
 }
 
 /// Whether the process that a page names has its lock, or else is of the user whose page it is.
-fn writes(header: &Header, page: &Path) -> bool {
-    let user = |path: &Path| fs::symlink_metadata(path).map(|file| file.uid());
+fn writes(header: &Header, owner: u32, page: &Path) -> bool {
+    let process = || fs::metadata(format!("/proc/{}", header.pid)).map(|process| process.uid());
     match header.is_locked {
         true => Place::of(page).and_then(|page| PageLock::holder(&page)).is_ok_and(|holder| holder == Some(header.pid)),
-        false => {
-            user(page).is_ok_and(|owner| user(&PathBuf::from(format!("/proc/{}", header.pid))).ok() == Some(owner))
-        }
+        false => process().is_ok_and(|process| process == owner),
     }
 }
 

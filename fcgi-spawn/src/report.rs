@@ -49,7 +49,7 @@ impl Supervisor {
             );
         }
         self.said_gone = is_gone;
-        let busy = self.busy(now);
+        let busy = if self.status.is_some() { self.busy(now) } else { Busy::default() };
         let Some(status) = &mut self.status else { return };
         status.update(listening, busy, reload, &mut rows, now);
         if self.fleet.phase == Phase::Stopping {

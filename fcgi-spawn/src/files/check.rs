@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) struct Check {
 
 /// Looks whether all workers are up: 0 if so, 1 if some are, 2 if none is, no client can connect or nothing is known.
 pub(crate) fn check(path: &Path, is_json: bool) -> Check {
-    let text = read(path).map_err(|error| Reason(&error).to_string());
+    let text = read(path).map(|(text, _)| text).map_err(|error| Reason(&error).to_string());
     let page = text.as_ref().map_err(Clone::clone).and_then(|text| page::parse(text).map_err(str::to_owned));
     let now = sys::monotonic();
     let known = page.and_then(|page| match why_unknown(path, &page.header, now) {
@@ -45,11 +46,12 @@ pub(crate) fn check(path: &Path, is_json: bool) -> Check {
     }
 }
 
-/// The text of a page.
-pub(crate) fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    Place::of(path)?.open()?.take(MAX_SIZE).read_to_string(&mut text)?;
-    Ok(text)
+/// The text of a page, and the user whose file it is.
+pub(crate) fn read(path: &Path) -> io::Result<(String, u32)> {
+    let (file, mut text) = (Place::of(path)?.open()?, String::new());
+    let owner = file.metadata()?.uid();
+    file.take(MAX_SIZE).read_to_string(&mut text)?;
+    Ok((text, owner))
 }
 
 /// Why a page tells nothing of how the workers are now.
