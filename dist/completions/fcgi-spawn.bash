@@ -30,6 +30,7 @@ _fcgi_spawn() {
     --give-up) kind=(-W '') ;;
     --stop-signal) kind=(-W '') ;;
     --stop-timeout) kind=(-W '') ;;
+    --drain) kind=(-W '') ;;
     --ready-after) kind=(-W '') ;;
     --canary) kind=(-W '') ;;
     --watch) kind=(-f) ;;
@@ -41,7 +42,7 @@ _fcgi_spawn() {
     --ready-fd) kind=(-W '') ;;
     --heartbeat) kind=(-W '') ;;
     --completions) kind=(-W 'bash zsh fish') ;;
-    *) if [[ $word = -* ]]; then kind=(-W '-s --socket -p --port -a --address -b --backlog -M --mode -U --socket-user -G --socket-group --mkdir -f --command -d --directory -C --php-children -u --user -g --group -c --chroot -S --socket-outside -F --workers -P --pid-file -n --foreground --once --supervise --min-server-life --restart-delay --backoff-after --max-backoff --give-up --stop-signal --stop-timeout --ready-after --canary --auto-update --watch --max-age --max-rss --on-demand --idle --json --log --status --ready-fd --heartbeat --check --reload --completions -v --version -h -? --help'); else kind=(-f); fi ;;
+    *) if [[ $word = -* ]]; then kind=(-W '-s --socket -p --port -a --address -b --backlog -M --mode -U --socket-user -G --socket-group --mkdir -f --command -d --directory -C --php-children -u --user -g --group -c --chroot -S --socket-outside -F --workers -P --pid-file -n --foreground --once --supervise --min-server-life --restart-delay --backoff-after --max-backoff --give-up --stop-signal --stop-timeout --drain --ready-after --canary --auto-update --watch --max-age --max-rss --on-demand --idle --json --log --status --ready-fd --heartbeat --check --reload --completions -v --version -h -? --help'); else kind=(-f); fi ;;
     esac
     mapfile -t COMPREPLY < <(compgen "${kind[@]}" -- "$word")
 }

@@ -26,6 +26,7 @@ use crate::fleet::random::Random;
 pub(crate) use crate::fleet::reload::{LastReload, ReloadResult};
 use crate::fleet::restart::{Policy, Restart};
 use crate::fleet::rolling_restart::RollingRestart;
+pub(crate) use crate::fleet::stop::{Clients, Left};
 use crate::fleet::stop::{Stop, StopEvent};
 use crate::fleet::worker::{Process, Worker, WorkerEvent, WorkerState};
 use crate::sys::Pid;
@@ -46,6 +47,8 @@ pub(crate) struct Rules {
     pub(crate) ready_after: Option<Duration>,
     /// How long the first new process of a reload has to live before others are replaced.
     pub(crate) canary: Duration,
+    /// How long a process that is to stop may have clients.
+    pub(crate) drain: Duration,
     pub(crate) max_age: Option<Duration>,
     pub(crate) max_rss: Option<u64>,
     pub(crate) on_demand: bool,
@@ -68,6 +71,8 @@ pub(crate) struct Fleet {
     looked: bool,
     /// Whether it was reported that the program is never idle.
     said_restless: bool,
+    /// Whether it was reported that clients cannot be seen.
+    said_unseen: bool,
     /// Whether a process had to be killed, or a worker was given up.
     failed: bool,
     actions: Vec<Action>,
@@ -126,6 +131,7 @@ impl Rules {
             stop_timeout: config.stop_timeout,
             ready_after: config.ready_after,
             canary: config.canary,
+            drain: config.drain,
             max_age: config.max_age,
             max_rss: config.max_rss,
             on_demand: config.on_demand,
@@ -148,6 +154,7 @@ impl Fleet {
             next_look: None,
             looked: false,
             said_restless: false,
+            said_unseen: false,
             failed: false,
             actions: Vec::new(),
             rules,
@@ -254,6 +261,8 @@ impl Fleet {
         match event {
             Event::Begin => self.begin(now),
             Event::Forked { slot, pid, version } => {
+                // Its number was free: what had that group is gone.
+                self.stopping.retain(|stopping| stopping.process.pid != pid || stopping.state != Stop::Helpers);
                 self.tell(slot, WorkerEvent::Forked { pid, version }, None, now);
             }
             Event::Executed(pid) => self.executed(pid, now),
@@ -266,10 +275,11 @@ impl Fleet {
                     self.tell(slot, WorkerEvent::Ready(pid), None, now);
                 }
             }
-            Event::Ended { pid, status, others, said } => self.ended(pid, status, others, said, now),
-            Event::Looked { pid, others } => self.tell_stopping(pid, StopEvent::Looked { others }, now),
+            Event::Ended { pid, status, left, said } => self.ended(pid, status, self.to_stop(left), said, now),
+            Event::Looked { pid, left } => self.tell_stopping(pid, StopEvent::Looked(self.to_stop(left)), now),
+            Event::Served { pid, clients, cost } => self.served(pid, clients, cost, now),
             Event::Signalled { pid, refused } => self.signalled(pid, refused, now),
-            Event::Vanished(pid) => self.tell_stopping(pid, StopEvent::Ended { others: false }, now),
+            Event::Vanished(pid) => self.tell_stopping(pid, StopEvent::Ended(Left::Nothing), now),
             Event::Measured { pid, usage, reported } => self.measured(pid, usage, reported, now),
             Event::Overdue { pid, time } => self.overdue(pid, time, now),
             Event::Waiting(waiting) => self.waiting(waiting, now),
@@ -345,24 +355,18 @@ impl Fleet {
     /// The first request stops all workers; another one gives them less time.
     fn stop(&mut self, now: Instant) {
         if self.phase == Phase::Stopping {
-            let pids: Vec<_> = self.stopping.iter().map(|stopping| stopping.process.pid).collect();
-            for pid in pids {
-                self.actions.push(Action::Ask(pid));
-                self.tell_stopping(pid, StopEvent::Hurry, now);
-            }
-            return;
+            return self.tell_all_stopping(StopEvent::Hurry, now);
         }
         self.phase = Phase::Stopping;
         self.rolling.cancel();
+        self.tell_all_stopping(StopEvent::StopAll(self.rules.stop_timeout), now);
         (0..self.slots.len()).for_each(|slot| self.stop_one(slot, now));
     }
 
     fn tick(&mut self, now: Instant) {
         self.give_up_late_launches(now);
         self.tell_all(WorkerEvent::Tick, now);
-        for pid in self.stopping.iter().map(|stopping| stopping.process.pid).collect::<Vec<_>>() {
-            self.tell_stopping(pid, StopEvent::Tick, now);
-        }
+        self.tell_all_stopping(StopEvent::Tick, now);
         if let Some(slot) = self.rolling.has_lived(now) {
             self.take_over(slot, now);
         }

@@ -8,13 +8,14 @@ use std::os::unix::process::parent_id;
 use std::time::Duration;
 use std::{env, process};
 
+use crate::process::channel::Reports;
 use crate::{Config, Error};
 
 /// The variable they are in.
 pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";
 
 /// Changes when the numbers change their meaning.
-const VERSION: i128 = 4;
+const VERSION: i128 = 5;
 
 /// What the program prints when it could take over.
 pub(crate) const PROOF: &str = "ready to take over\n";
@@ -46,8 +47,8 @@ pub(crate) struct Running {
     pub(crate) started: Duration,
     /// Our open ends of its stdout, its stderr and its channel.
     pub(crate) pipes: [Option<RawFd>; 3],
-    /// A heartbeat is expected of it.
-    pub(crate) is_due: bool,
+    /// What has come by its channel.
+    pub(crate) reports: Reports,
 }
 
 /// What a process that was given a state is to do with it.
@@ -88,9 +89,9 @@ impl Handover {
         let [listener, log, lock] = [self.listener, self.log, self.page_lock].map(fd);
         let (ignored, blocked) = (self.signals.0.into(), self.signals.1.into());
         let mut numbers = vec![listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status];
-        for &Running { slot, pid, started, pipes, is_due } in &self.workers {
+        for &Running { slot, pid, started, pipes, reports } in &self.workers {
             let ([stdout, stderr, channel], millis) = (pipes.map(fd), started.as_millis() as i128);
-            numbers.extend([slot as i128, pid.into(), millis, stdout, stderr, channel, is_due.into()]);
+            numbers.extend([slot as i128, pid.into(), millis, stdout, stderr, channel, reports.number()]);
         }
         numbers
     }
@@ -100,13 +101,13 @@ impl Handover {
         let [listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status] = *first;
         let fd = |fd: i128| number(fd).filter(|fd: &RawFd| *fd >= 0);
         let worker = |numbers: &[i128]| {
-            let [slot, pid, started, stdout, stderr, channel, due] = *numbers else { return None };
+            let [slot, pid, started, stdout, stderr, channel, reports] = *numbers else { return None };
             Some(Running {
                 slot: number(slot).filter(|slot| *slot < usize::from(Config::MAX_WORKERS))?,
                 pid: number(pid)?,
                 started: Duration::from_millis(number(started)?),
                 pipes: [stdout, stderr, channel].map(fd),
-                is_due: due == 1,
+                reports: Reports::of(reports),
             })
         };
         Some(Handover {
@@ -144,9 +145,9 @@ mod tests {
                     pid: 4711,
                     started: Duration::from_secs(60),
                     pipes: [Some(5), None, Some(6)],
-                    is_due: true,
+                    reports: Reports { is_ready: true, is_due: true },
                 },
-                Running { slot: 2, pid: 4712, started: Duration::ZERO, pipes: [None; 3], is_due: false },
+                Running { slot: 2, pid: 4712, started: Duration::ZERO, pipes: [None; 3], reports: Reports::default() },
             ],
         };
         for state in [state, Handover::default()] {
@@ -161,17 +162,18 @@ mod tests {
             assert_eq!(Handover::read(&first[..cut]), None, "{cut}");
         }
         let worker = |worker: &[i128]| Handover::read(&[&first, worker].concat());
-        assert!(worker(&[0, 2, 3, -1, -1, -1, 0]).is_some());
-        assert_eq!(worker(&[1024, 2, 3, -1, -1, -1, 0]), None);
+        assert!(worker(&[0, 2, 3, -1, -1, -1, 3]).is_some());
+        assert_eq!(worker(&[1024, 2, 3, -1, -1, -1, 3]), None);
         assert_eq!(worker(&[0, 2, 3, -1, -1, -1]), None);
-        assert_eq!(worker(&[0, 2, -3, -1, -1, -1, 0]), None);
+        assert_eq!(worker(&[0, 2, -3, -1, -1, -1, 3]), None);
     }
 
     /// A variable of the kernel's default limit holds the most workers there can be.
     #[test]
     fn it_fits_into_a_variable() {
         let started = Duration::from_secs(10_000_000);
-        let worker = Running { slot: 1023, pid: i32::MAX, started, pipes: [Some(99_999); 3], is_due: true };
+        let reports = Reports { is_ready: true, is_due: true };
+        let worker = Running { slot: 1023, pid: i32::MAX, started, pipes: [Some(99_999); 3], reports };
         let workers = vec![worker; Config::MAX_WORKERS.into()];
         assert!(Handover { workers, ..Handover::default() }.variable().len() < 120_000);
     }

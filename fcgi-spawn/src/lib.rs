@@ -54,6 +54,7 @@ mod report;
 mod setup;
 mod signals;
 mod socket;
+mod stopping;
 mod supervisor;
 mod sys;
 mod takeover;

@@ -29,7 +29,7 @@ pub(crate) use self::streams::Id;
 use self::streams::{OutputStream, Streams, WorkerStream};
 pub(crate) use self::syslog::Syslog;
 pub(crate) use self::utc::Utc;
-use crate::sys::{self, Pid};
+use crate::sys::{self, Pid, PollSet};
 use crate::{Config, Error, LogTo};
 
 /// The pipes of all workers, and the log they lead to.
@@ -51,12 +51,15 @@ struct Allowance {
     lines: usize,
     /// Lines of workers that end now.
     last_lines: usize,
+    /// The first stream of this turn.
+    first: Option<Id>,
     /// The first stream for which no line was left: it is the first in the next turn.
     next: Option<Id>,
 }
 
 impl Allowance {
-    const NEW: Self = Allowance { lines: Output::TURN_LINES, last_lines: Output::TURN_LAST_LINES, next: None };
+    const NEW: Self =
+        Allowance { lines: Output::TURN_LINES, last_lines: Output::TURN_LAST_LINES, first: None, next: None };
 }
 
 /// The pipes of a worker that is not started yet.
@@ -160,12 +163,38 @@ impl Output {
         self.streams.iter_mut().for_each(|stream| end_line(stream, &self.log));
     }
 
-    /// All streams, to be polled: a new turn begins. Those come first that were not read in the last one.
-    pub(crate) fn streams(&self) -> impl Iterator<Item = (Id, &File)> {
-        let next = self.turn.replace(Allowance::NEW).next;
-        let streams = || self.streams.iter().map(|stream| (stream.id, &stream.pipe));
-        let is_late = move |id: Id| next.is_none_or(|next| id >= next);
+    /// A new turn begins. Those streams come first that were not read in the last one.
+    pub(crate) fn begin_turn(&self) {
+        self.turn.set(Allowance { first: self.turn.get().next, ..Allowance::NEW });
+    }
+
+    /// What to poll for most or all streams: [`read_ready`](Self::read_ready) reads them.
+    pub(crate) fn set(&self) -> Option<&PollSet> {
+        self.streams.set()
+    }
+
+    /// All other streams, to be polled.
+    pub(crate) fn not_in_set(&self) -> impl Iterator<Item = (Id, &File)> {
+        let streams = || self.streams.iter().filter(|stream| !stream.in_set).map(|stream| (stream.id, &stream.pipe));
+        let is_late = |id: Id| self.is_late(id);
         streams().filter(move |(id, _)| is_late(*id)).chain(streams().filter(move |(id, _)| !is_late(*id)))
+    }
+
+    /// The streams of the set in which there is something.
+    fn ready(&self) -> Vec<Id> {
+        let (mut late, others): (Vec<Id>, Vec<Id>) = self.streams.ready().into_iter().partition(|id| self.is_late(*id));
+        late.extend(others);
+        late
+    }
+
+    /// Whether it is read before those that were read in the last turn.
+    fn is_late(&self, id: Id) -> bool {
+        self.turn.get().first.is_none_or(|first| id >= first)
+    }
+
+    /// Reads what the streams of the set have, within the limits of a turn.
+    pub(crate) fn read_ready(&mut self) {
+        self.ready().into_iter().for_each(|id| self.read(id));
     }
 
     /// Reads what a stream has, within the limits of a turn. What is left is still there for the next poll.
@@ -369,7 +398,7 @@ mod tests {
         let id = output.streams.of(Pid::for_test(1))[0];
         let mut all = 0;
         while all < 64 << 10 {
-            let _ = output.streams().count();
+            output.begin_turn();
             output.read(id);
             let turn = lines(&mut file).len();
             assert!((1..=Output::LINES).contains(&turn), "{turn} lines");
@@ -388,8 +417,8 @@ mod tests {
         }
         let (mut all, mut turns, mut first) = (0, 0, HashSet::new());
         while all < 80 * 2 * Output::LINES {
-            let ids: Vec<_> = output.streams().map(|(id, _)| id).collect();
-            ids.into_iter().for_each(|id| output.read(id));
+            output.begin_turn();
+            output.ready().into_iter().for_each(|id| output.read(id));
             let turn = lines(&mut file);
             assert!((1..=Output::TURN_LINES).contains(&turn.len()), "{} lines", turn.len());
             all += turn.len();
@@ -430,7 +459,7 @@ mod tests {
         assert!(zeros.next().is_some() && zeros.next().is_some());
         for id in ids {
             for _ in 0..1000 {
-                let _ = output.streams().count();
+                output.begin_turn();
                 output.read(id);
             }
         }

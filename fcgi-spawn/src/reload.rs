@@ -67,9 +67,13 @@ pub(crate) fn reload(page: Option<&Path>, pid_file: Option<&Path>) -> Result<(),
         _ => failed(format!("cannot send SIGHUP to pid {pid}: {}", Reason(&error))),
     })?;
     let mut until = sys::monotonic() + BEGIN;
+    let (mut has_begun, mut last) = (false, before.reload.result);
     loop {
         let now = look(&page)?.0.reload;
-        let has_begun = now.number != before.reload.number;
+        // A successor that has taken over meanwhile counts anew.
+        let is_another = now.result == ReloadWord::Running && last != ReloadWord::Running;
+        has_begun |= now.number != before.reload.number || is_another;
+        last = now.result;
         match now {
             Reload { result: ReloadWord::Done, .. } if has_begun => return Ok(()),
             Reload { result: ReloadWord::Failed, reason, .. } if has_begun => {

@@ -1,6 +1,5 @@
 //! What is reported of a fleet: by the page about the workers, and to systemd.
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use crate::Supervisor;
@@ -8,7 +7,7 @@ use crate::files::page::{LastExit, Listening, Reload, ReloadWord, Row, Summary, 
 use crate::fleet::note::End;
 use crate::fleet::worker::{Process, WorkerState};
 use crate::fleet::{Fleet, LastReload, Phase, ReloadResult};
-use crate::process::usage::{self, Busy};
+use crate::process::connections::Busy;
 use crate::socket::listener::Listener;
 use crate::sys::{self, Pid};
 
@@ -60,8 +59,7 @@ impl Supervisor {
     /// What clients do. A look costs the more the more processes there are.
     fn busy(&mut self, now: Instant) -> Busy {
         let (busy, next) = self.busy;
-        let listener = self.listener.as_ref().and_then(|listener| usage::inode(listener.as_fd().as_raw_fd()));
-        let Some(listener) = listener.filter(|_| now >= next) else { return busy };
+        let Some(listener) = self.listener_inode().filter(|_| now >= next) else { return busy };
         let slots = self.fleet.slots.iter().flat_map(|slot| slot.worker.processes());
         let leaders: Vec<Pid> = slots.map(|process| process.pid).collect();
         let busy = Busy::of(listener, &leaders);

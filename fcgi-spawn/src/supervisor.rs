@@ -2,9 +2,9 @@
 //! here it is done, and logged.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
+use std::{mem, process};
 
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
@@ -16,8 +16,9 @@ use crate::notify::Notify;
 use crate::output::{self, Output, Pipes, Tag};
 use crate::poll::Poll;
 use crate::process::channel::{self, Channels, Heartbeat};
+use crate::process::connections::{Busy, Connections};
 use crate::process::orphans::Orphans;
-use crate::process::usage::{self, Busy, Clients};
+use crate::process::usage;
 use crate::process::watch::{Versions, Watch};
 use crate::setup::Setup;
 use crate::signals::{self, Signals};
@@ -56,13 +57,17 @@ pub struct Supervisor {
     pub(crate) busy: (Busy, Instant),
     /// Something may have changed since the last report.
     pub(crate) is_changed: bool,
+    /// It was reported where it listens.
+    said_listening: bool,
     /// It was reported that the socket's file is gone.
     pub(crate) said_gone: bool,
     /// Why the first start failed.
     pub(crate) failure: Option<Error>,
     pub(crate) upgrade: Option<Upgrade>,
-    /// What workers that ended have left in their groups.
-    orphans: Orphans,
+    /// What workers execute, and what those that ended have left in their groups.
+    pub(crate) orphans: Orphans,
+    /// Processes that a signal has stopped for a moment.
+    pub(crate) held: Vec<Pid>,
     /// There may be more children that ended.
     has_more_ended: bool,
 }
@@ -71,11 +76,13 @@ pub struct Supervisor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Signals,
-    /// A worker has written something.
+    /// A worker has written something: one of many, or this one.
+    Outputs,
     Output(output::Id),
     /// The log has room again.
     Log,
-    /// A worker has something to report.
+    /// A worker has something to report: one of many, or this one.
+    Channels,
     Channel(Pid),
     /// A connection waits.
     Listener,
@@ -132,6 +139,7 @@ impl Supervisor {
             output,
             ..Supervisor::bare(setup, Notify::new(given.ready, now), upgrade, now)
         };
+        supervisor.said_listening = false;
         supervisor.tell(Event::Begin);
         while supervisor.fleet.phase == Phase::First {
             supervisor.turn();
@@ -141,10 +149,7 @@ impl Supervisor {
         }
         match supervisor.failure.take() {
             Some(error) => Err(error),
-            None => {
-                log::info!("listening on {}", config.address);
-                Ok(supervisor)
-            }
+            None => Ok(supervisor),
         }
     }
 
@@ -168,10 +173,12 @@ impl Supervisor {
             closing: None,
             busy: (Busy::default(), now),
             is_changed: true,
+            said_listening: true,
             said_gone: false,
             failure: None,
             upgrade,
             orphans: Orphans::default(),
+            held: Vec::new(),
             has_more_ended: false,
             setup,
         }
@@ -220,16 +227,10 @@ impl Supervisor {
                 Source::Listener => self.tell(Event::Waiting(true)),
                 Source::ListenerDown => self.bind_anew(),
                 Source::Launch(pid) => self.follow_launch(pid),
-                Source::Channel(pid) => {
-                    if self.channels.read(pid, Instant::now()) {
-                        self.tell(Event::Ready(pid));
-                    }
-                }
-                Source::Output(stream) => {
-                    if let Some(output) = &mut self.output {
-                        output.read(stream);
-                    }
-                }
+                Source::Channels => self.channels.ready().into_iter().for_each(|pid| self.read_channel(pid)),
+                Source::Channel(pid) => self.read_channel(pid),
+                Source::Outputs => self.output.iter_mut().for_each(Output::read_ready),
+                Source::Output(stream) => self.output.iter_mut().for_each(|output| output.read(stream)),
                 Source::Log => self.output.iter().for_each(|output| output.log().flush_ready()),
             }
         }
@@ -265,9 +266,12 @@ impl Supervisor {
         }
         self.launches.iter().for_each(|launch| poll.readable(launch, Source::Launch(launch.pid)));
         if let Some(output) = &self.output {
-            output.streams().for_each(|(id, pipe)| poll.readable(pipe, Source::Output(id)));
+            output.begin_turn();
+            output.set().into_iter().for_each(|set| poll.readable(set, Source::Outputs));
+            output.not_in_set().for_each(|(id, pipe)| poll.readable(pipe, Source::Output(id)));
         }
-        self.channels.readable(now).for_each(|(pid, channel)| poll.readable(channel, Source::Channel(pid)));
+        self.channels.set().into_iter().for_each(|set| poll.readable(set, Source::Channels));
+        self.channels.not_in_set(now).for_each(|(pid, channel)| poll.readable(channel, Source::Channel(pid)));
         poll.until(self.channels.deadline(now));
         poll.until(self.output.as_ref().and_then(|output| output.log().deadline()));
         poll.until(self.notify.deadline());
@@ -288,6 +292,12 @@ impl Supervisor {
         poll.until(self.fleet.deadline());
         poll.until(self.watch.as_ref().map(Watch::deadline));
         poll.wait()
+    }
+
+    fn read_channel(&mut self, pid: Pid) {
+        if self.channels.read(pid, Instant::now()) {
+            self.tell(Event::Ready(pid));
+        }
     }
 
     fn take_signals(&mut self) {
@@ -325,8 +335,8 @@ impl Supervisor {
             self.channels.ended(pid);
             let is_ours = self.fleet.knows(pid);
             if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) && is_ours {
-                let others = self.orphans.left_by(pid);
-                self.tell(Event::Ended { pid, status, others, said });
+                let left = self.orphans.left_by(pid, self.listener_inode());
+                self.tell(Event::Ended { pid, status, left, said });
             }
         }
     }
@@ -363,21 +373,13 @@ impl Supervisor {
                     Err(error) => Event::Refused { slot, error },
                 });
             }
-            // If it may not be asked it is found out when it is killed.
-            Action::Ask(pid) if self.orphans.is_ours(pid) => {
-                let _ = sys::signal_group(pid, self.setup.config().stop_signal);
-            }
-            Action::Ask(_) => {}
-            Action::Kill(pid) if !self.orphans.is_ours(pid) => return Some(Event::Vanished(pid)),
-            Action::Kill(pid) => {
-                let refused = sys::signal_group(pid, libc::SIGKILL).err();
-                let refused = refused.map(|error| crate::error::Reason(&error).to_string());
-                return Some(Event::Signalled { pid, refused });
-            }
-            Action::LookAtGroup(pid) => {
-                let others = self.orphans.are_left(pid, Instant::now());
-                return Some(Event::Looked { pid, others });
-            }
+            Action::Identify(pid) => self.orphans.identify(pid),
+            Action::LookForClients(pid) => return Some(self.look_for_clients(pid)),
+            Action::Hold(pid) => return self.hold(pid),
+            Action::Release(pid) => self.release(pid),
+            Action::Ask(pid) => self.ask(pid),
+            Action::Kill(pid) => return Some(self.kill(pid)),
+            Action::LookAtGroup(pid) => return Some(self.look_at_group(pid)),
             Action::LookAtListener => return Some(Event::Waiting(self.connection_waits())),
             Action::Measure(pid) => {
                 let reported = match self.channels.heartbeat(pid) {
@@ -388,6 +390,10 @@ impl Supervisor {
                 return Some(Event::Measured { pid, usage: self.measure(pid), reported });
             }
             Action::Say(note) => {
+                // Of a start that fails the error is the only line.
+                if !mem::replace(&mut self.said_listening, true) {
+                    log::info!("listening on {}", self.setup.config().address);
+                }
                 log::log!(note.level(), "{note}");
                 match note {
                     Note::Reloading(_) | Note::FileChanged(_) => self.notify.reloading(),
@@ -404,6 +410,8 @@ impl Supervisor {
                     self.failure = Some(error);
                     return Some(Event::Stop);
                 }
+                // Who is told that it is ready finds the page.
+                self.report();
                 self.notify.ready();
             }
             Action::Fail(error) => self.failure = Some(error),
@@ -429,6 +437,7 @@ impl Supervisor {
         let launch = plan.launch(listener.as_fd(), pipes.as_ref().map(Pipes::theirs), Some(its_end.as_fd()))?;
         let pid = launch.pid;
         self.launches.push(launch);
+        self.orphans.is_new(pid);
         self.channels.add(pid, channel, Instant::now());
         if let (Some(output), Some(pipes)) = (&mut self.output, pipes) {
             output.add(Tag { number: slot + 1, pid }, pipes);
@@ -457,9 +466,8 @@ impl Supervisor {
 
     fn measure(&self, pid: Pid) -> crate::fleet::Usage {
         let config = self.setup.config();
-        let listener = self.listener.as_ref().map(|listener| listener.as_fd().as_raw_fd());
-        let clients = || listener.and_then(usage::inode).and_then(Clients::of);
-        let clients = (config.on_demand && config.idle.is_some()).then(clients).flatten();
-        usage::of_worker(pid, clients.as_ref())
+        let connections = || self.listener_inode().and_then(Connections::of);
+        let connections = (config.on_demand && config.idle.is_some()).then(connections).flatten();
+        usage::of_worker(pid, connections.as_ref())
     }
 }

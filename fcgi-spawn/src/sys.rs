@@ -13,6 +13,7 @@ mod exec;
 mod files;
 mod memory;
 mod open;
+mod poll_set;
 mod privileges;
 mod signals;
 mod sockets;
@@ -39,10 +40,11 @@ pub(crate) use files::{
 };
 pub use memory::Memory;
 pub(crate) use open::{open_at, open_directory};
+pub(crate) use poll_set::PollSet;
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{CallerSignals, Held, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 pub(crate) use sockets::is_hung_up;
-pub(crate) use stat::Stat;
+pub(crate) use stat::{Stat, numbers_in};
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,12 +344,6 @@ pub(crate) fn take_inherited(fd: RawFd) -> Option<OwnedFd> {
 pub(crate) fn has_group(leader: Pid) -> bool {
     // SAFETY: numbers only; no signal is sent.
     unsafe { libc::kill(-leader.0, 0) == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH) }
-}
-
-/// The pids of all processes, if there is `/proc`.
-pub(crate) fn processes() -> Option<impl Iterator<Item = u32>> {
-    let entries = fs::read_dir("/proc").ok()?;
-    Some(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
 /// The size of a page of memory.

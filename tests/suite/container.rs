@@ -102,6 +102,7 @@ fn the_dockerfile_makes_a_container_that_serves() {
     let mut check = run(words(check.strip_prefix("CMD ").expect("a command")), Command::new("env"));
     assert_eq!(check.wait_exit().code(), Some(0), "{}", check.stderr().text());
     let first = inside(&container);
+    container.stderr().wait_for_line("all is up", |line| line.contains("ready, 2 of 2"));
     assert_eq!(proc::status(first.pid(), "Uid"), ["65534"; 4]);
     ends_at_once(&mut container, &first);
     let said = container.stderr().text();

@@ -290,7 +290,7 @@ fn a_worker_that_exchanges_files_all_the_time_hurts_none_of_roots() {
             fs::remove_dir_all(dir.path().join("run")).expect("removed");
             make_run(dir.path());
             let mut process = Process::start(launcher().args(in_folder(&options, dir.path())));
-            let listens = |process: &Process| process.stderr().text().contains("listening on");
+            let listens = |process: &Process| process.stderr().text().contains("ready, ");
             eventually("a start or an end", || (listens(&process) || process.has_ended()).then_some(()));
             (!process.has_ended()).then_some(process)
         });
@@ -395,7 +395,7 @@ fn a_start_leaves_the_temporary_files_of_another_alone() {
     eventually("a pid file", || (temporary() == 1 || dir.path().join("pid").exists()).then_some(()));
     let mut second = start("@/second.sock");
     for process in [&first, &second] {
-        let says = |line: &str| line.contains("listening on");
+        let says = |line: &str| line.contains("ready, ");
         process.stderr().wait_for_line("a start", says);
     }
     assert_eq!((first.stop().code(), second.stop().code()), (Some(0), Some(0)));
@@ -426,7 +426,7 @@ fn a_start_names_the_processes_that_have_the_address() {
     let port = free_port().to_string();
     for options in [&["-s", "@/app.sock"][..], &["-a", "127.0.0.1", "-p", &port]] {
         let mut running = Launcher::start_program(options, &["/bin/sleep", "1000"]);
-        running.process.stderr().wait_for_line("a start", |line| line.contains("listening on"));
+        running.process.stderr().wait_for_line("a start", |line| line.contains("ready, "));
         let worker = proc::children(running.process.pid())[0];
         let words = in_folder(options, &running.path(""));
         let (status, line) = fails_with_one_line(launcher().args(words).args(["-n", "--", "/bin/true"]));

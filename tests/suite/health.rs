@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fcgi_tests::{Address, PATIENCE, Process, Program, Signal, Stray, eventually, holds_for, proc, temp_dir};
 
@@ -86,7 +86,9 @@ fn a_status_of_a_supervisor_that_is_gone_is_none() {
 #[track_caller]
 fn heard(systemd: &UnixDatagram, wanted: &str) -> String {
     let mut buffer = [0; 4096];
+    let end = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < end, "no {wanted}");
         let len = systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
         let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
         if text.contains(wanted) {
@@ -112,11 +114,11 @@ fn systemd_hears_of_everything() {
         command.env("WATCHDOG_USEC", "200000");
         let mut process = Process::start(&mut command);
         let pid = process.pid();
+        heard(&systemd, "STATUS=1 of 1 workers up");
         assert_eq!(heard(&systemd, "READY"), format!("READY=1\nMAINPID={pid}"));
         let worker = proc::descendants_named(pid, "hello")[0];
         let passed = proc::environment(worker);
         assert!(!passed.iter().any(|v| v.starts_with("NOTIFY_SOCKET=") || v.starts_with("WATCHDOG_")), "{passed:?}");
-        assert_eq!(heard(&systemd, "STATUS"), "STATUS=1 of 1 workers up");
         for _ in 0..3 {
             heard(&systemd, "WATCHDOG=1");
         }
@@ -221,7 +223,7 @@ fn survive_an_upgrade(line: &str) {
     assert_eq!(ask(&address, "/quick").text(), "done\n");
     let worker = proc::descendants_named(process.pid(), "slow");
     let says = |what: &str| process.stderr().wait_for_line(what, |line| line.contains(what));
-    says("listening");
+    says("ready, ");
     Stray::adopt(process.pid()).leak(Signal::USR2);
     says("has taken over");
     assert_eq!(proc::descendants_named(process.pid(), "slow"), worker);
@@ -241,7 +243,7 @@ fn a_worker_that_hung_before_an_upgrade_is_missed_after_it() {
     let options = ["-s", "@/app.sock", "--heartbeat", "3s", "--stop-timeout", "100ms"];
     let launcher = Launcher::start_program(&options, &[slow.to_str().expect("a plain path")]);
     let says = |what: &str| launcher.process.stderr().wait_for_line(what, |line| line.contains(what));
-    says("listening");
+    says("ready, ");
     let worker = proc::descendants_named(launcher.process.pid(), "slow");
     let mut hung = launcher.socket().connect().expect("a connection");
     hung.send(&fcgi_tests::wire::get(1, 0, "/slow"));

@@ -44,7 +44,7 @@ const REQUESTS: Duration = Duration::from_secs(6);
 fn on_demand(program: &[&str], prepare: impl FnOnce(&Path)) -> Launcher {
     let options = ["-s", "@/app.sock", "--on-demand", "--idle", "2s"];
     let launcher = Launcher::start_with(&options, program, prepare);
-    launcher.process.stderr().wait_for_line("listening", |line| line.contains("listening"));
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     launcher
 }
 

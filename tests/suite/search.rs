@@ -234,7 +234,7 @@ fn a_program_is_searched_at_each_start() {
         Stray::adopt(worker).signal(Signal::KILL);
     };
     assert_eq!(case.started(), "second");
-    stderr.wait_for_line("all is up", |line| line.contains("listening"));
+    stderr.wait_for_line("all is up", |line| line.contains("ready, "));
 
     // Installed in a directory that comes earlier.
     let first = case.app("first");
@@ -259,7 +259,7 @@ fn a_file_in_the_working_directory_is_refused_at_a_restart() {
     let app = case.app("bin");
     let process = Process::start(&mut case.command(&["--restart-delay", "50ms", "-n"], "app"));
     assert_eq!(case.started(), "bin");
-    process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     case.app(".");
     fs::remove_file(app).expect("it is ours");
     let worker = eventually("a worker", || proc::descendants_named(process.pid(), "sleep").first().copied());
@@ -379,7 +379,7 @@ fn watching() -> (Case, Launcher) {
         Process::start(&mut case.command(&["-n", "--auto-update", "--canary", "200ms"], "hello")),
         temp_dir(),
     );
-    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     (case, launcher)
 }
 

@@ -41,7 +41,7 @@ fn few_descriptors_are_refused_in_one_line() {
         command.args(in_folder(&["-n", "-s", "@/app.sock", "-u", "nobody", "-P", "@/pid"], dir.path()));
         let mut process = Process::start(command.args(["--", "/bin/sleep", "1000"]));
         eventually_within(START, &format!("an outcome with {descriptors} descriptors"), || {
-            let listens = process.stderr().lines().iter().any(|line| line.contains("listening"));
+            let listens = process.stderr().lines().iter().any(|line| line.contains("ready, "));
             (listens || process.has_ended()).then_some(())
         });
         if process.has_ended() {

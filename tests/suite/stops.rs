@@ -27,7 +27,7 @@ fn who_has_connected_before_is_served() {
     let Some(perl) = Program::installed("perl") else { skip!("perl is not installed") };
     let perl = [perl.path().to_str().expect("a plain path"), "-MTime::HiRes=time", "-e", SLOW];
     let mut launcher = Launcher::start_program(&["-s", "@/app.sock"], &perl);
-    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     let mut clients: Vec<_> = (0..4).map(|_| connect(&launcher.socket())).collect();
     clients.iter_mut().for_each(|client| client.send(&wire::get(1, 0, "/")));
     launcher.process.signal(Signal::TERM);
@@ -46,7 +46,7 @@ fn the_next_one_binds_at_once() {
     let mut first = Launcher::start_with(&first, &["@/program"], |dir| {
         script(dir, "program", deaf);
     });
-    first.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    first.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     let worker = Stray::adopt(proc::children(first.process.pid())[0]);
     first.process.signal(Signal::TERM);
     eventually("a path without a socket", || (!first.path("app.sock").exists()).then_some(()));
@@ -85,7 +85,7 @@ fn who_comes_later_is_turned_away() {
         },
     );
     let address = Address::loopback(port);
-    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     address.connect().expect("it listens");
     launcher.process.signal(Signal::TERM);
     eventually("a refusal", || address.connect().is_err().then_some(()));

@@ -235,7 +235,7 @@ fn giving_up_ends_it_with_a_failure() {
 fn a_program_that_goes_away_is_waited_for() {
     let launcher = copied_hello(&["--restart-delay", "100ms", "--backoff-after", "off"]);
     let worker = launcher.workers(1)[0];
-    launcher.says("listening");
+    launcher.says("ready, ");
     fs::rename(launcher.path("hello"), launcher.path("away")).expect("renamed");
     Stray::adopt(worker).signal(Signal::KILL);
     launcher.says("No such file or directory");
@@ -302,10 +302,10 @@ fn grandchildren_go_with_their_group() {
     }
 }
 
-/// What a worker that crashed has left would hold the socket, and serve nobody knows what.
+/// What a shell that crashed has left with the socket would serve in its place.
 #[test]
 fn grandchildren_of_a_crashed_worker_go_too() {
-    let launcher = supervise(&["--restart-delay", "1h"], "sleep 1000 & echo $! >@/grandchild; kill -KILL $$");
+    let launcher = supervise(&["--restart-delay", "1h"], "sleep 1000 <&0 & echo $! >@/grandchild; kill -KILL $$");
     let grandchild = Stray::adopt(launcher.waits_for("grandchild").trim().parse().expect("a pid"));
     launcher.says("has left processes in its group");
     grandchild.wait_gone();
@@ -348,7 +348,7 @@ fn it_stops_in_whatever_state_it_is() {
 fn a_reload_replaces_all_workers_one_by_one() {
     let launcher = hello(&["-F", "3"]);
     let before = launcher.workers(3);
-    launcher.says("listening");
+    launcher.says("ready, ");
     for round in 1..=2 {
         launcher.hup();
         launcher.says_times("reloaded", round);
@@ -380,7 +380,7 @@ impl Leak for Stray {
 fn a_reload_that_fails_keeps_the_old_workers() {
     let launcher = copied_hello(&["-F", "2"]);
     let before = launcher.workers(2);
-    launcher.says("listening");
+    launcher.says("ready, ");
     for (round, broken) in ["#!/bin/sh\nexit 3\n", "no program"].into_iter().enumerate() {
         fs::remove_file(launcher.path("hello")).expect("removed");
         write_executable(&launcher.path("hello"), broken);
@@ -396,7 +396,7 @@ fn a_reload_that_fails_keeps_the_old_workers() {
 fn more_and_less() {
     let launcher = hello(&["--status", "@/status"]);
     launcher.workers(1);
-    launcher.says("listening");
+    launcher.says("ready, ");
     let signal = |signal| Stray::adopt(launcher.process.pid()).leak(signal);
     let checks = |text: &str| {
         let mut check = crate::launcher::launcher();
@@ -432,7 +432,7 @@ pub(crate) fn replace(path: &Path, with: &Path) {
 fn a_changed_program_is_reloaded() {
     let launcher = copied_hello(&["--auto-update", "-F", "2"]);
     let before = launcher.workers(2);
-    launcher.says("listening");
+    launcher.says("ready, ");
     replace(&launcher.path("hello"), &path_of("hello"));
     launcher.says(&format!("reloading: '{}' has changed", launcher.path("hello").display()));
     launcher.says("reloaded");
@@ -467,7 +467,7 @@ fn watching(options: &[&str]) -> Launcher {
         fs::write(dir.join("settings"), "1").expect("written");
     });
     launcher.waits_for("starts");
-    launcher.says("listening");
+    launcher.says("ready, ");
     launcher
 }
 
@@ -495,7 +495,7 @@ fn large_workers_are_replaced() {
 #[test]
 fn workers_come_with_the_first_connection_and_go_when_idle() {
     let mut launcher = hello(&["-F", "2", "--on-demand", "--idle", "1s"]);
-    launcher.says("listening");
+    launcher.says("ready, ");
     assert_eq!(proc::children(launcher.process.pid()), [0; 0]);
     for _ in 0..2 {
         expect_hello(&launcher.socket());
@@ -517,7 +517,7 @@ fn workers_come_with_the_first_connection_and_go_when_idle() {
 fn more_workers_come_as_connections_keep_waiting() {
     // It accepts nothing, so everything keeps waiting.
     let launcher = Launcher::start_program(&["-s", "@/app.sock", "-F", "2", "--on-demand"], &["/bin/sleep", "1000"]);
-    launcher.says("listening");
+    launcher.says("ready, ");
     let _waits = launcher.socket().connect().expect("a connection");
     let first = launcher.children(1);
     let both = launcher.children(2);
@@ -540,7 +540,7 @@ impl Replaceable {
         let mut command = Command::new(&program);
         command.env_clear().stdin(Stdio::null()).args(in_folder(options, dir.path()));
         let process = Process::start(command.arg("-n").arg("--").arg(path_of("hello")));
-        process.stderr().wait_for_line("listening", |line| line.contains("listening"));
+        process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
         Replaceable { process, dir }
     }
 
@@ -625,7 +625,7 @@ fn the_next_version_may_be_where_a_symlink_leads() {
     command.env_clear().stdin(Stdio::null()).arg0("spawn-fcgi").env("PATH", dir.path());
     command.args(in_folder(&["--supervise", "-s", "@/app.sock", "-n", "--"], dir.path())).arg(path_of("hello"));
     let mut process = Process::start(&mut command);
-    process.stderr().wait_for_line("listening", |line| line.contains("listening"));
+    process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     fs::remove_file(&link).expect("removed");
     std::os::unix::fs::symlink("two", &link).expect("a symlink");
     process.signal(Signal::USR2);

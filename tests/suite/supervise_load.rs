@@ -13,7 +13,8 @@ use fcgi_tests::{
 };
 use serde_json::Value;
 
-use crate::launcher::{SHORT_RELOAD, in_folder, path_of, script};
+use crate::launcher::{Launcher, SHORT_RELOAD, in_folder, path_of, script};
+use crate::monitor::check;
 use crate::supervise::replace;
 
 /// How many connections each kind of load has.
@@ -50,7 +51,7 @@ impl Loaded {
         command.env_clear().stdin(Stdio::null());
         command.args(in_folder(&["-s", "@/app.sock", "-n"], dir.path())).args(SHORT_RELOAD).args(options);
         let supervisor = Process::start(command.arg("--").arg(dir.path().join(program)));
-        supervisor.stderr().wait_for_line("listening", |line| line.contains("listening"));
+        supervisor.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
         Loaded { supervisor, load: Vec::new(), dir }
     }
 
@@ -198,4 +199,40 @@ fn php_cgi_is_reloaded() {
         assert!(count(&summary, "ok") > 0, "{summary}");
     }
     assert_eq!(loaded.supervisor.stop().code(), Some(0));
+}
+
+/// A page is written every 10 s, and tells nothing when it is older than three times that. A supervisor that is stopped, one
+/// that hangs in a system call, and one that is well.
+#[test]
+fn monitors_find_a_supervisor_that_does_nothing() {
+    let Some(strace) = Program::installed("strace") else { skip!("strace is not installed") };
+    let options = ["-s", "@/app.sock", "--status", "@/status"];
+    let [mut stopped, hung, well] = [(), (), ()].map(|()| {
+        let launcher = Launcher::start(&options);
+        launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
+        launcher
+    });
+    let report = |launcher: &Launcher| check(&["env"], &launcher.path("status"));
+    let inject = ["-e", "trace=poll", "-e", "inject=poll:delay_enter=600000000", "-p"];
+    let pid = hung.process.pid().to_string();
+    let mut strace = Process::start(strace.command().args(inject).arg(pid));
+    strace.stderr().wait_for_line("strace", |line| line.contains("attached"));
+    stopped.process.signal(Signal::STOP);
+    for launcher in [&stopped, &hung, &well] {
+        assert_eq!(report(launcher).0, Some(0));
+    }
+    for launcher in [&stopped, &hung] {
+        let (status, text) = eventually("a report that nothing is known", || {
+            Some(report(launcher)).filter(|(status, _)| *status == Some(2))
+        });
+        let why = format!("its supervisor (pid {}) is stopped, hangs or cannot write it", launcher.process.pid());
+        assert!(text.contains(&why), "{status:?} {text}");
+    }
+    assert_eq!(report(&well), (Some(0), "1 of 1 workers up\n".into()));
+    stopped.process.signal(Signal::CONT);
+    strace.signal(Signal::KILL);
+    strace.wait_exit();
+    for launcher in [&stopped, &hung] {
+        eventually("a new page", || (report(launcher).0 == Some(0)).then_some(()));
+    }
 }

@@ -63,6 +63,8 @@ pub struct Config {
     pub stop_signal: i32,
     /// How long a worker may take to end after that before it is killed; `None`: as long as it likes.
     pub stop_timeout: Option<Duration>,
+    /// How long a worker that is to end, and has never reported that it is up, may have clients before it is asked.
+    pub drain: Duration,
     /// How long a process that does not report that it is up has to live to be up; `None` is 250 ms, and 2 s for one that
     /// is to take the place of another.
     pub ready_after: Option<Duration>,
@@ -188,6 +190,7 @@ impl Config {
             give_up: None,
             stop_signal: libc::SIGTERM,
             stop_timeout: Some(Duration::from_secs(10)),
+            drain: Duration::from_secs(5),
             ready_after: None,
             canary: Duration::from_secs(5),
             auto_update: false,

@@ -178,7 +178,20 @@ const RESTARTS: &[Item] = &[
         .ignored(&[ONCE]),
     option("", "stop-timeout", TIME, |c, v| set(&mut c.stop_timeout, time(v)))
         .help("time a worker has to exit before SIGKILL (default 10s)")
-        .man("It begins with the stop signal. SIGKILL goes to the worker's process group; with `off` it is never sent.")
+        .man(
+            "It begins with the stop signal, which goes to the worker alone. SIGKILL goes to its process group; with \
+             `off` it is never sent.",
+        )
+        .ignored(&[ONCE]),
+    option("", "drain", TIME, |c, v| set(&mut c.drain, time(v).map(Option::unwrap_or_default)))
+        .help("time to wait for a moment without clients first (default 5s)")
+        .man(
+            "A worker that is to exit is asked when no connection is accepted in it, and after this time at the latest; \
+             when all is stopped, after half of --stop-timeout at the latest. A worker that has reported that it is up \
+             is asked at once, as it answers its clients before it exits. Clients are found in /proc; where that does \
+             not show them, and with `off`, workers are asked at once. Connections that a web server keeps for later \
+             requests are clients.",
+        )
         .ignored(&[ONCE]),
 ];
 
@@ -366,7 +379,7 @@ mod tests {
                 assert!(["backlog", "mode"].contains(&item.long), "{}", item.help);
             }
         }
-        assert_eq!(seen.len(), 14, "{seen:?}");
+        assert_eq!(seen.len(), 15, "{seen:?}");
     }
 
     /// The man page says so once for a section.

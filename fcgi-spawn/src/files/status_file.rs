@@ -13,8 +13,8 @@ use crate::files::directories::Directories;
 use crate::files::page::{self, Header, Listening, Reload, ReloadWord, Row, Word};
 use crate::files::page_lock::{PageLock, Taken};
 use crate::files::place::Place;
+use crate::process::connections::Busy;
 use crate::process::usage;
-use crate::process::usage::Busy;
 use crate::sys::{self, Pid};
 
 /// How old the page gets.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::fleet::demand::Reported;
 use crate::fleet::note::{Cause, Note};
+use crate::fleet::stop::{Clients, Left};
 use crate::sys::Pid;
 
 /// Something that happened.
@@ -35,17 +36,24 @@ pub(crate) enum Event {
     },
     /// A process reports that it serves.
     Ready(Pid),
-    /// A child ended and is reaped; whether processes are left in its group, and what it has said last.
+    /// A child ended and is reaped; what is left in its group, and what it has said last.
     Ended {
         pid: Pid,
         status: ExitStatus,
-        others: bool,
+        left: Left,
         said: Option<String>,
     },
-    /// Whether processes are left in a group.
+    /// What is left in a group.
     Looked {
         pid: Pid,
-        others: bool,
+        left: Left,
+    },
+    /// The clients of a process that is to stop.
+    Served {
+        pid: Pid,
+        clients: Clients,
+        /// How long the look took.
+        cost: Duration,
     },
     /// The signal that kills a group was sent, or was refused for this reason.
     Signalled {
@@ -92,7 +100,15 @@ pub(crate) struct Usage {
 pub(crate) enum Action {
     /// Start a process; `Forked` or `Refused` follows.
     Start(usize),
-    /// Ask a process group to stop.
+    /// Note which program a process executes.
+    Identify(Pid),
+    /// `Served` follows.
+    LookForClients(Pid),
+    /// Stop a process group for a moment, so that it accepts no connection.
+    Hold(Pid),
+    /// Have it go on.
+    Release(Pid),
+    /// Ask a process, or what it has left in its group, to stop.
     Ask(Pid),
     /// Kill a process group; `Signalled` follows.
     Kill(Pid),

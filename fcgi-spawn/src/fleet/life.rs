@@ -8,9 +8,9 @@ use crate::Error;
 use crate::fleet::demand::Idle;
 use crate::fleet::note::{Again, End, Failure, Note};
 use crate::fleet::restart::Next;
-use crate::fleet::stop::{Stop, StopAction, StopEvent};
+use crate::fleet::stop::{CLIENTS_LOOK, Clients, Left, Stop, StopAction, StopEvent};
 use crate::fleet::worker::{LAUNCH, Process, WorkerAction, WorkerEvent, WorkerState};
-use crate::fleet::{Action, Fleet, Phase, ReloadResult, Slot, Stopping};
+use crate::fleet::{Action, Fleet, Phase, ReloadResult, Slot, Stopping, rolling_restart};
 use crate::sys::Pid;
 
 /// How long a process that reports nothing has to live to be up, unless that is configured.
@@ -29,6 +29,7 @@ impl Fleet {
     /// A process has executed the program.
     pub(super) fn executed(&mut self, pid: Pid, now: Instant) {
         let Some(slot) = self.slot_of(pid) else { return };
+        self.actions.push(Action::Identify(pid));
         if !self.slots[slot].quiet {
             self.say(Note::Started { slot, pid });
         }
@@ -85,6 +86,11 @@ impl Fleet {
         if self.phase == Phase::First && !self.slots.iter().any(awaited) {
             self.phase = Phase::Serving;
             self.actions.push(Action::Up);
+            let up = self.slots.iter().filter(|slot| matches!(slot.worker.state, WorkerState::Running(_))).count();
+            self.say(match self.rules.on_demand {
+                true => Note::ReadyOnDemand,
+                false => Note::Ready { up, of: self.rules.workers },
+            });
         }
     }
 
@@ -93,16 +99,21 @@ impl Fleet {
         let slot = &mut self.slots[slot];
         slot.settled = true;
         slot.idle = Idle::default();
+        // A shell has executed it by now.
+        self.actions.extend(slot.worker.process().map(|process| Action::Identify(process.pid)));
         slot.max_rss = self.rules.max_rss.map(|most| (most as f64 * less) as u64);
         let since = slot.worker.process().map(|process| process.since);
         slot.recycle = self.rules.max_age.zip(since).map(|(age, since)| since + age.mul_f64(less));
     }
 
     /// A child was reaped.
-    pub(super) fn ended(&mut self, pid: Pid, status: ExitStatus, others: bool, said: Option<String>, now: Instant) {
+    pub(super) fn ended(&mut self, pid: Pid, status: ExitStatus, left: Left, said: Option<String>, now: Instant) {
         let Some(slot) = self.slot_of(pid) else {
             // As process 1 of a container we are also given orphans that never were ours.
-            self.tell_stopping(pid, StopEvent::Ended { others }, now);
+            if let Some(slot) = self.stopping.iter().find(|stopping| stopping.process.pid == pid).map(|its| its.slot) {
+                self.has_left(slot, pid, left);
+            }
+            self.tell_stopping(pid, StopEvent::Ended(left), now);
             return;
         };
         let worker = &self.slots[slot].worker;
@@ -115,10 +126,12 @@ impl Fleet {
         let unknown = Process { pid, since: now, version: 0 };
         let process = worker.processes().find(|process| process.pid == pid).unwrap_or(unknown);
         let end = End::Process { pid, status, life: now - process.since, said };
-        if others {
-            self.say(Note::Orphans { slot, pid });
-            self.actions.push(Action::Ask(pid));
-            let state = Stop::orphans(self.rules.stop_timeout, now);
+        if left != Left::Nothing {
+            self.has_left(slot, pid, left);
+            if left != Left::Helpers {
+                self.actions.push(Action::Ask(pid));
+            }
+            let state = Stop::left(left, self.rules.stop_timeout, now);
             self.stopping.push(Stopping { slot, process, state, reported: false });
         }
         let event = WorkerEvent::Ended { pid, success: status.success() };
@@ -136,6 +149,27 @@ impl Fleet {
         if is_new && !(was_up && status.success()) {
             self.reload_failed(slot, end, now);
         }
+    }
+
+    /// What is left in a group, as far as it is to be stopped: in the end that is all.
+    pub(super) fn to_stop(&self, left: Left) -> Left {
+        match left {
+            Left::Helpers if self.phase == Phase::Stopping => Left::Parts,
+            _ => left,
+        }
+    }
+
+    /// A process that ended has left others in its group.
+    fn has_left(&mut self, slot: usize, pid: Pid, left: Left) {
+        if left == Left::Nothing || self.phase == Phase::Stopping {
+            return;
+        }
+        if !self.slots[slot].quiet {
+            self.say(Note::Left { slot, pid, left });
+        }
+        // Of what others have left some may have ended; it is not followed otherwise.
+        let helpers = self.stopping.iter().filter(|stopping| stopping.state == Stop::Helpers);
+        self.actions.extend(helpers.map(|stopping| Action::LookAtGroup(stopping.process.pid)));
     }
 
     pub(super) fn tell_all(&mut self, event: WorkerEvent, now: Instant) {
@@ -157,7 +191,8 @@ impl Fleet {
                 self.is_up(slot);
                 if let (Some(turn), Some(new)) = (self.rolling.turn(slot), self.slots[slot].worker.process()) {
                     self.say(Note::Replaced { slot, old: old.pid, new: new.pid, cause: turn.cause });
-                    self.rolling.replaced(old.pid, self.rules.stop_timeout.is_none(), now);
+                    let patience = rolling_restart::PATIENCE + self.rules.drain;
+                    self.rolling.replaced(old.pid, self.rules.stop_timeout.is_none().then_some(now + patience));
                 }
                 self.stop_process(slot, old, now);
             }
@@ -300,12 +335,15 @@ impl Fleet {
 
     /// A process is to stop.
     fn stop_process(&mut self, slot: usize, process: Process, now: Instant) {
-        self.actions.push(Action::Ask(process.pid));
-        let mut state = Stop::asked(self.rules.stop_timeout, now);
-        // The timeout may be zero.
-        let action = state.on(StopEvent::Tick, now);
+        // It may execute another program by now.
+        self.actions.push(Action::Identify(process.pid));
+        let (drain, time) = (self.rules.drain, self.rules.stop_timeout);
+        let state = Stop::draining(drain, time, now);
         self.stopping.push(Stopping { slot, process, state, reported: false });
-        self.act_on_stopping(slot, process.pid, action);
+        if self.phase == Phase::Stopping {
+            self.tell_stopping(process.pid, StopEvent::StopAll(time), now);
+        }
+        self.tell_stopping(process.pid, StopEvent::Tick, now);
     }
 
     /// A process that never was a worker is to end at once.
@@ -315,19 +353,44 @@ impl Fleet {
         self.stopping.push(Stopping { slot, process, state: Stop::killed(now), reported: true });
     }
 
-    pub(super) fn tell_stopping(&mut self, pid: Pid, event: StopEvent, now: Instant) {
-        let Some(stopping) = self.stopping.iter_mut().find(|stopping| stopping.process.pid == pid) else { return };
-        let (slot, action) = (stopping.slot, stopping.state.on(event, now));
-        self.act_on_stopping(slot, pid, action);
+    pub(super) fn tell_all_stopping(&mut self, event: StopEvent, now: Instant) {
+        for pid in self.stopping.iter().map(|stopping| stopping.process.pid).collect::<Vec<_>>() {
+            self.tell_stopping(pid, event, now);
+        }
     }
 
-    fn act_on_stopping(&mut self, slot: usize, pid: Pid, action: StopAction) {
+    pub(super) fn tell_stopping(&mut self, pid: Pid, event: StopEvent, now: Instant) {
+        let Some(stopping) = self.stopping.iter_mut().find(|stopping| stopping.process.pid == pid) else { return };
+        let (slot, was_held) = (stopping.slot, stopping.state.is_held());
+        let action = stopping.state.on(event, now);
+        let is_released = was_held && !stopping.state.is_held() && stopping.state != Stop::Gone;
         match action {
             StopAction::Nothing => {}
+            StopAction::LookForClients => self.actions.push(Action::LookForClients(pid)),
+            StopAction::Hold => self.actions.push(Action::Hold(pid)),
+            StopAction::Ask => self.actions.push(Action::Ask(pid)),
             StopAction::Look => self.actions.push(Action::LookAtGroup(pid)),
             StopAction::Kill => self.actions.push(Action::Kill(pid)),
             StopAction::GiveUp => self.say(Note::Unkillable { slot, pid }),
         }
+        if is_released {
+            self.actions.push(Action::Release(pid));
+        }
+        if action == StopAction::Ask {
+            // The time may be zero.
+            self.tell_stopping(pid, StopEvent::Tick, now);
+        }
+    }
+
+    /// What was found out about the clients of a process that is to stop.
+    pub(super) fn served(&mut self, pid: Pid, clients: Clients, cost: Duration, now: Instant) {
+        if clients == Clients::Unseen && !mem::replace(&mut self.said_unseen, true) {
+            self.say(Note::ClientsUnseen);
+        }
+        let draining = self.stopping.iter().filter(|stopping| matches!(stopping.state, Stop::Draining(_))).count();
+        // Many take turns, and what costs much is done seldom.
+        let pause = CLIENTS_LOOK.max(10 * cost).saturating_mul(u32::try_from(draining).unwrap_or(u32::MAX));
+        self.tell_stopping(pid, StopEvent::Served { clients, pause }, now);
     }
 
     /// A process group was killed, or may not be killed by us.

@@ -19,10 +19,20 @@ struct Subject {
     foreign: bool,
     /// Its leader has ended, and others of its group are left.
     orphaned: bool,
+    /// What is left then executes another program.
+    helps: bool,
+    /// It is stopped for a moment.
+    held: bool,
     /// It has been asked to stop, or was killed.
     ending: bool,
     /// With all its group.
     killed: bool,
+}
+
+impl Subject {
+    fn is_helper(&self) -> bool {
+        self.orphaned && self.helps
+    }
 }
 
 struct World {
@@ -95,15 +105,44 @@ impl World {
                     self.executed(pid);
                 }
             }
+            Action::Identify(_) => {}
+            Action::LookForClients(pid) => {
+                let clients = match self.random.number() % 8 {
+                    _ if self.calm => Clients::None,
+                    0 => Clients::Unseen,
+                    1 => Clients::ItsOwn,
+                    2 => Clients::NotHeld,
+                    3 | 4 => Clients::Some,
+                    _ => Clients::None,
+                };
+                self.tell(Event::Served { pid, clients, cost: Duration::ZERO });
+            }
+            Action::Hold(pid) => {
+                let process = self.processes.get_mut(&pid.number()).expect("there");
+                process.held = !process.foreign;
+                if process.foreign {
+                    self.tell(Event::Served { pid, clients: Clients::Unseen, cost: Duration::ZERO });
+                }
+            }
+            Action::Release(pid) => {
+                if let Some(process) = self.processes.get_mut(&pid.number()) {
+                    process.held = false;
+                }
+            }
             Action::Ask(pid) => {
+                let stops_all = self.fleet.phase == Phase::Stopping;
                 if let Some(process) = self.processes.get_mut(&pid.number()).filter(|process| !process.foreign) {
-                    process.ending |= !process.deaf;
+                    process.ending |= !process.deaf && (!process.is_helper() || stops_all);
                 }
             }
             Action::Kill(pid) => {
                 let process = self.processes.get_mut(&pid.number());
                 let refused = process.as_ref().is_some_and(|process| process.foreign).then(|| "no".to_owned());
                 if let Some(process) = process.filter(|process| !process.foreign) {
+                    if process.is_helper() && self.fleet.phase != Phase::Stopping {
+                        self.tell(Event::Signalled { pid, refused });
+                        return;
+                    }
                     (process.ending, process.killed) = (true, true);
                     if process.orphaned {
                         self.processes.remove(&pid.number());
@@ -112,8 +151,8 @@ impl World {
                 self.tell(Event::Signalled { pid, refused });
             }
             Action::LookAtGroup(pid) => {
-                let others = self.processes.contains_key(&pid.number());
-                self.tell(Event::Looked { pid, others });
+                let left = self.left(pid.number());
+                self.tell(Event::Looked { pid, left });
             }
             Action::LookAtListener => {
                 let waits = self.happens(2);
@@ -140,17 +179,26 @@ impl World {
         }
     }
 
+    /// What is there in the group of a process that ended.
+    fn left(&self, pid: i32) -> Left {
+        match self.processes.get(&pid) {
+            None => Left::Nothing,
+            Some(process) if process.helps => Left::Helpers,
+            Some(_) => Left::Parts,
+        }
+    }
+
     fn end(&mut self, pid: i32) {
-        let others = self.happens(4);
+        let (others, helps) = (self.happens(4), self.happens(2));
         match self.processes.get_mut(&pid) {
             Some(process) if others && !process.foreign && !process.launching && !process.killed => {
-                process.orphaned = true;
+                (process.orphaned, process.helps, process.ending) = (true, helps, false);
             }
             _ => drop(self.processes.remove(&pid)),
         }
-        let others = self.processes.contains_key(&pid);
+        let left = self.left(pid);
         let status = ExitStatus::from_raw(if self.random.number() % 2 == 0 { 0 } else { 1 << 8 });
-        self.tell(Event::Ended { pid: Pid::for_test(pid), status, others, said: None });
+        self.tell(Event::Ended { pid: Pid::for_test(pid), status, left, said: None });
     }
 
     /// Something happens.
@@ -171,7 +219,7 @@ impl World {
             // As process 1 of a container we reap what never was ours.
             9 => {
                 let (pid, status) = (Pid::for_test(7), ExitStatus::from_raw(0));
-                self.tell(Event::Ended { pid, status, others: false, said: None });
+                self.tell(Event::Ended { pid, status, left: Left::Nothing, said: None });
             }
             _ => {
                 let most = [1, 300, 3_000, 40_000][(self.random.number() % 4) as usize];
@@ -185,10 +233,14 @@ impl World {
 
     /// What was asked to end ends, sooner or later.
     fn settle(&mut self) {
-        let ending = self.processes.iter().filter(|(_, process)| process.ending && !process.orphaned);
-        for pid in ending.map(|(pid, _)| *pid).collect::<Vec<_>>() {
+        let ending = self.processes.iter().filter(|(_, process)| process.ending && !process.held);
+        for (pid, is_orphaned) in ending.map(|(pid, process)| (*pid, process.orphaned)).collect::<Vec<_>>() {
             if self.calm || self.happens(2) {
-                self.end(pid);
+                // The end of what is left is not reported.
+                match is_orphaned {
+                    true => drop(self.processes.remove(&pid)),
+                    false => self.end(pid),
+                }
             }
         }
     }
@@ -215,9 +267,9 @@ impl World {
             let pid = Pid::for_test(*pid);
             let slots = self.fleet.slots.iter().filter(|slot| slot.worker.has(pid)).count();
             let stopping = self.fleet.stopping.iter().filter(|stopping| stopping.process.pid == pid).count();
-            // With no time to stop, what a worker leaves behind is not followed.
-            let unfollowed = process.orphaned && self.fleet.rules.stop_timeout.is_none();
-            assert!(slots + stopping == 1 || (unfollowed && slots == 0), "{pid}: {process:?}, {slots} {stopping}");
+            assert_eq!(slots + stopping, 1, "{pid}: {process:?}, {slots} {stopping}");
+            let is_held = |stopping: &Stopping| stopping.process.pid == pid && stopping.state.is_held();
+            assert!(!process.held || self.fleet.stopping.iter().any(is_held), "{pid} is held for ever");
         }
         for slot in &self.fleet.slots {
             for process in slot.worker.processes() {
@@ -266,7 +318,9 @@ fn live(world: &mut World, seed: u64) {
     let may_wait = world.fleet.rules.stop_timeout.is_none() && world.processes.values().any(deaf);
     assert!(world.fleet.is_over() || may_wait, "{:?} are waited for", world.processes);
     assert_eq!(world.next, begun, "a stop has started something");
-    let is_left = |process: &Subject| !(process.foreign || process.orphaned || may_wait && process.deaf);
+    let never_killed = world.fleet.rules.stop_timeout.is_none();
+    let is_left =
+        |process: &Subject| !(process.foreign || never_killed && process.orphaned || may_wait && process.deaf);
     assert!(!world.processes.values().any(is_left), "{:?} are left", world.processes);
 }
 

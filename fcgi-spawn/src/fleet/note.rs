@@ -12,12 +12,20 @@ use crate::Config;
 use crate::cli::duration::Human;
 use crate::error::Quoted;
 use crate::fleet::restart::Why;
+use crate::fleet::stop::Left;
 use crate::signals;
 use crate::sys::Pid;
 
 /// Something that happened to a worker or to all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
+    /// The first start is over, and so many workers are up.
+    Ready {
+        up: usize,
+        of: usize,
+    },
+    /// It is over, and workers start when they are needed.
+    ReadyOnDemand,
     Started {
         slot: usize,
         pid: Pid,
@@ -95,11 +103,14 @@ pub(crate) enum Note {
         slot: usize,
         pid: Pid,
     },
-    /// What a worker that ended has left in its process group is stopped.
-    Orphans {
+    /// A worker that ended has left processes in its group.
+    Left {
         slot: usize,
         pid: Pid,
+        left: Left,
     },
+    /// It is not known whether processes that are to stop have clients.
+    ClientsUnseen,
     /// It is stopped because it is not needed.
     Idle {
         slot: usize,
@@ -198,7 +209,8 @@ impl Note {
             | Note::Killed { .. }
             | Note::NotKilled { .. }
             | Note::Unkillable { .. }
-            | Note::Orphans { .. }
+            | Note::Left { left: Left::Parts | Left::Unknown, .. }
+            | Note::ClientsUnseen
             | Note::Restless { .. }
             | Note::Overdue { .. }
             | Note::NoOther(_) => Level::Warn,
@@ -259,8 +271,21 @@ impl fmt::Display for Note {
             Note::Unkillable { slot, pid } => {
                 write!(f, "worker {} (pid {pid}) has not ended after SIGKILL; not waited for any longer", slot + 1)
             }
-            Note::Orphans { slot, pid } => {
-                write!(f, "worker {} (pid {pid}) has left processes in its group, stopped", slot + 1)
+            Note::Ready { up, of } => write!(f, "ready, {up} of {of} workers up"),
+            Note::ReadyOnDemand => f.write_str("ready, workers start when connections wait"),
+            Note::Left { slot, pid, left } => {
+                let what = match left {
+                    Left::Nothing => "nothing in its group",
+                    Left::Helpers => "processes of other programs in its group, which go on until all is stopped",
+                    Left::Parts => "processes in its group that serve like it, stopped",
+                    Left::Unknown => {
+                        "processes in its group, stopped: whether they serve like it cannot be seen in /proc"
+                    }
+                };
+                write!(f, "worker {} (pid {pid}) has left {what}", slot + 1)
+            }
+            Note::ClientsUnseen => {
+                f.write_str("the clients of workers cannot be seen in /proc: workers are asked to stop at once")
             }
             Note::Idle { slot, pid } => write!(f, "worker {} (pid {pid}) is idle, stopped", slot + 1),
             Note::Restless { slot, pid, time } => write!(
@@ -405,7 +430,9 @@ mod tests {
             Note::Killed { slot, pid },
             Note::NotKilled { slot, pid, error: "no".into() },
             Note::Unkillable { slot, pid },
-            Note::Orphans { slot, pid },
+            Note::Left { slot, pid, left: Left::Parts },
+            Note::Left { slot, pid, left: Left::Unknown },
+            Note::ClientsUnseen,
             Note::Restless { slot, pid, time },
             Note::Overdue { slot, pid, time },
             Note::NoOther(1),

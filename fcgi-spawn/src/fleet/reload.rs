@@ -62,7 +62,8 @@ impl Fleet {
     /// How long a reload of so many workers takes at most, if new processes report soon that they are up.
     fn longest_reload(&self, workers: usize) -> Duration {
         let start = LAUNCH + self.rules.ready_after.unwrap_or_default().max(UP_AFTER_RELOAD);
-        let stop = self.rules.stop_timeout.unwrap_or_default().max(rolling_restart::PATIENCE) + stop::LAST;
+        let stop =
+            self.rules.stop_timeout.unwrap_or_default().max(rolling_restart::PATIENCE) + self.rules.drain + stop::LAST;
         let canaries = (start + self.rules.canary) * (1 + rolling_restart::RECYCLED);
         canaries.saturating_add((start + stop).saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX)))
     }

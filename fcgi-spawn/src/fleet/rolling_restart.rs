@@ -164,10 +164,10 @@ impl RollingRestart {
         }
     }
 
-    /// It has taken over; the old one is being stopped, and killed unless `never_killed`.
-    pub(crate) fn replaced(&mut self, old: Pid, never_killed: bool, now: Instant) {
+    /// It has taken over; the old one is being stopped, and waited for until then at most if it is never killed.
+    pub(crate) fn replaced(&mut self, old: Pid, until: Option<Instant>) {
         if let Some(current) = &mut self.current {
-            current.part = Part::Stopping { old, until: never_killed.then_some(now + PATIENCE) };
+            current.part = Part::Stopping { old, until };
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(restart.next().map(|turn| turn.slot), Some(0));
         assert!(restart.next().is_none() && restart.turn(0).is_some() && restart.turn(1).is_none());
         assert!(!restart.is_watched(true, TIME, now), "the old processes serve nothing");
-        restart.replaced(OLD, false, now);
+        restart.replaced(OLD, None);
         assert!(restart.next().is_none() && restart.turn(0).is_none() && restart.deadline().is_none());
         assert!(!restart.gone(Pid::for_test(1)));
         assert!(restart.next().is_none(), "the old one is there");
@@ -243,7 +243,7 @@ mod tests {
         let mut restart = RollingRestart::default();
         restart.reload(0..2, Cause::Asked, now);
         restart.next();
-        restart.replaced(OLD, true, now);
+        restart.replaced(OLD, Some(now + PATIENCE));
         assert_eq!((restart.deadline(), restart.tick(now)), (Some(now + PATIENCE), false));
         assert!(restart.next().is_none());
         restart.tick(now + PATIENCE);
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!((restart.deadline(), restart.has_lived(now)), (Some(now + TIME), None));
         assert_eq!(restart.has_lived(now + TIME), Some(0));
         restart.proven();
-        restart.replaced(OLD, false, now);
+        restart.replaced(OLD, None);
         assert_eq!(restart.has_lived(now + TIME), None);
         restart.gone(OLD);
         restart.next();
@@ -321,7 +321,7 @@ mod tests {
 
         restart.reload(0..3, Cause::Asked, now);
         restart.next();
-        restart.replaced(OLD, false, now);
+        restart.replaced(OLD, None);
         assert_eq!(restart.fail_reload(), None, "the old process is being stopped");
         assert!(!restart.is_over() && !restart.gone(OLD) && restart.is_over());
     }
@@ -332,7 +332,7 @@ mod tests {
         let mut restart = RollingRestart::default();
         restart.reload(0..3, Cause::Asked, now);
         restart.next();
-        restart.replaced(OLD, false, now);
+        restart.replaced(OLD, None);
         for _ in 0..100 {
             restart.reload(0..3, Cause::Changed, now);
             assert_eq!(restart.abandon(), None);
@@ -350,7 +350,7 @@ mod tests {
         let mut restart = RollingRestart::default();
         restart.reload(0..2, Cause::Asked, now);
         restart.next();
-        restart.replaced(OLD, true, now);
+        restart.replaced(OLD, Some(now + PATIENCE));
         restart.cancel();
         assert!(restart.is_over() && restart.deadline().is_none() && restart.next().is_none());
         assert!(!restart.gone(OLD) && restart.reloading_since().is_none());

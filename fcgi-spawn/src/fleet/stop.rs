@@ -1,19 +1,32 @@
-//! A process that is to stop: asked, given time, killed. Its whole group goes with it.
+//! A process that is to stop: given time to finish what it serves, asked, given time, killed. Its group is killed with it.
 //!
 //! ```text
-//!                  deadline: Kill          refused, deadline
-//!     Asked ---------------------------> Killed ---------------> Unkillable
-//!       |  Ended, others are left          ^  |  Ended                |  Ended
-//!       +------------------------> Orphans-+  |                       |
-//!       |  Ended                      |       |                       |
-//!       +-----------------------------+-------+-----------------------+--> Gone
-//!                          none is left
+//!     Draining ---> Asked ---------------> Killed ---------------> Unkillable
+//!       no client,    |     deadline: Kill   ^  |  refused, deadline  |
+//!       deadline: Ask |                      |  |                     |
+//!                     |  Ended, parts left   |  |  Ended              |  Ended
+//!                     +------------> Orphans-+  |                     |
+//!                     |                 |       |                     |
+//!                     |  Ended          |       |                     |
+//!                     +-----------------+-------+---------------------+--> Gone, Helpers
 //! ```
+//!
+//! What a process has left in its group is its parts, which are stopped in its place, or helpers, which go on until
+//! everything stops.
 
 use std::time::{Duration, Instant};
 
 /// Between two looks for processes that a leader left in its group: the kernel does not report their end.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Between two looks for clients of processes that are to stop.
+pub(super) const CLIENTS_LOOK: Duration = Duration::from_millis(10);
+
+/// From the signal that holds a process to the next look: it takes effect when the process leaves the kernel.
+const HOLD: Duration = Duration::from_millis(1);
+
+/// How long it is held at most.
+const LONGEST_HOLD: Duration = Duration::from_millis(20);
 
 /// What is left of the time at the second request to stop.
 const HURRY: Duration = Duration::from_secs(1);
@@ -23,36 +36,95 @@ pub(super) const LAST: Duration = Duration::from_millis(900);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The group was asked to stop, and is killed at this time.
+    /// It is asked when it has no client, at this time at the latest.
+    Draining(Drain),
+    /// It was asked to stop, and its group is killed at this time.
     Asked { until: Option<Instant> },
-    /// The same, but its leader has ended.
+    /// The same, but it has ended: parts of it are left.
     Orphans { until: Instant, look: Instant },
     /// The group was killed; only the leader's end has to be seen, unless it `has_ended`.
     Killed { until: Instant, has_ended: bool },
     /// It could not be killed, or did not end: it is not waited for.
     Unkillable,
+    /// It has ended. What it has started may go on.
+    Helpers,
     /// None of its processes is left.
     Gone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Drain {
+    /// When it is asked in any case.
+    ask: Instant,
+    look: Instant,
+    /// Since when it is held, so that it cannot accept a connection.
+    held: Option<Instant>,
+    /// How long it has from the moment it is asked.
+    time: Option<Duration>,
+    /// It is killed by then.
+    limit: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopEvent {
-    /// The leader ended and is reaped; `others` reports whether there are processes left in the group.
-    Ended { others: bool },
+    /// What a look for clients found; another one is due after a pause.
+    Served { clients: Clients, pause: Duration },
+    /// The leader ended and is reaped.
+    Ended(Left),
     /// What a look at the group found.
-    Looked { others: bool },
+    Looked(Left),
     /// The signal that kills the group was sent, or was `refused`.
     Signalled { refused: bool },
+    /// Everything stops, within this time.
+    StopAll(Option<Duration>),
     /// A second request to stop.
     Hurry,
     /// Time has passed.
     Tick,
 }
 
+/// The clients of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// None is connected to it.
+    None,
+    Some,
+    /// It is not held yet, so that there may be one at any moment.
+    NotHeld,
+    /// They cannot be seen.
+    Unseen,
+    /// It has reported that it serves, and answers its clients before it ends.
+    ItsOwn,
+}
+
+/// What is left in the group of a process that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    /// Processes that execute other programs.
+    Helpers,
+    /// Processes that serve in its place, perhaps beside helpers.
+    Parts,
+    /// Processes of which it is not known what they are; all are stopped.
+    Unknown,
+}
+
+impl Left {
+    fn are_stopped(self) -> bool {
+        matches!(self, Left::Parts | Left::Unknown)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopAction {
     Nothing,
-    /// See whether there are processes in the group; `Looked` follows.
+    /// See whether it has clients; `Served` follows.
+    LookForClients,
+    /// Hold it, so that it accepts no connection.
+    Hold,
+    /// Ask it, or what it has left, to stop.
+    Ask,
+    /// See what is left in the group; `Looked` follows.
     Look,
     /// Kill the group; `Signalled` follows.
     Kill,
@@ -61,9 +133,9 @@ pub(crate) enum StopAction {
 }
 
 impl Stop {
-    /// Of a process that is being asked to stop; without a time it is never killed.
-    pub(crate) fn asked(time: Option<Duration>, now: Instant) -> Self {
-        Stop::Asked { until: time.map(|time| now + time) }
+    /// Of a process that is asked when it has no client, or after `drain`, and killed after `time` from then, if any.
+    pub(crate) fn draining(drain: Duration, time: Option<Duration>, now: Instant) -> Self {
+        Stop::Draining(Drain { ask: now + drain, look: now, held: None, time, limit: None })
     }
 
     /// Of a process that is being killed.
@@ -72,67 +144,133 @@ impl Stop {
     }
 
     /// Of what a process that ended by itself has left in its group.
-    pub(crate) fn orphans(time: Option<Duration>, now: Instant) -> Self {
-        match time {
-            Some(time) => Stop::Orphans { until: now + time, look: now + LOOK },
-            None => Stop::Gone,
+    pub(crate) fn left(left: Left, time: Option<Duration>, now: Instant) -> Self {
+        match (left, time) {
+            (Left::Nothing, _) => Stop::Gone,
+            (Left::Parts | Left::Unknown, Some(time)) => Stop::Orphans { until: now + time, look: now + LOOK },
+            // What is never killed is not waited for.
+            (Left::Helpers | Left::Parts | Left::Unknown, _) => Stop::Helpers,
         }
+    }
+
+    /// Whether it is held, so that it accepts no connection.
+    pub(crate) fn is_held(self) -> bool {
+        matches!(self, Stop::Draining(Drain { held: Some(_), .. }))
     }
 
     /// Whether a stop of everything has to wait for it.
     pub(crate) fn is_awaited(self) -> bool {
-        !matches!(self, Stop::Unkillable | Stop::Gone)
+        !matches!(self, Stop::Unkillable | Stop::Helpers | Stop::Gone)
     }
 
     /// When it wants the next `Tick`.
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
+            Stop::Draining(drain) => Some(drain.ask.min(drain.look)),
             Stop::Asked { until } => until,
             Stop::Orphans { until, look } => Some(until.min(look)),
             Stop::Killed { until, .. } => Some(until),
-            Stop::Unkillable | Stop::Gone => None,
+            Stop::Unkillable | Stop::Helpers | Stop::Gone => None,
         }
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
     pub(crate) fn on(&mut self, event: StopEvent, now: Instant) -> StopAction {
-        use Stop::{Asked, Gone, Killed, Orphans, Unkillable};
-        use StopEvent::{Ended, Hurry, Looked, Signalled, Tick};
+        use Stop::{Asked, Draining, Gone, Helpers, Killed, Orphans, Unkillable};
+        use StopEvent::{Ended, Hurry, Looked, Served, Signalled, StopAll, Tick};
         let stay = (*self, StopAction::Nothing);
         let hurried = now + HURRY;
 
         let (state, action) = match (*self, event) {
+            (Draining(drain), Tick) if now >= drain.ask => (drain.asked(now), StopAction::Ask),
+            (Draining(drain), Tick) if now >= drain.look => {
+                // The result of this look, and no other, decides what follows.
+                (Draining(Drain { look: now + LONGEST_HOLD, ..drain }), StopAction::LookForClients)
+            }
+            (Draining(drain), Served { clients, pause }) => drain.served(clients, pause, now),
+            (Draining(drain), StopAll(time)) => (Draining(drain.hurried(time, now)), StopAction::Nothing),
+            (Draining(drain), Hurry) => {
+                let limit = drain.limit.map_or(hurried, |limit| limit.min(hurried));
+                (Asked { until: Some(limit) }, StopAction::Ask)
+            }
+            (Draining(drain), Ended(left)) if left.are_stopped() => {
+                let until = drain.time.map(|time| now + time);
+                let orphans = until.map_or(Helpers, |until| Orphans { until, look: now + LOOK });
+                (orphans, StopAction::Ask)
+            }
+            (Draining(_) | Asked { .. }, Ended(Left::Helpers)) => (Helpers, StopAction::Nothing),
+            (Draining(_) | Asked { .. }, Ended(Left::Nothing)) => (Gone, StopAction::Nothing),
+            (Draining(_), Ended(_) | Looked(_) | Signalled { .. } | Tick) => stay,
+
             (Asked { until: Some(until) }, Tick) if now >= until => (Stop::killed(now), StopAction::Kill),
-            (Asked { until: Some(until) }, Ended { others: true }) => {
-                (Orphans { until, look: now + LOOK }, StopAction::Nothing)
-            }
-            (Asked { .. }, Ended { .. }) => (Gone, StopAction::Nothing),
+            (Asked { until: Some(until) }, Ended(_)) => (Orphans { until, look: now + LOOK }, StopAction::Ask),
+            (Asked { until: None }, Ended(_)) => (Helpers, StopAction::Ask),
             (Asked { until }, Hurry) => {
-                (Asked { until: Some(until.map_or(hurried, |until| until.min(hurried))) }, StopAction::Nothing)
+                (Asked { until: Some(until.map_or(hurried, |until| until.min(hurried))) }, StopAction::Ask)
             }
-            (Asked { .. }, Looked { .. } | Signalled { .. } | Tick) => stay,
+            (Asked { .. }, Served { .. } | Looked(_) | Signalled { .. } | StopAll(_) | Tick) => stay,
 
             (Orphans { until, .. }, Tick) if now >= until => {
                 (Killed { until: now + LAST, has_ended: true }, StopAction::Kill)
             }
             (Orphans { look, .. }, Tick) if now >= look => (*self, StopAction::Look),
-            (Orphans { until, .. }, Looked { others: true }) => {
-                (Orphans { until, look: now + LOOK }, StopAction::Nothing)
-            }
-            (Orphans { .. }, Looked { others: false }) => (Gone, StopAction::Nothing),
-            (Orphans { until, look }, Hurry) => (Orphans { until: until.min(hurried), look }, StopAction::Nothing),
-            (Orphans { .. }, Ended { .. } | Signalled { .. } | Tick) => stay,
+            (Orphans { until, .. }, Looked(left)) => match left {
+                Left::Nothing => (Gone, StopAction::Nothing),
+                Left::Helpers => (Helpers, StopAction::Nothing),
+                Left::Parts | Left::Unknown => (Orphans { until, look: now + LOOK }, StopAction::Nothing),
+            },
+            (Orphans { until, look }, Hurry) => (Orphans { until: until.min(hurried), look }, StopAction::Ask),
+            // From here on helpers are stopped as well.
+            (Orphans { .. }, StopAll(_)) => (*self, StopAction::Ask),
+            (Orphans { .. }, Served { .. } | Ended(_) | Signalled { .. } | Tick) => stay,
 
             (Killed { until, .. }, Tick) if now >= until => (Unkillable, StopAction::GiveUp),
-            (Killed { has_ended: true, .. }, Signalled { .. }) => (Gone, StopAction::Nothing),
+            (Killed { has_ended: true, .. }, Signalled { .. }) => (Helpers, StopAction::Nothing),
             (Killed { .. }, Signalled { refused: true }) => (Unkillable, StopAction::Nothing),
-            (Killed { .. } | Unkillable, Ended { .. }) => (Gone, StopAction::Nothing),
-            (Killed { .. } | Unkillable, Looked { .. } | Signalled { .. } | Hurry | Tick) => stay,
+            (Killed { .. } | Unkillable, Ended(_)) => (Gone, StopAction::Nothing),
+            (Killed { .. } | Unkillable, Served { .. } | Looked(_) | Signalled { .. } | StopAll(_) | Hurry | Tick) => {
+                stay
+            }
 
-            (Gone, Ended { .. } | Looked { .. } | Signalled { .. } | Hurry | Tick) => stay,
+            (Helpers, Looked(Left::Nothing)) => (Gone, StopAction::Nothing),
+            // They may have ended long ago.
+            (Helpers, StopAll(Some(time))) => (Orphans { until: now + time, look: now }, StopAction::Ask),
+            (Helpers, StopAll(None)) => (Helpers, StopAction::Ask),
+            (Helpers, Served { .. } | Ended(_) | Looked(_) | Signalled { .. } | Hurry | Tick) => stay,
+
+            (Gone, _) => stay,
         };
         *self = state;
         action
+    }
+}
+
+impl Drain {
+    /// It is being asked.
+    fn asked(self, now: Instant) -> Stop {
+        let until = self.time.map(|time| now + time);
+        Stop::Asked { until: until.into_iter().chain(self.limit).min() }
+    }
+
+    /// Everything is to stop within this time: half of it is left to those that do not end.
+    fn hurried(self, time: Option<Duration>, now: Instant) -> Self {
+        let Some(time) = time else { return self };
+        Drain { ask: self.ask.min(now + time / 2), limit: Some(now + time), ..self }
+    }
+
+    fn served(self, clients: Clients, pause: Duration, now: Instant) -> (Stop, StopAction) {
+        match (self.held, clients) {
+            (None, Clients::None) => {
+                (Stop::Draining(Drain { held: Some(now), look: now + HOLD, ..self }), StopAction::Hold)
+            }
+            (Some(_), Clients::None) | (_, Clients::Unseen | Clients::ItsOwn) => (self.asked(now), StopAction::Ask),
+            (Some(since), Clients::NotHeld) if now < since + LONGEST_HOLD => {
+                (Stop::Draining(Drain { look: now + HOLD, ..self }), StopAction::Nothing)
+            }
+            (_, Clients::Some | Clients::NotHeld) => {
+                (Stop::Draining(Drain { held: None, look: now + pause, ..self }), StopAction::Nothing)
+            }
+        }
     }
 }
 
@@ -140,76 +278,180 @@ impl Stop {
 mod tests {
     use super::*;
 
-    /// Every pair of a state and an event. What is not named here changes nothing.
+    const ALL: [Left; 4] = [Left::Nothing, Left::Helpers, Left::Parts, Left::Unknown];
+    const PAUSE: Duration = Duration::from_millis(40);
+
+    fn served(clients: Clients) -> StopEvent {
+        StopEvent::Served { clients, pause: PAUSE }
+    }
+
+    fn events() -> Vec<StopEvent> {
+        use StopEvent::{Ended, Hurry, Looked, Signalled, StopAll, Tick};
+        let mut events = vec![Hurry, Tick, StopAll(None), StopAll(Some(8 * HURRY))];
+        events.extend([true, false].map(|refused| Signalled { refused }));
+        events.extend(ALL.map(Ended));
+        events.extend(ALL.map(Looked));
+        events.extend([Clients::None, Clients::Some, Clients::NotHeld, Clients::Unseen, Clients::ItsOwn].map(served));
+        events
+    }
+
+    /// What is not named here changes nothing.
+    #[track_caller]
+    fn check(state: Stop, now: Instant, changes: &[(StopEvent, Stop, StopAction)]) {
+        for event in events() {
+            let named = changes.iter().find(|(named, ..)| *named == event);
+            let want = named.map_or((state, StopAction::Nothing), |(_, state, action)| (*state, *action));
+            let mut stop = state;
+            let action = stop.on(event, now);
+            assert_eq!((stop, action), want, "{state:?} and {event:?}");
+        }
+    }
+
+    /// Every pair of a state and an event, but for one that drains.
     #[test]
     fn every_state_and_event() {
-        use StopEvent::{Ended, Hurry, Looked, Signalled, Tick};
+        use StopEvent::{Ended, Hurry, Looked, Signalled, StopAll, Tick};
         let now = Instant::now();
         let (soon, later) = (now + HURRY / 2, now + 10 * HURRY);
         let orphans = |until, look| Stop::Orphans { until, look };
         let asked = |until| Stop::Asked { until };
         let killed = |until, has_ended| Stop::Killed { until, has_ended };
         let next = now + LOOK;
-        let both = |event: fn(bool) -> StopEvent| [true, false].map(event);
-        let mut events = vec![Hurry, Tick];
-        events.extend(both(|refused| Signalled { refused }));
-        events.extend(both(|others| Ended { others }));
-        events.extend(both(|others| Looked { others }));
-
-        let check = |state: Stop, changes: &[(StopEvent, Stop, StopAction)]| {
-            for event in &events {
-                let named = changes.iter().find(|(named, ..)| named == event);
-                let want = named.map_or((state, StopAction::Nothing), |(_, state, action)| (*state, *action));
-                let mut stop = state;
-                let action = stop.on(*event, now);
-                assert_eq!((stop, action), want, "{state:?} and {event:?}");
-            }
-        };
-        let gone = |event| (event, Stop::Gone, StopAction::Nothing);
+        let to = |event, state| (event, state, StopAction::Nothing);
+        let ask = |event, state| (event, state, StopAction::Ask);
 
         for until in [later, soon, now] {
             let mut changes = vec![
-                (Ended { others: true }, orphans(until, next), StopAction::Nothing),
-                gone(Ended { others: false }),
-                (Hurry, asked(Some(until.min(now + HURRY))), StopAction::Nothing),
+                ask(Ended(Left::Parts), orphans(until, next)),
+                ask(Ended(Left::Unknown), orphans(until, next)),
+                to(Ended(Left::Helpers), Stop::Helpers),
+                to(Ended(Left::Nothing), Stop::Gone),
+                ask(Hurry, asked(Some(until.min(now + HURRY)))),
             ];
             changes.extend((until == now).then_some((Tick, Stop::killed(now), StopAction::Kill)));
-            check(asked(Some(until)), &changes);
+            check(asked(Some(until)), now, &changes);
 
             for look in [next, now] {
                 let mut changes = vec![
-                    (Looked { others: true }, orphans(until, next), StopAction::Nothing),
-                    gone(Looked { others: false }),
-                    (Hurry, orphans(until.min(now + HURRY), look), StopAction::Nothing),
+                    to(Looked(Left::Parts), orphans(until, next)),
+                    to(Looked(Left::Unknown), orphans(until, next)),
+                    to(Looked(Left::Helpers), Stop::Helpers),
+                    to(Looked(Left::Nothing), Stop::Gone),
+                    ask(Hurry, orphans(until.min(now + HURRY), look)),
+                    ask(StopAll(None), orphans(until, look)),
+                    ask(StopAll(Some(8 * HURRY)), orphans(until, look)),
                 ];
                 match (until == now, look == now) {
                     (true, _) => changes.push((Tick, killed(now + LAST, true), StopAction::Kill)),
                     (false, true) => changes.push((Tick, orphans(until, look), StopAction::Look)),
                     (false, false) => {}
                 }
-                check(orphans(until, look), &changes);
+                check(orphans(until, look), now, &changes);
             }
         }
-        let ended = [Ended { others: true }, Ended { others: false }].map(gone);
-        let refused = (Signalled { refused: true }, Stop::Unkillable, StopAction::Nothing);
+        let ended = ALL.map(|left| to(Ended(left), Stop::Gone));
+        let refused = to(Signalled { refused: true }, Stop::Unkillable);
         let overdue = (Tick, Stop::Unkillable, StopAction::GiveUp);
-        check(killed(later, false), &[&ended[..], &[refused]].concat());
-        check(killed(now, false), &[&ended[..], &[refused, overdue]].concat());
-        let signalled = both(|refused| Signalled { refused }).map(gone);
-        check(killed(later, true), &[ended, signalled].concat());
-        check(Stop::Unkillable, &ended);
-        check(Stop::Gone, &[]);
-        let mut changes = ended.to_vec();
-        changes.push((Hurry, asked(Some(now + HURRY)), StopAction::Nothing));
-        check(asked(None), &changes);
+        check(killed(later, false), now, &[&ended[..], &[refused]].concat());
+        check(killed(now, false), now, &[&ended[..], &[refused, overdue]].concat());
+        let signalled = [true, false].map(|refused| to(Signalled { refused }, Stop::Helpers));
+        check(killed(later, true), now, &[&ended[..], &signalled].concat());
+        check(Stop::Unkillable, now, &ended);
+        check(Stop::Gone, now, &[]);
+        check(
+            Stop::Helpers,
+            now,
+            &[
+                to(Looked(Left::Nothing), Stop::Gone),
+                ask(StopAll(None), Stop::Helpers),
+                ask(StopAll(Some(8 * HURRY)), orphans(now + 8 * HURRY, now)),
+            ],
+        );
+        check(
+            asked(None),
+            now,
+            &[
+                ask(Ended(Left::Parts), Stop::Helpers),
+                ask(Ended(Left::Unknown), Stop::Helpers),
+                to(Ended(Left::Helpers), Stop::Helpers),
+                to(Ended(Left::Nothing), Stop::Gone),
+                ask(Hurry, asked(Some(now + HURRY))),
+            ],
+        );
+    }
+
+    /// The same for one that drains.
+    #[test]
+    fn every_event_while_draining() {
+        use StopEvent::{Ended, Hurry, StopAll, Tick};
+        let now = Instant::now();
+        let times = [None, Some(2 * HURRY)];
+        let limits = [None, Some(now + HURRY / 2), Some(now + 20 * HURRY)];
+        let moments = [(now, now + HURRY), (now + HURRY, now), (now + 9 * HURRY, now + 9 * HURRY)];
+        let holds = [None, Some(now), Some(now - LONGEST_HOLD)];
+        for (time, limit) in times.into_iter().flat_map(|time| limits.map(|limit| (time, limit))) {
+            for ((ask, look), held) in moments.into_iter().flat_map(|moment| holds.map(|held| (moment, held))) {
+                let drain = Drain { ask, look, held, time, limit };
+                let on = Stop::Draining;
+                let asked = Stop::Asked { until: time.map(|time| now + time).into_iter().chain(limit).min() };
+                let left = time.map_or(Stop::Helpers, |time| Stop::Orphans { until: now + time, look: now + LOOK });
+                let hurried = now + HURRY;
+                let stop_all = Drain { ask: ask.min(now + 4 * HURRY), limit: Some(now + 8 * HURRY), ..drain };
+                let later = on(Drain { held: None, look: now + PAUSE, ..drain });
+                let mut changes = vec![
+                    (served(Clients::Some), later, StopAction::Nothing),
+                    (served(Clients::Unseen), asked, StopAction::Ask),
+                    (served(Clients::ItsOwn), asked, StopAction::Ask),
+                    (Ended(Left::Parts), left, StopAction::Ask),
+                    (Ended(Left::Unknown), left, StopAction::Ask),
+                    (Ended(Left::Helpers), Stop::Helpers, StopAction::Nothing),
+                    (Ended(Left::Nothing), Stop::Gone, StopAction::Nothing),
+                    (StopAll(Some(8 * HURRY)), on(stop_all), StopAction::Nothing),
+                    (
+                        Hurry,
+                        Stop::Asked { until: Some(limit.map_or(hurried, |limit| limit.min(hurried))) },
+                        StopAction::Ask,
+                    ),
+                ];
+                changes.push(match held {
+                    None => {
+                        let held = Drain { held: Some(now), look: now + HOLD, ..drain };
+                        (served(Clients::None), on(held), StopAction::Hold)
+                    }
+                    Some(_) => (served(Clients::None), asked, StopAction::Ask),
+                });
+                changes.push(match held {
+                    Some(since) if since == now => {
+                        (served(Clients::NotHeld), on(Drain { look: now + HOLD, ..drain }), StopAction::Nothing)
+                    }
+                    _ => (served(Clients::NotHeld), later, StopAction::Nothing),
+                });
+                if ask <= now {
+                    changes.push((Tick, asked, StopAction::Ask));
+                } else if look <= now {
+                    let looked = Drain { look: now + LONGEST_HOLD, ..drain };
+                    changes.push((Tick, on(looked), StopAction::LookForClients));
+                }
+                check(on(drain), now, &changes);
+                assert_eq!((on(drain).deadline(), on(drain).is_held()), (Some(ask.min(look)), held.is_some()));
+            }
+        }
     }
 
     #[test]
     fn without_a_time_nothing_is_killed_or_waited_for() {
         let now = Instant::now();
-        assert_eq!(Stop::asked(None, now).deadline(), None);
-        assert_eq!(Stop::orphans(None, now), Stop::Gone);
-        assert_eq!(Stop::asked(Some(HURRY), now).deadline(), Some(now + HURRY));
-        assert_eq!(Stop::orphans(Some(HURRY), now).deadline(), Some(now + LOOK));
+        let orphans = Stop::Orphans { until: now + HURRY, look: now + LOOK };
+        for left in [Left::Parts, Left::Unknown] {
+            assert_eq!(Stop::left(left, None, now), Stop::Helpers);
+            assert_eq!(Stop::left(left, Some(HURRY), now), orphans);
+        }
+        for time in [None, Some(HURRY)] {
+            assert_eq!(Stop::left(Left::Helpers, time, now), Stop::Helpers);
+            assert_eq!(Stop::left(Left::Nothing, time, now), Stop::Gone);
+        }
+        assert_eq!(orphans.deadline(), Some(now + LOOK));
+        let states = [Stop::Helpers, Stop::Unkillable, Stop::Gone, Stop::killed(now), Stop::draining(HURRY, None, now)];
+        assert_eq!(states.map(Stop::is_awaited), [false, false, false, true, true]);
     }
 }

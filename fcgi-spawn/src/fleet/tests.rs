@@ -12,6 +12,11 @@ struct Play {
     said: Vec<String>,
     asked: Vec<i32>,
     killed: Vec<i32>,
+    held: Vec<i32>,
+    /// What a look at a group finds.
+    left: Left,
+    /// What a look for clients finds.
+    clients: Clients,
     ups: u32,
     fails: Vec<String>,
     looks: u32,
@@ -66,6 +71,9 @@ impl Play {
             said: Vec::new(),
             asked: Vec::new(),
             killed: Vec::new(),
+            held: Vec::new(),
+            left: Left::Parts,
+            clients: Clients::ItsOwn,
             ups: 0,
             fails: Vec::new(),
             looks: 0,
@@ -108,13 +116,20 @@ impl Play {
                         Start::HeldUp | Start::Refused => {}
                     }
                 }
+                Action::Identify(_) => {}
+                Action::LookForClients(pid) => {
+                    self.looks += 1;
+                    self.tell(Event::Served { pid, clients: self.clients, cost: Duration::ZERO });
+                }
+                Action::Hold(pid) => self.held.push(pid.number()),
+                Action::Release(pid) => self.held.retain(|held| *held != pid.number()),
                 Action::Ask(pid) => self.asked.push(pid.number()),
                 Action::Kill(pid) => {
                     self.killed.push(pid.number());
                     let refused = self.unkillable.contains(&pid.number()).then(|| "not permitted".to_owned());
                     self.tell(Event::Signalled { pid, refused });
                 }
-                Action::LookAtGroup(pid) => self.tell(Event::Looked { pid, others: true }),
+                Action::LookAtGroup(pid) => self.tell(Event::Looked { pid, left: self.left }),
                 Action::LookAtListener => {
                     self.looks += 1;
                     self.tell(Event::Waiting(self.waits));
@@ -139,12 +154,12 @@ impl Play {
     }
 
     fn end(&mut self, pid: i32, status: i32) {
-        self.end_with(pid, status, false);
+        self.end_with(pid, status, Left::Nothing);
     }
 
-    fn end_with(&mut self, pid: i32, status: i32, others: bool) {
+    fn end_with(&mut self, pid: i32, status: i32, left: Left) {
         let (pid, status) = (Pid::for_test(pid), ExitStatus::from_raw(status));
-        self.tell(Event::Ended { pid, status, others, said: Some("no such module".into()) });
+        self.tell(Event::Ended { pid, status, left, said: Some("no such module".into()) });
     }
 
     fn ready(&mut self, pid: i32) {
@@ -405,19 +420,134 @@ fn a_second_stop_shortens_it() {
 fn what_a_worker_leaves_in_its_group_goes_too() {
     let mut play = Play::up(|_| ());
     play.tell(Event::Stop);
-    play.end_with(1001, libc::SIGTERM, true);
+    play.end_with(1001, libc::SIGTERM, Left::Parts);
     assert!(!play.fleet.is_over());
     play.pass(seconds(10));
     assert_eq!((&play.killed[..], play.fleet.is_over(), play.fleet.exit_status()), (&[1001][..], true, 1));
 
     let mut play = Play::up(|_| ());
-    play.end_with(1001, libc::SIGSEGV, true);
+    play.end_with(1001, libc::SIGSEGV, Left::Parts);
     assert_eq!((&play.asked[..], &play.serving()[..]), (&[1001][..], &[][..]));
     play.pass(seconds(10));
     assert_eq!((&play.killed[..], &play.serving()[..]), (&[1001][..], &[1002][..]));
     play.tell(Event::Stop);
     play.end(1002, 0);
+    assert!(!play.fleet.is_over(), "what is left may be of another program");
+    play.left = Left::Nothing;
+    play.pass(Duration::from_millis(100));
     assert_eq!((play.fleet.is_over(), play.fleet.exit_status()), (true, 0));
+}
+
+/// Each part of a worker that is left is asked, what else it has started is not.
+#[test]
+fn helpers_go_on_until_all_is_stopped() {
+    let mut play = Play::up(|_| ());
+    play.end_with(1001, 1 << 8, Left::Helpers);
+    assert_eq!((&play.asked[..], play.fleet.stopping.len()), (&[][..], 1));
+    let why = "worker 1 (pid 1001) has left processes of other programs in its group, which go on until all is stopped";
+    assert!(play.said.iter().any(|line| line == why), "{:?}", play.said);
+    play.pass(seconds(100));
+    assert_eq!((&play.asked[..], &play.killed[..], play.serving()), (&[][..], &[][..], vec![1002]));
+    assert!(play.fleet.is_settled(), "nothing is awaited");
+    // What has ended of it is forgotten when another worker leaves something.
+    play.left = Left::Nothing;
+    play.end_with(1002, 1 << 8, Left::Helpers);
+    assert_eq!(play.fleet.stopping.iter().map(|stopping| stopping.process.pid.number()).collect::<Vec<_>>(), [1002]);
+    play.pass(seconds(100));
+    play.left = Left::Helpers;
+    play.tell(Event::Stop);
+    play.end(1003, 0);
+    assert_eq!((&play.asked[..], play.fleet.is_over()), (&[1002, 1003][..], false));
+    play.pass(seconds(10));
+    assert_eq!((&play.killed[..], play.fleet.is_over()), (&[1002][..], true));
+}
+
+/// The number of a group without processes is given to another one.
+#[test]
+fn a_new_process_is_not_taken_for_what_was_left() {
+    let mut play = Play::up(|_| ());
+    play.end_with(1001, 1 << 8, Left::Helpers);
+    play.pids = 1000;
+    play.pass(seconds(5));
+    assert_eq!((play.serving(), play.fleet.stopping.len()), (vec![1001], 0));
+    play.tell(Event::Stop);
+    play.end(1001, 0);
+    assert!(play.fleet.is_over());
+}
+
+/// A process that has clients is asked when it has none, and is held for that moment.
+#[test]
+fn a_process_with_clients_is_asked_later() {
+    let mut play = Play::up(|config| config.workers = 2);
+    play.clients = Clients::Some;
+    play.tell(Event::OneLess);
+    play.pass(seconds(4));
+    assert_eq!((&play.asked[..], &play.held[..]), (&[][..], &[][..]));
+    play.clients = Clients::None;
+    play.tell(Event::Served { pid: Pid::for_test(1002), clients: Clients::None, cost: Duration::ZERO });
+    assert_eq!((&play.asked[..], &play.held[..]), (&[][..], &[1002][..]));
+    play.pass(Duration::from_millis(1));
+    assert_eq!((&play.asked[..], &play.held[..]), (&[1002][..], &[][..]));
+
+    // At the latest after the time it has for that.
+    play.clients = Clients::Some;
+    play.tell(Event::Reload(Cause::Asked));
+    play.ready(1003);
+    play.pass(Duration::from_millis(4999));
+    assert_eq!(play.asked, [1002]);
+    play.pass(Duration::from_millis(1));
+    assert_eq!((&play.asked[..], &play.killed[..]), (&[1002, 1001][..], &[][..]));
+    play.pass(seconds(10));
+    assert_eq!(play.killed, [1002, 1001]);
+}
+
+/// Half of the time stays for those that do not end when they are asked, and a second request ends it.
+#[test]
+fn a_stop_does_not_wait_for_clients_for_ever() {
+    for hurry in [false, true] {
+        let mut play = Play::up(|config| (config.workers, config.stop_timeout) = (2, Some(seconds(4))));
+        play.clients = Clients::Some;
+        play.tell(Event::OneLess);
+        play.tell(Event::Stop);
+        play.pass(Duration::from_millis(1999));
+        assert_eq!((&play.asked[..], &play.held[..]), (&[][..], &[][..]));
+        if hurry {
+            play.tell(Event::Stop);
+            assert_eq!(play.asked, [1002, 1001]);
+            play.pass(Duration::from_millis(999));
+            assert_eq!(play.killed, []);
+            play.pass(Duration::from_millis(1));
+        } else {
+            play.pass(Duration::from_millis(1));
+            assert_eq!((&play.asked[..], &play.killed[..]), (&[1002, 1001][..], &[][..]));
+            play.pass(seconds(2));
+        }
+        assert_eq!(play.killed, [1002, 1001]);
+    }
+}
+
+#[test]
+fn that_clients_cannot_be_seen_is_reported_once() {
+    let mut play = Play::up(|config| config.workers = 3);
+    play.clients = Clients::Unseen;
+    play.tell(Event::OneLess);
+    play.tell(Event::OneLess);
+    assert_eq!(play.asked, [1003, 1002]);
+    let why = "the clients of workers cannot be seen in /proc: workers are asked to stop at once";
+    assert_eq!(play.said.iter().filter(|line| *line == why).count(), 1);
+}
+
+/// The looks at many take turns.
+#[test]
+fn many_that_drain_are_looked_at_more_seldom() {
+    for (workers, most) in [(1, 100), (50, 150)] {
+        let mut play = Play::up(|config| config.workers = workers);
+        play.clients = Clients::Some;
+        play.tell(Event::Stop);
+        play.looks = 0;
+        play.pass(seconds(1));
+        assert!((most / 2..=most).contains(&play.looks), "{workers} workers: {} looks", play.looks);
+    }
 }
 
 #[test]
@@ -994,8 +1124,8 @@ fn a_reload_ends_within_its_time() {
         play.pass(seconds(1));
         play.tell(Event::Reload(Cause::Asked));
         let Some(ReloadResult::UnderWay { until }) = play.fleet.reloading().cloned() else { panic!("it is under way") };
-        // Four canaries, each 7 s to come up and 5 s to live, then three workers with 10.9 s for the old process.
-        assert_eq!(until, play.now + Duration::from_millis(4 * 12_000 + 3 * 17_900));
+        // Four canaries, each 7 s to come up and 5 s to live, then three workers with 15.9 s for the old process.
+        assert_eq!(until, play.now + Duration::from_millis(4 * 12_000 + 3 * 22_900));
         // Three canaries exit 0 when they are nearly through, and no process ends that is asked to.
         for pid in [1004, 1005, 1006] {
             play.pass(seconds(6));

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crate::output::entry::{Entry, From, Priority, Tag};
 use crate::output::lines::Lines;
-use crate::sys::Pid;
+use crate::sys::{Pid, PollSet};
 
 /// Which of a worker's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum OutputStream {
 #[derive(Default)]
 pub(crate) struct Streams {
     streams: Vec<WorkerStream>,
+    /// Watches most or all of them.
+    set: Option<PollSet>,
     /// The identity of the next stream.
     next: u64,
     /// How many workers have ended.
@@ -28,6 +30,8 @@ pub(crate) struct Streams {
 pub(crate) struct WorkerStream {
     pub(crate) id: Id,
     pub(crate) pipe: File,
+    /// The kernel watches it, as one of a set.
+    pub(crate) in_set: bool,
     pub(crate) kind: OutputStream,
     pub(crate) tag: Tag,
     lines: Lines,
@@ -89,17 +93,34 @@ impl Streams {
     pub(crate) const MOST_LEFT: usize = 64;
 
     pub(crate) fn add(&mut self, tag: Tag, kind: OutputStream, pipe: OwnedFd) {
-        let id = Id(self.next);
+        let (id, pipe) = (Id(self.next), File::from(pipe));
         self.next += 1;
+        if self.set.is_none() {
+            self.set = PollSet::new().ok();
+        }
+        let in_set = self.set.as_ref().is_some_and(|set| set.add(&pipe, id.0));
         self.streams.push(WorkerStream {
             id,
-            pipe: pipe.into(),
+            pipe,
+            in_set,
             kind,
             tag,
             lines: Lines::default(),
             said: None,
             ended: None,
         });
+    }
+
+    pub(crate) fn set(&self) -> Option<&PollSet> {
+        self.set.as_ref()
+    }
+
+    /// Those of the set in which there is something, in order.
+    pub(crate) fn ready(&self) -> Vec<Id> {
+        match self.set.as_ref().and_then(PollSet::ready) {
+            Some(names) => names.into_iter().map(Id).collect(),
+            None => self.streams.iter().map(|stream| stream.id).collect(),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &WorkerStream> {

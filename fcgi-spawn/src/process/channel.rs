@@ -12,19 +12,23 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::sys::{self, Pid};
+use crate::sys::{self, Pid, PollSet};
 
 /// The channels of all workers that run.
 pub(crate) struct Channels {
     /// Between a `+` and the next byte.
     limit: Option<Duration>,
     channels: Vec<Channel>,
+    /// Watches most or all of those from which there is something to be learnt.
+    set: Option<PollSet>,
 }
 
 /// One worker's, until it has ended or closed its end.
 struct Channel {
     pid: Pid,
     ours: File,
+    /// The kernel watches it, as one of the set.
+    in_set: bool,
     /// Something has come.
     is_ready: bool,
     /// The next `+` or `-` is due at this time.
@@ -43,7 +47,7 @@ impl Channel {
 
     fn new(pid: Pid, ours: OwnedFd, now: Instant) -> Self {
         let (due, resting) = (None, None);
-        Channel { pid, ours: ours.into(), is_ready: true, due, resting, read: (now, 0), is_open: true }
+        Channel { pid, ours: ours.into(), in_set: false, is_ready: false, due, resting, read: (now, 0), is_open: true }
     }
 
     /// When it may be read again, if it was written to too often.
@@ -68,6 +72,25 @@ impl Channel {
     }
 }
 
+/// What a worker has reported so far, for a successor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reports {
+    /// It serves.
+    pub(crate) is_ready: bool,
+    /// A heartbeat is expected.
+    pub(crate) is_due: bool,
+}
+
+impl Reports {
+    pub(crate) fn number(self) -> i128 {
+        i128::from(self.is_ready) + 2 * i128::from(self.is_due)
+    }
+
+    pub(crate) fn of(number: i128) -> Self {
+        Reports { is_ready: number & 1 != 0, is_due: number & 2 != 0 }
+    }
+}
+
 /// What a heartbeat reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heartbeat {
@@ -83,7 +106,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 impl Channels {
     /// `limit` is the time after which a worker at work is missed.
     pub(crate) fn new(limit: Option<Duration>) -> Self {
-        Channels { limit, channels: Vec::new() }
+        Channels { limit, channels: Vec::new(), set: None }
     }
 
     pub(crate) fn limit(&self) -> Option<Duration> {
@@ -91,18 +114,42 @@ impl Channels {
     }
 
     pub(crate) fn add(&mut self, pid: Pid, ours: OwnedFd, now: Instant) {
-        self.channels.push(Channel { is_ready: false, ..Channel::new(pid, ours, now) });
+        self.push(Channel::new(pid, ours, now));
     }
 
-    /// Goes on with a channel of a worker that serves; `is_due` says whether a heartbeat is expected.
-    pub(crate) fn take_over(&mut self, pid: Pid, ours: OwnedFd, is_due: bool, now: Instant) {
-        let due = self.limit.filter(|_| is_due).map(|limit| now + limit);
-        self.channels.push(Channel { due, ..Channel::new(pid, ours, now) });
+    /// Goes on with a channel of a worker that serves, which has reported this.
+    pub(crate) fn take_over(&mut self, pid: Pid, ours: OwnedFd, reported: Reports, now: Instant) {
+        let due = self.limit.filter(|_| reported.is_due).map(|limit| now + limit);
+        self.push(Channel { due, is_ready: reported.is_ready, ..Channel::new(pid, ours, now) });
     }
 
-    /// All that can be read now, to be polled.
-    pub(crate) fn readable(&self, now: Instant) -> impl Iterator<Item = (Pid, &File)> {
-        let wanted = move |channel: &&Channel| channel.is_wanted(self.limit) && channel.pause(now).is_none();
+    fn push(&mut self, mut channel: Channel) {
+        if self.set.is_none() {
+            self.set = PollSet::new().ok();
+        }
+        let name = channel.pid.number() as u64;
+        channel.in_set =
+            channel.is_wanted(self.limit) && self.set.as_ref().is_some_and(|set| set.add(&channel.ours, name));
+        self.channels.push(channel);
+    }
+
+    /// What to poll for most or all channels: [`ready`](Self::ready) tells of which.
+    pub(crate) fn set(&self) -> Option<&PollSet> {
+        self.set.as_ref()
+    }
+
+    /// The workers that have something to report, of those in the set.
+    pub(crate) fn ready(&self) -> Vec<Pid> {
+        let names = self.set.as_ref().and_then(PollSet::ready);
+        let is_ready =
+            |channel: &&Channel| names.as_ref().is_none_or(|names| names.contains(&(channel.pid.number() as u64)));
+        self.channels.iter().filter(is_ready).map(|channel| channel.pid).collect()
+    }
+
+    /// All others that can be read now, to be polled.
+    pub(crate) fn not_in_set(&self, now: Instant) -> impl Iterator<Item = (Pid, &File)> {
+        let wanted =
+            move |channel: &&Channel| !channel.in_set && channel.is_wanted(self.limit) && channel.pause(now).is_none();
         self.channels.iter().filter(wanted).map(|channel| (channel.pid, &channel.ours))
     }
 
@@ -130,6 +177,11 @@ impl Channels {
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => channel.is_open = false,
+        }
+        // One that is not to be read, for some time or for ever, would wake us all the same.
+        if channel.in_set && (!channel.is_wanted(self.limit) || channel.pause(now).is_some()) {
+            self.set.iter().for_each(|set| set.remove(&channel.ours));
+            channel.in_set = false;
         }
         channel.is_ready && !was_ready
     }
@@ -161,10 +213,15 @@ impl Channels {
         overdue
     }
 
-    /// Our end of the channel of this worker, and whether a heartbeat is expected.
-    pub(crate) fn end(&self, pid: Pid) -> (Option<BorrowedFd<'_>>, bool) {
-        let channel = self.channels.iter().find(|channel| channel.pid == pid);
-        (channel.map(|channel| channel.ours.as_fd()), channel.is_some_and(|channel| channel.due.is_some()))
+    /// Whether this worker has reported that it serves.
+    pub(crate) fn is_ready(&self, pid: Pid) -> bool {
+        self.channels.iter().any(|channel| channel.pid == pid && channel.is_ready)
+    }
+
+    /// Our end of the channel of this worker, and what has been reported by it.
+    pub(crate) fn end(&self, pid: Pid) -> Option<(BorrowedFd<'_>, Reports)> {
+        let channel = self.channels.iter().find(|channel| channel.pid == pid)?;
+        Some((channel.ours.as_fd(), Reports { is_ready: channel.is_ready, is_due: channel.due.is_some() }))
     }
 }
 
@@ -184,16 +241,40 @@ mod tests {
         theirs.into()
     }
 
+    /// How many are looked at, in the set and beside it.
+    fn watched(channels: &Channels, now: Instant) -> usize {
+        channels.channels.iter().filter(|channel| channel.in_set).count() + channels.not_in_set(now).count()
+    }
+
+    #[test]
+    fn the_set_tells_who_has_something() {
+        let now = Instant::now();
+        let mut channels = Channels::new(Some(LIMIT));
+        let _one = channel(&mut channels, ONE, now);
+        let mut two = channel(&mut channels, TWO, now);
+        assert_eq!((channels.ready(), channels.not_in_set(now).count()), (vec![], 0));
+        two.write_all(b"+").expect("written");
+        assert!(sys::is_readable_within(channels.set().expect("made"), Duration::ZERO));
+        assert_eq!(channels.ready(), [TWO]);
+        channels.read(TWO, now);
+        assert_eq!(channels.ready(), []);
+        // Without the set each is looked at.
+        channels.set = None;
+        assert_eq!(channels.ready(), [ONE, TWO]);
+        channels.channels.iter_mut().for_each(|channel| channel.in_set = false);
+        assert_eq!(channels.not_in_set(now).count(), 2);
+    }
+
     #[test]
     fn the_first_byte_reports_readiness() {
         let now = Instant::now();
         let mut channels = Channels::new(None);
         let mut theirs = channel(&mut channels, ONE, now);
         assert!(!channels.read(ONE, now) && !channels.read(TWO, now));
-        assert_eq!(channels.readable(now).count(), 1);
+        assert_eq!(watched(&channels, now), 1);
         theirs.write_all(b"\n").expect("written");
         assert!(channels.read(ONE, now));
-        assert_eq!(channels.readable(now).count(), 0, "nothing else is wanted");
+        assert_eq!(watched(&channels, now), 0, "nothing else is wanted");
         theirs.write_all(b"+").expect("written");
         assert!(!channels.read(ONE, now));
         assert_eq!((channels.deadline(now), channels.overdue(now + 2 * LIMIT)), (None, vec![]));
@@ -229,7 +310,7 @@ mod tests {
         theirs.write_all(&[b'+'; 3 * Channel::RATE]).expect("it fits in a pipe");
         let read_all = |channels: &mut Channels, now| {
             let mut is_ready = false;
-            while channels.readable(now).count() > 0 {
+            while watched(channels, now) > 0 {
                 is_ready |= channels.read(ONE, now);
             }
             is_ready
@@ -237,16 +318,16 @@ mod tests {
         assert!(read_all(&mut channels, now));
         assert_eq!(channels.channels[0].read, (now, Channel::RATE));
         for _ in 0..3 {
-            assert_eq!(channels.readable(now).count(), 0);
+            assert_eq!(watched(&channels, now), 0);
             assert!(!channels.read(ONE, now));
         }
         let next = now + Channel::SECOND;
-        assert_eq!((channels.deadline(now), channels.readable(next).count()), (Some(next), 1));
+        assert_eq!((channels.deadline(now), watched(&channels, next)), (Some(next), 1));
         read_all(&mut channels, next);
         read_all(&mut channels, next + Channel::SECOND);
         assert_eq!(channels.channels[0].read, (next + Channel::SECOND, Channel::RATE));
         drop(theirs);
         channels.read(ONE, next + 2 * Channel::SECOND);
-        assert_eq!(channels.readable(next + 2 * Channel::SECOND).count(), 0, "the worker has closed its end");
+        assert_eq!(watched(&channels, next + 2 * Channel::SECOND), 0, "the worker has closed its end");
     }
 }

@@ -34,9 +34,25 @@ impl Stat {
         })
     }
 
+    /// Of a thread of a process.
+    pub(crate) fn of_thread(pid: u32, thread: u32) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/task/{thread}/stat")).ok()?)
+    }
+
+    /// A signal has stopped it, or a debugger.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
     }
+}
+
+/// The entries of a directory of /proc that are numbers.
+pub(crate) fn numbers_in(directory: &str) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 #[cfg(test)]

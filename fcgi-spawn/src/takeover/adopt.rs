@@ -46,7 +46,7 @@ impl Supervisor {
             if let Some(output) = &mut new.output {
                 output.take_over(Tag { number: worker.slot + 1, pid }, [stdout, stderr]);
             }
-            channel.into_iter().for_each(|channel| new.channels.take_over(pid, channel, worker.is_due, now));
+            channel.into_iter().for_each(|channel| new.channels.take_over(pid, channel, worker.reports, now));
             running.push((worker.slot, pid, sys::monotonic().saturating_sub(worker.started)));
         }
         new.fleet.adopt(&running, now);
@@ -101,11 +101,11 @@ impl Supervisor {
         let status = self.status.as_ref().map_or(0, StatusFile::made);
         let workers = self.fleet.slots.iter().enumerate().filter_map(|(slot, its)| {
             let process = its.worker.process()?;
-            let (channel, is_due) = self.channels.end(process.pid);
+            let (channel, reports) = self.channels.end(process.pid).unzip();
             let [stdout, stderr] = self.output.as_ref().map_or([None; 2], |output| output.ends(process.pid));
             let pipes = [stdout, stderr, channel].map(|end| end.map(hand_over));
             let started = sys::monotonic().saturating_sub(process.since.elapsed());
-            Some(Running { slot, pid: process.pid.number(), started, pipes, is_due })
+            Some(Running { slot, pid: process.pid.number(), started, pipes, reports: reports.unwrap_or_default() })
         });
         Handover {
             listener: self.listener.as_ref().map(|listener| hand_over(listener.as_fd())),

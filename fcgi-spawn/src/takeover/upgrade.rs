@@ -35,11 +35,8 @@ pub(crate) enum Stage {
     None,
     /// SIGUSR2 has come.
     Wanted,
-    /// A child shows whether it can take over.
-    Proving {
-        child: Pid,
-        output: File,
-    },
+    /// A child shows, by what it prints, whether it can take over.
+    Proving(Pid, File),
     /// It can.
     Proven,
 }
@@ -62,7 +59,7 @@ impl Upgrade {
 
     /// A stop has begun: nothing is taken over any more.
     pub(crate) fn cancel(&mut self) {
-        if let Stage::Proving { child, .. } = self.stage {
+        if let Stage::Proving(child, _) = self.stage {
             let _ = sys::signal_group(child, libc::SIGKILL);
         }
         self.stage = Stage::None;
@@ -85,7 +82,7 @@ impl Upgrade {
         // It has our pid, so it is written before the fork.
         let ((output, its_end), variable) = (sys::pipe()?, state.variable());
         if let Fork::Parent(child) = sys::fork_group(File::open("/dev/null")?, its_end)? {
-            return Ok(Stage::Proving { child, output: output.into() });
+            return Ok(Stage::Proving(child, output.into()));
         }
         eprintln!("{}", self.execute(&variable));
         process::exit(127)
@@ -102,7 +99,7 @@ impl Upgrade {
 
     /// A child ended: whether it was this one.
     pub(crate) fn ended(&mut self, ended: Pid, status: ExitStatus) -> bool {
-        let Stage::Proving { child, output, .. } = &mut self.stage else { return false };
+        let Stage::Proving(child, output) = &mut self.stage else { return false };
         if *child != ended {
             return false;
         }

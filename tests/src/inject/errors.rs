@@ -28,6 +28,7 @@ pub(super) fn of(line: &Line) -> Option<&'static [&'static str]> {
         }
         "clone" | "clone3" | "fork" | "vfork" => &["EAGAIN", "ENOMEM"],
         "pipe" | "pipe2" | "eventfd2" | "epoll_create1" | "timerfd_create" | "pidfd_open" | "dup" => &["EMFILE"],
+        "epoll_ctl" => &["ENOMEM", "ENOSPC"],
         "socketpair" | "socket" => &["EMFILE", "ENOBUFS"],
         "signalfd" | "signalfd4" => &["EMFILE", "ENOMEM"],
         // F_DUPFD and F_DUPFD_CLOEXEC; flags can always be had and set.

@@ -240,7 +240,7 @@ fn take_over(site: &Site, strace: &Strace<'_>, patience: Duration) -> io::Result
         let (pid, workers) = (actor.supervisor(), actor.workers());
         let _attached = attach(site, strace, pid, patience)?;
         // The last line of a start comes a moment after the workers are up.
-        within(patience, || site.lines().iter().any(|line| line.contains("listening on")));
+        within(patience, || site.lines().iter().any(|line| line.contains("ready, ")));
         let (before, old) = (site.lines().len(), image(pid));
         actor.signal(Signal::USR2);
         within(patience, || site.lines().len() > before || actor.launched().ended().is_some());

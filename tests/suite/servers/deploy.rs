@@ -16,11 +16,14 @@ struct Kind {
     command: fn(&Path) -> Option<String>,
     /// A file that the request is about.
     file: Option<&'static str>,
-    /// Whether a process that is told to end answers what it has accepted.
-    finishes: bool,
+    /// More options.
+    options: &'static [&'static str],
 }
 
-const HELLO: Kind = Kind { command: |_| Some(path_of("hello").display().to_string()), file: None, finishes: true };
+/// At SIGTERM they accept one more connection, and drop it. This signal ends flup at once, and has libfcgi finish.
+const END_AT_ONCE: &[&str] = &["--stop-signal", "USR1"];
+
+const HELLO: Kind = Kind { command: |_| Some(path_of("hello").display().to_string()), file: None, options: &[] };
 
 const PHP: Kind = Kind {
     command: |_| {
@@ -29,7 +32,7 @@ const PHP: Kind = Kind {
         Some(format!("env PHP_FCGI_MAX_REQUESTS=100000000 {php} -n"))
     },
     file: Some("hello.php"),
-    finishes: true,
+    options: &[],
 };
 
 /// Python with flup, in the environment that tests/run made.
@@ -39,7 +42,7 @@ const FLUP: Kind = Kind {
         python.exists().then(|| format!("{} {}", python.display(), files.join("hello.py").display()))
     },
     file: None,
-    finishes: false,
+    options: END_AT_ONCE,
 };
 
 const PERL: Kind = Kind {
@@ -49,14 +52,14 @@ const PERL: Kind = Kind {
         has_fcgi.then(|| format!("{} {}", perl.path().display(), files.join("hello.pl").display()))
     },
     file: None,
-    finishes: false,
+    options: &[],
 };
 
 /// A program in C with libfcgi.
 const FCGIWRAP: Kind = Kind {
     command: |_| Some(format!("{} -f", Program::installed("fcgiwrap")?.path().display())),
     file: Some("hello.cgi"),
-    finishes: false,
+    options: END_AT_ONCE,
 };
 
 /// A supervisor of a program under load, with a status page.
@@ -73,7 +76,8 @@ impl Site {
         let files = repository().join("examples/applications");
         let command = (kind.command)(&files)?;
         let options =
-            [&["-s", "@/app.sock", "--status", "@/status", "-P", "@/pid", "--log", "stderr"], options].concat();
+            [&["-s", "@/app.sock", "--status", "@/status", "-P", "@/pid", "--log", "stderr"], kind.options, options]
+                .concat();
         let launcher = Launcher::start_with(&options, &["@/program"], |dir| {
             write_executable(&dir.join("program"), &format!("#!/bin/sh\nexec {command}\n"));
             if let Some(file) = kind.file {
@@ -81,7 +85,7 @@ impl Site {
             }
         });
         wait_until_it_listens(&launcher.socket());
-        launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+        launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
         let mut site = Site { launcher, command, load: None, kind };
         site.add_load();
         Some(site)
@@ -191,29 +195,47 @@ fn die_early(kind: &'static Kind, workers: &str, ready_after: &str, delays: &[&s
         assert!(message.contains(WHY) && message.ends_with("said 'no such module'\n"), "{message}");
         site.has_failed(&before, WHY);
     }
-    if !kind.finishes {
-        site.has_lost_nothing();
-    }
     site.deploy_mended();
     assert_eq!(site.reload(), (Some(0), String::new()));
     site.has_replaced(&before);
-    if kind.finishes {
-        site.has_lost_nothing();
-    }
+    site.has_lost_nothing();
     assert_eq!(site.launcher.process.stop().code(), Some(0));
 }
 
 /// The same without a command: the file of the program is looked at.
-fn die_when_updated(kind: &'static Kind, is_mended: bool) {
-    let options = ["-F", "2", "--canary", "100ms", "--ready-after", "250ms", "--auto-update"];
+fn die_when_updated(kind: &'static Kind, workers: &str) {
+    let options = ["-F", workers, "--canary", "100ms", "--ready-after", "250ms", "--auto-update"];
     let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
     let before = site.serving();
     site.deploy(DIES);
     eventually("a failed reload", || (site.check()["reload"]["result"] == "failed").then_some(()));
     site.has_failed(&before, WHY);
-    if is_mended {
-        site.deploy_mended();
-        eventually("a reload", || (site.check()["reload"]["result"] == "done").then_some(()));
+    site.has_lost_nothing();
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
+/// The mended program is taken without a command.
+fn mended_by_an_update(kind: &'static Kind, workers: &str) {
+    let options = ["-F", workers, "--canary", "100ms", "--ready-after", "250ms", "--auto-update"];
+    let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
+    let before = site.serving();
+    site.deploy(DIES);
+    assert_eq!(site.reload().0, Some(1));
+    site.has_failed(&before, WHY);
+    site.deploy_mended();
+    eventually("a reload", || (site.check()["reload"]["result"] == "done").then_some(()));
+    site.has_replaced(&before);
+    site.has_lost_nothing();
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
+/// Old processes end between two requests, again and again.
+fn reload_six_times(kind: &'static Kind) {
+    let options = ["-F", "2", "--canary", "100ms", "--ready-after", "250ms"];
+    let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
+    for _ in 0..6 {
+        let before = site.serving();
+        assert_eq!(site.reload(), (Some(0), String::new()));
         site.has_replaced(&before);
     }
     site.has_lost_nothing();
@@ -235,7 +257,7 @@ fn die_late(kind: &'static Kind, delay: &str) {
 }
 
 macro_rules! kinds {
-    ($($name:ident $kind:ident $mended:literal)*) => {$(
+    ($($name:ident $kind:ident)*) => {$(
         mod $name {
             use super::*;
 
@@ -251,12 +273,42 @@ macro_rules! kinds {
 
             #[test]
             fn four_workers() {
-                die_early(&$kind, "4", "1s", &["0", "0.3"]);
+                die_early(&$kind, "4", "1500ms", &["0", "0.3", "1"]);
             }
 
             #[test]
-            fn auto_update() {
-                die_when_updated(&$kind, $mended);
+            fn one_worker_is_updated() {
+                die_when_updated(&$kind, "1");
+            }
+
+            #[test]
+            fn two_workers_are_updated() {
+                die_when_updated(&$kind, "2");
+            }
+
+            #[test]
+            fn four_workers_are_updated() {
+                die_when_updated(&$kind, "4");
+            }
+
+            #[test]
+            fn one_worker_is_mended_by_an_update() {
+                mended_by_an_update(&$kind, "1");
+            }
+
+            #[test]
+            fn two_workers_are_mended_by_an_update() {
+                mended_by_an_update(&$kind, "2");
+            }
+
+            #[test]
+            fn four_workers_are_mended_by_an_update() {
+                mended_by_an_update(&$kind, "4");
+            }
+
+            #[test]
+            fn is_reloaded_six_times() {
+                reload_six_times(&$kind);
             }
 
             #[test]
@@ -272,7 +324,7 @@ macro_rules! kinds {
     )*};
 }
 
-kinds! { hello HELLO true php PHP false flup FLUP false perl PERL false fcgiwrap FCGIWRAP false }
+kinds! { hello HELLO php PHP flup FLUP perl PERL fcgiwrap FCGIWRAP }
 
 /// A canary that serves and then dies loses what it held, and nothing else.
 #[test]
@@ -345,7 +397,7 @@ fn a_supervisor_without_a_status_page_is_not_asked() {
 fn a_reload_without_workers_is_done() {
     let launcher = Launcher::start(&["-s", "@/app.sock", "--on-demand", "--status", "@/status"]);
     wait_until_it_listens(&Address::Unix(launcher.path("app.sock")));
-    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("listening"));
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     let page = launcher.path("status");
     assert_eq!(run(&["--reload", "--status", page.to_str().expect("a plain path")]), (Some(0), "reloaded\n".into()));
 }

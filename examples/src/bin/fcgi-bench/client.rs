@@ -96,8 +96,12 @@ impl<'r> Client<'r> {
             if let Some(mut connection) = kept.take().or_else(|| self.connect()) {
                 match self.converse(&mut connection) {
                     Ok(()) if self.plan.mode.keeps() => kept = Some(connection),
-                    Ok(()) => {}
-                    Err(loss) => self.lose(&connection, loss),
+                    // Before the pause: a worker may wait for the end of it, and a web server lets it go at once.
+                    Ok(()) => drop(connection),
+                    Err(loss) => {
+                        self.lose(&connection, loss);
+                        drop(connection);
+                    }
                 }
                 thread::sleep(self.plan.pause);
             }

@@ -1,0 +1,128 @@
+//! Whether a worker that is to stop has clients.
+
+use std::fs;
+
+use crate::fleet::Clients;
+use crate::process::connections::{Connections, MOST, at_most};
+use crate::process::program::Program;
+use crate::sys::{Pid, Stat, numbers_in};
+
+/// The clients of a worker that executes this program, at the listening socket of this inode. If it is held, it and its
+/// parts have to be seen to have stopped: only then none can accept another connection.
+///
+/// A worker can have as many processes, threads and descriptors as it likes. One with more than are looked at has clients.
+pub(crate) fn of_worker(leader: Pid, program: Option<Program>, listener: Option<u64>, is_held: bool) -> Clients {
+    if !is_held && listener.and_then(Connections::of).is_some_and(|connections| connections.is_empty()) {
+        return Clients::None;
+    }
+    let mut left = MOST;
+    let mut parts = family(leader, &mut left);
+    parts.retain(|pid| is_alive(*pid));
+    // Helpers may have a connection open that was accepted before they were started.
+    let is_part = |pid: u32, left: &mut usize| program.is_none_or(|program| program.has_part(pid, listener, left));
+    parts.retain(|pid| i32::try_from(*pid) == Ok(leader.number()) || is_part(*pid, &mut left));
+    if is_held && !parts.iter().all(|pid| is_stopped(*pid, &mut left)) {
+        return Clients::NotHeld;
+    }
+    let are_open = listener.and_then(Connections::of).and_then(|connections| connections.any_at(&parts, &mut left));
+    match are_open {
+        _ if left == 0 => Clients::Some,
+        Some(true) => Clients::Some,
+        Some(false) => Clients::None,
+        None => Clients::Unseen,
+    }
+}
+
+/// A process and its descendants; where the kernel does not list children, all of its session.
+fn family(leader: Pid, left: &mut usize) -> Vec<u32> {
+    let mut found: Vec<u32> = u32::try_from(leader.number()).into_iter().collect();
+    let mut at = 0;
+    while at < found.len() {
+        let Some(children) = children(found[at], left) else { return session(leader, left) };
+        found.extend(children);
+        at += 1;
+    }
+    found
+}
+
+/// The children of a process, of each of its threads; none if it has ended. Since Linux 3.5, if the kernel was built so.
+fn children(pid: u32, left: &mut usize) -> Option<Vec<u32>> {
+    let mut children = Vec::new();
+    let threads: Vec<u32> = at_most(left, numbers_in(&format!("/proc/{pid}/task"))).collect();
+    for thread in threads {
+        match fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) {
+            Ok(pids) => {
+                let pids = pids.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
+                children.extend(at_most(left, pids));
+            }
+            Err(_) if Stat::of_thread(pid, thread).is_none() => {}
+            Err(_) => return None,
+        }
+    }
+    Some(children)
+}
+
+fn session(leader: Pid, left: &mut usize) -> Vec<u32> {
+    let is_member = |pid: &u32| Stat::of(*pid).is_some_and(|stat| stat.session == leader.number());
+    at_most(left, numbers_in("/proc").filter(is_member)).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    Stat::of(pid).is_some_and(|stat| stat.is_alive())
+}
+
+/// Every thread; one that has ended meanwhile counts.
+fn is_stopped(pid: u32, left: &mut usize) -> bool {
+    let is_stopped = |thread| Stat::of_thread(pid, thread).is_none_or(|stat| stat.is_stopped() || !stat.is_alive());
+    at_most(left, numbers_in(&format!("/proc/{pid}/task"))).all(is_stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn shell(script: &str) -> Child {
+        Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("sh is there")
+    }
+
+    fn line(of: &mut Child) -> String {
+        let mut line = String::new();
+        let mut stdout = std::io::BufReader::new(of.stdout.take().expect("a pipe"));
+        std::io::BufRead::read_line(&mut stdout, &mut line).expect("read");
+        line
+    }
+
+    #[test]
+    fn a_family_has_children_and_theirs() {
+        let mut leader = shell("sh -c 'sleep 20 & echo $$ $!; wait' & wait");
+        let said = line(&mut leader);
+        let mut want: Vec<u32> = said.split_ascii_whitespace().map(|pid| pid.parse().expect("a pid")).collect();
+        want.insert(0, leader.id());
+        let mut family = family(Pid::of(&leader), &mut 100);
+        family.sort_unstable();
+        for pid in want[1..].iter().rev() {
+            let _ = Command::new("kill").arg(pid.to_string()).status();
+        }
+        leader.kill().expect("killed");
+        leader.wait().expect("it ends");
+        want.sort_unstable();
+        assert_eq!(family, want);
+    }
+
+    #[test]
+    fn what_is_held_is_seen_to_have_stopped() {
+        let mut child = shell("echo; exec sleep 20");
+        line(&mut child);
+        assert!(!is_stopped(child.id(), &mut 100));
+        crate::sys::signal_process(Pid::of(&child), libc::SIGSTOP).expect("sent");
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !is_stopped(child.id(), &mut 100) {
+            assert!(std::time::Instant::now() < end, "it goes on");
+        }
+        child.kill().expect("killed");
+        child.wait().expect("it ends");
+        assert!(!is_alive(child.id()));
+    }
+}
