@@ -4,8 +4,8 @@ r"""A WSGI application on flup, which serves the listening socket on descriptor 
 In the root of a clone, after `cargo build --release`:
 
     $ python3 -m venv /tmp/venv && /tmp/venv/bin/pip install flup
-    $ target/release/fcgi-spawn -s /tmp/py.sock -M 666 -P /tmp/py.pid -F 2 -- /tmp/venv/bin/python \
-          examples/applications/hello.py
+    $ target/release/fcgi-spawn -s /tmp/py.sock -M 666 -P /tmp/py.pid -F 2 --stop-signal USR1 -- \
+          /tmp/venv/bin/python examples/applications/hello.py
     $ /usr/sbin/nginx -p "$PWD" -c examples/servers/quickstart.conf -e /tmp/quickstart.log
     $ curl 'http://127.0.0.1:8081/python?name=Python'           # Hello, Python
 

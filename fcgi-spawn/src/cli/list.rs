@@ -190,7 +190,8 @@ const RESTARTS: &[Item] = &[
              when all is stopped, after half of --stop-timeout at the latest. A worker that has reported that it is up \
              is asked at once, as it answers its clients before it exits. Clients are found in /proc; where that does \
              not show them, and with `off`, workers are asked at once. Connections that a web server keeps for later \
-             requests are clients.",
+             requests are clients. At SIGTERM flup and fcgiwrap accept one more connection, and drop it: with \
+             --stop-signal USR1 they lose none.",
         )
         .ignored(&[ONCE]),
 ];
