@@ -333,6 +333,7 @@ impl Supervisor {
             self.launches.retain(|launch| launch.pid != pid);
             let said = self.output.as_mut().and_then(|output| output.ended(pid));
             self.channels.ended(pid);
+            self.held.retain(|held| *held != pid);
             let is_ours = self.fleet.knows(pid);
             if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) && is_ours {
                 let left = self.orphans.left_by(pid, self.listener_inode());

@@ -305,7 +305,8 @@ fn grandchildren_go_with_their_group() {
 /// What a shell that crashed has left with the socket would serve in its place.
 #[test]
 fn grandchildren_of_a_crashed_worker_go_too() {
-    let launcher = supervise(&["--restart-delay", "1h"], "sleep 1000 <&0 & echo $! >@/grandchild; kill -KILL $$");
+    let launcher =
+        supervise(&["--restart-delay", "1h"], "exec 3<&0; sleep 1000 <&3 & echo $! >@/grandchild; kill -KILL $$");
     let grandchild = Stray::adopt(launcher.waits_for("grandchild").trim().parse().expect("a pid"));
     launcher.says("has left processes in its group");
     grandchild.wait_gone();

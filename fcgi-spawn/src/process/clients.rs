@@ -3,34 +3,50 @@
 use std::fs;
 
 use crate::fleet::Clients;
-use crate::process::connections::{Connections, MOST, at_most};
+use crate::process::connections::{Connections, MOST, Seen, at_most};
 use crate::process::program::Program;
 use crate::sys::{Pid, Stat, numbers_in};
+
+/// How often the table of connections is read, if it does not have all sockets of a worker.
+const TRIES: usize = 3;
 
 /// The clients of a worker that executes this program, at the listening socket of this inode. If it is held, it and its
 /// parts have to be seen to have stopped: only then none can accept another connection.
 ///
 /// A worker can have as many processes, threads and descriptors as it likes. One with more than are looked at has clients.
 pub(crate) fn of_worker(leader: Pid, program: Option<Program>, listener: Option<u64>, is_held: bool) -> Clients {
-    if !is_held && listener.and_then(Connections::of).is_some_and(|connections| connections.is_empty()) {
-        return Clients::None;
-    }
     let mut left = MOST;
     let mut parts = family(leader, &mut left);
     parts.retain(|pid| is_alive(*pid));
     // Helpers may have a connection open that was accepted before they were started.
     let is_part = |pid: u32, left: &mut usize| program.is_none_or(|program| program.has_part(pid, listener, left));
     parts.retain(|pid| i32::try_from(*pid) == Ok(leader.number()) || is_part(*pid, &mut left));
-    if is_held && !parts.iter().all(|pid| is_stopped(*pid, &mut left)) {
+    if is_held && !parts.iter().all(|pid| all_threads(*pid, Stat::is_stopped, &mut left)) {
         return Clients::NotHeld;
     }
-    let are_open = listener.and_then(Connections::of).and_then(|connections| connections.any_at(&parts, &mut left));
-    match are_open {
+    match connected(&parts, listener, &mut left) {
         _ if left == 0 => Clients::Some,
-        Some(true) => Clients::Some,
-        Some(false) => Clients::None,
-        None => Clients::Unseen,
+        // One that is at work is not waiting for a connection: of what it is asked then it may take note too late.
+        Clients::None if !is_held && !parts.iter().all(|pid| all_threads(*pid, Stat::is_sleeping, &mut left)) => {
+            Clients::NotHeld
+        }
+        clients => clients,
     }
+}
+
+/// Whether clients are connected to these processes.
+fn connected(parts: &[u32], listener: Option<u64>, left: &mut usize) -> Clients {
+    let mut last = Clients::Unseen;
+    for _ in 0..TRIES {
+        let connections = listener.and_then(Connections::of);
+        last = match connections.map_or(Seen::Nothing, |connections| connections.any_at(parts, left)) {
+            Seen::Some => return Clients::Some,
+            Seen::None => return Clients::None,
+            Seen::Unknown => Clients::None,
+            Seen::Nothing => Clients::Unseen,
+        };
+    }
+    last
 }
 
 /// A process and its descendants; where the kernel does not list children, all of its session.
@@ -71,10 +87,10 @@ fn is_alive(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| stat.is_alive())
 }
 
-/// Every thread; one that has ended meanwhile counts.
-fn is_stopped(pid: u32, left: &mut usize) -> bool {
-    let is_stopped = |thread| Stat::of_thread(pid, thread).is_none_or(|stat| stat.is_stopped() || !stat.is_alive());
-    at_most(left, numbers_in(&format!("/proc/{pid}/task"))).all(is_stopped)
+/// Whether this is so of every thread that has not ended meanwhile.
+fn all_threads(pid: u32, is_so: impl Fn(&Stat) -> bool, left: &mut usize) -> bool {
+    let is_so = |thread| Stat::of_thread(pid, thread).is_none_or(|stat| !stat.is_alive() || is_so(&stat));
+    at_most(left, numbers_in(&format!("/proc/{pid}/task"))).all(is_so)
 }
 
 #[cfg(test)]
@@ -115,10 +131,10 @@ mod tests {
     fn what_is_held_is_seen_to_have_stopped() {
         let mut child = shell("echo; exec sleep 20");
         line(&mut child);
-        assert!(!is_stopped(child.id(), &mut 100));
+        assert!(!all_threads(child.id(), Stat::is_stopped, &mut 100));
         crate::sys::signal_process(Pid::of(&child), libc::SIGSTOP).expect("sent");
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !is_stopped(child.id(), &mut 100) {
+        while !all_threads(child.id(), Stat::is_stopped, &mut 100) {
             assert!(std::time::Instant::now() < end, "it goes on");
         }
         child.kill().expect("killed");

@@ -43,11 +43,26 @@ impl Busy {
     }
 }
 
+/// What a look at the sockets of some processes has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// None of them was accepted at our listening socket.
+    None,
+    Some,
+    /// One is not in the table: it is of another kind, or the kernel has left it out, since the table changed while it was
+    /// read.
+    Unknown,
+    /// They cannot be seen.
+    Nothing,
+}
+
 /// The connections of our listening socket.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Connections {
     /// Those that were accepted, by any process, by inode.
     accepted: Vec<u64>,
+    /// The inodes of all sockets in the table.
+    known: Vec<u64>,
     /// How many were not.
     waiting: usize,
 }
@@ -76,7 +91,8 @@ impl Connections {
         let in_state =
             |wanted: &'static [u8]| sockets.iter().filter(move |(state, _, its)| state == wanted && its == path);
         let accepted = in_state(b"03").map(|(_, inode, _)| *inode).collect();
-        Some(Connections { accepted, waiting: in_state(b"02").count() })
+        let known = sockets.iter().map(|(_, inode, _)| *inode).collect();
+        Some(Connections { accepted, known, waiting: in_state(b"02").count() })
     }
 
     /// `SL: ADDRESS:PORT PEER STATE QUEUES ... INODE`: an accepted socket has its listener's port, and is in another state;
@@ -93,28 +109,30 @@ impl Connections {
         let (port, _, waiting, _) = sockets.iter().find(|(.., inode)| *inode == listener)?;
         // Those that are closed for good, or not accepted yet, have none.
         let accepted = sockets.iter().filter(|(its, listens, _, inode)| its == port && !listens && *inode != 0);
-        Some(Connections { accepted: accepted.map(|(.., inode)| *inode).collect(), waiting: *waiting })
-    }
-
-    /// Whether none is accepted.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.accepted.is_empty()
+        let known = sockets.iter().map(|(.., inode)| *inode).collect();
+        Some(Connections { accepted: accepted.map(|(.., inode)| *inode).collect(), known, waiting: *waiting })
     }
 
     /// Whether one that was accepted is open in one of these processes, if that can be seen.
-    pub(crate) fn any_at(&self, pids: &[u32], left: &mut usize) -> Option<bool> {
-        if self.accepted.is_empty() {
-            return Some(false);
-        }
-        let mut open = false;
+    pub(crate) fn any_at(&self, pids: &[u32], left: &mut usize) -> Seen {
+        let mut seen = Seen::None;
         for pid in pids {
-            match self.at(*pid, left) {
-                Some(is_open) => open |= is_open,
-                None if Stat::of(*pid).is_some_and(|stat| stat.is_alive()) => return None,
-                None => {}
+            let Some(descriptors) = descriptors(*pid) else {
+                match Stat::of(*pid).is_some_and(|stat| stat.is_alive()) {
+                    true => return Seen::Nothing,
+                    false => continue,
+                }
+            };
+            for socket in at_most(left, descriptors).flatten() {
+                if self.accepted.contains(&socket) {
+                    return Seen::Some;
+                }
+                if !self.known.contains(&socket) {
+                    seen = Seen::Unknown;
+                }
             }
         }
-        Some(open)
+        seen
     }
 
     /// Whether one that was accepted is open in this process, or may be.
@@ -192,7 +210,10 @@ mod tests {
              0000000000000000: 00000003 00000000 00000000 0001 02 0 /run/other\n\
              0000000000000000: 00000003 00000000 00000000 0001 03 103\n",
         );
-        assert_eq!(Connections::unix(&table, 100), Some(Connections { accepted: vec![101], waiting: 1 }));
+        assert_eq!(
+            Connections::unix(&table, 100),
+            Some(Connections { accepted: vec![101], known: vec![100, 101, 0, 102, 0, 103], waiting: 1 })
+        );
         assert_eq!(Connections::unix(&table, 99), None);
     }
 
@@ -205,8 +226,31 @@ mod tests {
              2: 0100007F:2328 0100007F:9C41 06 00000000:00000000 00:00000000 00000000     0        0 0 1 0 20 4 30 10 -1\n\
              3: 0100007F:2329 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 102 1 0 20 4 30 10 -1\n",
         );
-        assert_eq!(Connections::tcp(&table, 100), Some(Connections { accepted: vec![101], waiting: 3 }));
+        assert_eq!(
+            Connections::tcp(&table, 100),
+            Some(Connections { accepted: vec![101], known: vec![100, 101, 0, 102], waiting: 3 })
+        );
         assert_eq!(Connections::tcp(&table, 99), None);
+    }
+
+    /// The kernel goes on in its table by a number, so that it may leave out one when another is closed.
+    #[test]
+    fn what_is_not_in_the_table_is_unknown() {
+        let us = std::process::id();
+        let path = std::env::temp_dir().join(format!("fcgi-spawn-seen-{us}"));
+        let unix = UnixListener::bind(&path).expect("bound");
+        let of = || Connections::of(inode(unix.as_raw_fd()).expect("a socket")).expect("the kernel says");
+        let seen = |connections: &Connections| connections.any_at(&[us], &mut MOST.clone());
+        let _client = UnixStream::connect(&path).expect("connected");
+        let accepted = unix.accept().expect("accepted").0;
+        fs::remove_file(&path).expect("removed");
+        let mut connections = of();
+        assert_eq!(seen(&connections), Seen::Some);
+        let number = inode(accepted.as_raw_fd()).expect("a socket");
+        connections.accepted.retain(|inode| *inode != number);
+        connections.known.retain(|inode| *inode != number);
+        assert_eq!(seen(&connections), Seen::Unknown);
+        assert_eq!(connections.any_at(&[u32::MAX], &mut MOST.clone()), Seen::None, "it has ended");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From a plan to a process that executes the program.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
@@ -220,12 +220,10 @@ impl AsFd for Launch {
 pub(crate) fn launch(exec: &Exec<'_>) -> Result<Launch, Failure> {
     let failed = |error: io::Error| Failure::new(Step::Report, error.raw_os_error().unwrap_or(libc::EIO));
     let (report, its_end) = super::pipe().map_err(failed)?;
-    // Of a supervisor with many workers the list takes longer than all else.
-    let open = if close_range(c_uint::MAX, c_uint::MAX) { Vec::new() } else { super::inherited_descriptors() };
     // SAFETY: no arguments, and no other thread whose locks the child could find taken.
     match unsafe { libc::fork() } {
         -1 => Err(Failure::now(Step::Fork)),
-        0 => run_child(exec, its_end.as_raw_fd(), &open),
+        0 => run_child(exec, its_end.as_raw_fd()),
         pid => Ok(Launch { pid: Pid(pid), report: report.into() }),
     }
 }
@@ -245,12 +243,12 @@ pub(crate) fn replace(program: &CStr, arguments: &CStrings, environment: &CStrin
 
 /// What the child does. From here to the program or `_exit` there are system calls and nothing else: no allocation,
 /// lock, log line or panic.
-fn run_child(exec: &Exec<'_>, report: RawFd, open: &[RawFd]) -> ! {
+fn run_child(exec: &Exec<'_>, report: RawFd) -> ! {
     // SAFETY: numbers only. Above the one that is kept, so that neither takes the other's place.
     let above = unsafe { libc::fcntl(report, libc::F_DUPFD_CLOEXEC, KEPT + 1) };
     let (report, failure) = match above {
         -1 => (report, Failure::now(Step::Stdin)),
-        above => (above, become_worker(exec, above, open)),
+        above => (above, become_worker(exec, above)),
     };
     let bytes = failure.encode();
     // SAFETY: bytes and their number.
@@ -259,7 +257,7 @@ fn run_child(exec: &Exec<'_>, report: RawFd, open: &[RawFd]) -> ! {
 }
 
 /// Returns only if a step failed.
-fn become_worker(exec: &Exec<'_>, report: RawFd, open: &[RawFd]) -> Failure {
+fn become_worker(exec: &Exec<'_>, report: RawFd) -> Failure {
     // SAFETY: no arguments.
     if unsafe { libc::setsid() } == -1 {
         return Failure::now(Step::Session);
@@ -274,7 +272,7 @@ fn become_worker(exec: &Exec<'_>, report: RawFd, open: &[RawFd]) -> Failure {
     }
     // While nobody but root can look in here.
     let kept = exec.kept.map_or(libc::STDERR_FILENO, |_| KEPT);
-    close_others(kept, report, open);
+    close_others(kept, report);
     if let Some(privileges) = exec.privileges {
         if let Err(step) = privileges.change() {
             return Failure::now(step);
@@ -302,27 +300,53 @@ fn keep(kept: BorrowedFd<'_>) -> bool {
     dup2(kept, KEPT) && unsafe { libc::fcntl(KEPT, libc::F_SETFD, 0) } != -1
 }
 
-/// Closes what is open above stderr, but these two, of which `report` is the higher one. `open` is for kernels that have
-/// to be told what is open.
-fn close_others(kept: RawFd, report: RawFd, open: &[RawFd]) {
-    if open.is_empty() {
-        let (kept, report) = (kept as c_uint, report as c_uint);
-        for (first, last) in
-            [(libc::STDERR_FILENO as c_uint + 1, kept - 1), (kept + 1, report - 1), (report + 1, c_uint::MAX)]
-        {
-            let _ = first > last || close_range(first, last);
+/// Closes what is open above stderr, but these two. close_range would be shorter, but old kernels lack it. With many workers
+/// the list is long: it is read here, not by the supervisor for each start.
+fn close_others(kept: RawFd, report: RawFd) {
+    // SAFETY: a string that ends in NUL, and numbers.
+    let list = unsafe { libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) };
+    let close_one = |fd: RawFd| {
+        if fd > libc::STDERR_FILENO && ![kept, report, list].contains(&fd) {
+            // SAFETY: a number; it is nobody's in this process.
+            unsafe { libc::close(fd) };
+        }
+    };
+    let mut entries = [0; 2048];
+    loop {
+        // SAFETY: a descriptor, and bytes and their number, which outlive the call.
+        let count = unsafe { libc::syscall(libc::SYS_getdents64, list, entries.as_mut_ptr(), entries.len()) };
+        match usize::try_from(count) {
+            Ok(0) => break,
+            Ok(count) => each_number(&entries[..count.min(entries.len())], close_one),
+            Err(_) => {
+                // SAFETY: a number goes in, a number or -1 comes out.
+                let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+                break (0..limit.clamp(1024, 65_536) as RawFd).for_each(close_one);
+            }
         }
     }
-    for fd in open.iter().filter(|fd| ![kept, report].contains(fd)) {
-        // SAFETY: a number; it is nobody's in this process.
-        unsafe { libc::close(*fd) };
+    if list >= 0 {
+        // SAFETY: a number; it was opened here.
+        unsafe { libc::close(list) };
     }
 }
 
-/// Closes all from the first to the last, both included, in the order of their numbers, since Linux 5.9; whether it could.
-fn close_range(first: c_uint, last: c_uint) -> bool {
-    // SAFETY: numbers only. None of these belongs to anything in this process.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+/// The names of directory entries, as getdents64(2) has them, that are numbers.
+fn each_number(mut entries: &[u8], mut with: impl FnMut(RawFd)) {
+    // Inode and offset, 8 bytes each, length, type, then the name up to a NUL.
+    while let Some([low, high]) = entries.get(16..18).and_then(|length| <[u8; 2]>::try_from(length).ok()) {
+        let Some((entry, rest)) = entries.split_at_checked(u16::from_ne_bytes([low, high]).max(18).into()) else {
+            return;
+        };
+        let digits = entry.get(19..).unwrap_or_default().iter().take_while(|byte| **byte != 0);
+        let number = digits.clone().all(u8::is_ascii_digit) && digits.clone().next().is_some();
+        if number {
+            with(
+                digits.fold(0, |number: RawFd, digit| number.wrapping_mul(10).wrapping_add(RawFd::from(digit - b'0'))),
+            );
+        }
+        entries = rest;
+    }
 }
 
 /// Returns only if a step failed.
@@ -391,6 +415,22 @@ fn exit() -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_found_among_names() {
+        let entry = |name: &str, padding: usize| {
+            let length = (19 + name.len() + 1 + padding) as u16;
+            [&[7; 16][..], &length.to_ne_bytes(), &[10], name.as_bytes(), &[0; 8][..1 + padding]].concat()
+        };
+        let list =
+            [entry(".", 5), entry("..", 2), entry("0", 4), entry("12x", 0), entry("", 0), entry("1023", 7)].concat();
+        for cut in 0..=list.len() {
+            let mut numbers = Vec::new();
+            each_number(&list[..cut], |number| numbers.push(number));
+            assert!([&[][..], &[0], &[0, 1023]].contains(&&numbers[..]), "{cut}: {numbers:?}");
+            assert!(cut < list.len() || numbers.len() == 2);
+        }
+    }
 
     #[test]
     fn a_failure_goes_through_a_pipe() {

@@ -39,6 +39,11 @@ impl Stat {
         Self::parse(&fs::read(format!("/proc/{pid}/task/{thread}/stat")).ok()?)
     }
 
+    /// It waits for something.
+    pub(crate) fn is_sleeping(&self) -> bool {
+        self.state == 'S'
+    }
+
     /// A signal has stopped it, or a debugger.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
