@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::Supervisor;
 use crate::error::Reason;
 use crate::fleet::{Clients, Event, Phase};
-use crate::process::{clients, connections};
+use crate::process::clients::Subject;
+use crate::process::connections;
 use crate::sys::{self, Pid};
 
 impl Supervisor {
@@ -31,14 +32,15 @@ impl Supervisor {
 
     /// Has a process and its parts accept nothing for a moment.
     pub(crate) fn hold(&mut self, pid: Pid) -> Option<Event> {
+        let places = self.subject(pid).places();
         let is_refused = sys::signal_group(pid, libc::SIGSTOP).is_err();
-        self.held.push(pid);
+        self.held.push((pid, places));
         is_refused.then_some(Event::Served { pid, clients: Clients::Unseen, cost: Duration::ZERO })
     }
 
     /// Has it go on.
     pub(crate) fn release(&mut self, pid: Pid) {
-        self.held.retain(|held| *held != pid);
+        self.held.retain(|(held, _)| *held != pid);
         if self.orphans.is_ours(pid) {
             let _ = sys::signal_group(pid, libc::SIGCONT);
         }
@@ -56,11 +58,15 @@ impl Supervisor {
         let clients = match self.channels.is_ready(pid) {
             true => Clients::ItsOwn,
             false => {
-                let program = self.orphans.program(pid);
-                clients::of_worker(pid, program, self.listener_inode(), self.held.contains(&pid))
+                let held = self.held.iter().find(|(held, _)| *held == pid);
+                self.subject(pid).clients(held.map(|(_, places)| places))
             }
         };
         Event::Served { pid, clients, cost: begun.elapsed() }
+    }
+
+    fn subject(&self, leader: Pid) -> Subject {
+        Subject { leader, program: self.orphans.program(leader), listener: self.listener_inode() }
     }
 
     /// The inode of the listening socket, by which it is found in /proc.

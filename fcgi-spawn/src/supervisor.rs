@@ -16,6 +16,7 @@ use crate::notify::Notify;
 use crate::output::{self, Output, Pipes, Tag};
 use crate::poll::Poll;
 use crate::process::channel::{self, Channels, Heartbeat};
+use crate::process::clients::Places;
 use crate::process::connections::{Busy, Connections};
 use crate::process::orphans::Orphans;
 use crate::process::usage;
@@ -66,8 +67,8 @@ pub struct Supervisor {
     pub(crate) upgrade: Option<Upgrade>,
     /// What workers execute, and what those that ended have left in their groups.
     pub(crate) orphans: Orphans,
-    /// Processes that a signal has stopped for a moment.
-    pub(crate) held: Vec<Pid>,
+    /// Processes that a signal has stopped for a moment, and where they waited before.
+    pub(crate) held: Vec<(Pid, Places)>,
     /// There may be more children that ended.
     has_more_ended: bool,
 }
@@ -333,7 +334,7 @@ impl Supervisor {
             self.launches.retain(|launch| launch.pid != pid);
             let said = self.output.as_mut().and_then(|output| output.ended(pid));
             self.channels.ended(pid);
-            self.held.retain(|held| *held != pid);
+            self.held.retain(|(held, _)| *held != pid);
             let is_ours = self.fleet.knows(pid);
             if !self.upgrade.as_mut().is_some_and(|upgrade| upgrade.ended(pid, status)) && is_ours {
                 let left = self.orphans.left_by(pid, self.listener_inode());

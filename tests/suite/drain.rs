@@ -8,14 +8,14 @@ use fcgi_tests::{Process, Program, Signal, Stray, eventually, needs_root, proc, 
 use crate::app::{connect, expect_hello, wait_until_it_listens};
 use crate::launcher::{Launcher, in_folder, launcher};
 
-/// Answers one request of a connection after the other, each after half a second, and dies when it is asked to end. A
+/// Answers one request of a connection after the other, each after some seconds, and dies when it is asked to end. A
 /// byte in a file stands for each request that it has begun.
 const DROPS: &str = r#"
 my $end = "\1\6\0\1\0\2\0\0\r\n\1\6\0\1\0\0\0\0\1\3\0\1\0\10\0\0\0\0\0\0\0\0\0\0";
 while (accept(my $client, STDIN)) {
     while (sysread $client, my $request, 65536) {
         open my $begun, '>>', $ARGV[0]; print $begun '.'; close $begun;
-        select undef, undef, undef, 0.5;
+        select undef, undef, undef, $ARGV[1];
         syswrite $client, $end;
     }
     close $client;
@@ -23,10 +23,10 @@ while (accept(my $client, STDIN)) {
 "#;
 
 /// A supervisor of such a program, with a client whose request is under way. `None` without Perl.
-fn under_way(options: &[&str]) -> Option<(Launcher, fcgi_tests::Connection)> {
+fn under_way(options: &[&str], seconds: &str) -> Option<(Launcher, fcgi_tests::Connection)> {
     let perl = Program::installed("perl")?;
     let options = [&["-s", "@/app.sock"], options].concat();
-    let program = [perl.path().to_str().expect("a plain path"), "-e", DROPS, "@/begun"];
+    let program = [perl.path().to_str().expect("a plain path"), "-e", DROPS, "@/begun", seconds];
     let launcher = Launcher::start_with(&options, &program, |_| ());
     launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     let mut client = connect(&launcher.socket());
@@ -43,7 +43,7 @@ fn worker(launcher: &Launcher) -> Stray {
 #[test]
 fn what_a_program_holds_is_answered() {
     for signal in [Signal::HUP, Signal::TTOU, Signal::TERM] {
-        let Some((mut launcher, mut client)) = under_way(&["-F", "2"]) else { skip!("perl is not installed") };
+        let Some((mut launcher, mut client)) = under_way(&["-F", "2"], "0.5") else { skip!("perl is not installed") };
         // Of two workers either has the client: each is to end sooner or later.
         launcher.process.signal(signal);
         client.response(1);
@@ -64,7 +64,7 @@ fn what_a_program_holds_is_answered() {
 /// A web server may keep a connection for later requests: nothing tells whether one is on its way.
 #[test]
 fn a_connection_that_is_kept_delays_it_for_its_time_only() {
-    let Some((mut launcher, mut client)) = under_way(&["--drain", "1s"]) else { skip!("perl is not installed") };
+    let Some((mut launcher, mut client)) = under_way(&["--drain", "1s"], "0.1") else { skip!("perl is not installed") };
     client.response(1);
     let old = worker(&launcher);
     let begun = Instant::now();
@@ -76,7 +76,7 @@ fn a_connection_that_is_kept_delays_it_for_its_time_only() {
 /// Half of the time that a worker has to end stays for those that do not end when they are asked.
 #[test]
 fn a_stop_waits_for_half_of_its_time() {
-    let Some((mut launcher, mut client)) = under_way(&["--drain", "1h", "--stop-timeout", "2s"]) else {
+    let Some((mut launcher, mut client)) = under_way(&["--drain", "1h", "--stop-timeout", "2s"], "0.1") else {
         skip!("perl is not installed")
     };
     client.response(1);
@@ -88,7 +88,9 @@ fn a_stop_waits_for_half_of_its_time() {
 
 #[test]
 fn without_a_time_for_it_a_worker_is_asked_at_once() {
-    let Some((mut launcher, mut client)) = under_way(&["--drain", "off"]) else { skip!("perl is not installed") };
+    let Some((mut launcher, mut client)) = under_way(&["--drain", "off"], "1000") else {
+        skip!("perl is not installed")
+    };
     let old = worker(&launcher);
     launcher.process.signal(Signal::HUP);
     old.wait_gone();
@@ -130,7 +132,7 @@ fn without_proc_workers_are_asked_at_once() {
     command = std::process::Command::new("unshare");
     command.args(["--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]).arg(program);
     command.args(in_folder(&["-s", "@/app.sock", "--drain", "1h", "-n", "--"], dir.path())).arg(perl.path());
-    command.args(["-e", DROPS]).arg(dir.path().join("begun"));
+    command.args(["-e", DROPS]).arg(dir.path().join("begun")).arg("1000");
     let mut process = Process::start(&mut command);
     process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
     let mut client = connect(&fcgi_tests::Address::Unix(dir.path().join("app.sock")));

@@ -22,9 +22,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two looks for clients of processes that are to stop.
 pub(super) const CLIENTS_LOOK: Duration = Duration::from_millis(10);
 
-/// How long a moment is waited for in which a process without clients is not at work: some never sleep.
-const REST: Duration = Duration::from_secs(1);
-
 /// From the signal that holds a process to the next look: it takes effect when the process leaves the kernel.
 const HOLD: Duration = Duration::from_millis(1);
 
@@ -60,8 +57,6 @@ pub(crate) struct Drain {
     /// When it is asked in any case.
     ask: Instant,
     look: Instant,
-    /// Until then it is not held while it is at work.
-    rest: Instant,
     /// Since when it is held, so that it cannot accept a connection.
     held: Option<Instant>,
     /// How long it has from the moment it is asked.
@@ -93,8 +88,9 @@ pub(crate) enum StopEvent {
 pub(crate) enum Clients {
     /// None is connected to it.
     None,
+    /// One is, or it is at work.
     Some,
-    /// It is at work, or is not held yet, so that there may be one at any moment.
+    /// It is not held yet, so that there may be one at any moment.
     NotHeld,
     /// They cannot be seen.
     Unseen,
@@ -140,7 +136,7 @@ pub(crate) enum StopAction {
 impl Stop {
     /// Of a process that is asked when it has no client, or after `drain`, and killed after `time` from then, if any.
     pub(crate) fn draining(drain: Duration, time: Option<Duration>, now: Instant) -> Self {
-        Stop::Draining(Drain { ask: now + drain, look: now, rest: now + REST, held: None, time, limit: None })
+        Stop::Draining(Drain { ask: now + drain, look: now, held: None, time, limit: None })
     }
 
     /// Of a process that is being killed.
@@ -265,10 +261,7 @@ impl Drain {
 
     fn served(self, clients: Clients, pause: Duration, now: Instant) -> (Stop, StopAction) {
         match (self.held, clients) {
-            (None, Clients::NotHeld) if now < self.rest => {
-                (Stop::Draining(Drain { look: now + pause, ..self }), StopAction::Nothing)
-            }
-            (None, Clients::None | Clients::NotHeld) => {
+            (None, Clients::None) => {
                 (Stop::Draining(Drain { held: Some(now), look: now + HOLD, ..self }), StopAction::Hold)
             }
             (Some(_), Clients::None) | (_, Clients::Unseen | Clients::ItsOwn) => (self.asked(now), StopAction::Ask),
@@ -399,8 +392,7 @@ mod tests {
         let holds = [None, Some(now), Some(now - LONGEST_HOLD)];
         for (time, limit) in times.into_iter().flat_map(|time| limits.map(|limit| (time, limit))) {
             for ((ask, look), held) in moments.into_iter().flat_map(|moment| holds.map(|held| (moment, held))) {
-                let rest = if ask > look { now } else { now + HURRY };
-                let drain = Drain { ask, look, rest, held, time, limit };
+                let drain = Drain { ask, look, held, time, limit };
                 let on = Stop::Draining;
                 let asked = Stop::Asked { until: time.map(|time| now + time).into_iter().chain(limit).min() };
                 let left = time.map_or(Stop::Helpers, |time| Stop::Orphans { until: now + time, look: now + LOOK });
@@ -430,10 +422,6 @@ mod tests {
                     Some(_) => (served(Clients::None), asked, StopAction::Ask),
                 });
                 changes.push(match held {
-                    None if now >= rest => {
-                        let held = Drain { held: Some(now), look: now + HOLD, ..drain };
-                        (served(Clients::NotHeld), on(held), StopAction::Hold)
-                    }
                     Some(since) if since == now => {
                         (served(Clients::NotHeld), on(Drain { look: now + HOLD, ..drain }), StopAction::Nothing)
                     }

@@ -10,28 +10,66 @@ use crate::sys::{Pid, Stat, numbers_in};
 /// How often the table of connections is read, if it does not have all sockets of a worker.
 const TRIES: usize = 3;
 
-/// The clients of a worker that executes this program, at the listening socket of this inode. If it is held, it and its
-/// parts have to be seen to have stopped: only then none can accept another connection.
-///
-/// A worker can have as many processes, threads and descriptors as it likes. One with more than are looked at has clients.
-pub(crate) fn of_worker(leader: Pid, program: Option<Program>, listener: Option<u64>, is_held: bool) -> Clients {
-    let mut left = MOST;
-    let mut parts = family(leader, &mut left);
-    parts.retain(|pid| is_alive(*pid));
-    // Helpers may have a connection open that was accepted before they were started.
-    let is_part = |pid: u32, left: &mut usize| program.is_none_or(|program| program.has_part(pid, listener, left));
-    parts.retain(|pid| i32::try_from(*pid) == Ok(leader.number()) || is_part(*pid, &mut left));
-    if is_held && !parts.iter().all(|pid| all_threads(*pid, Stat::is_stopped, &mut left)) {
-        return Clients::NotHeld;
-    }
-    match connected(&parts, listener, &mut left) {
-        _ if left == 0 => Clients::Some,
-        // One that is at work is not waiting for a connection: of what it is asked then it may take note too late.
-        Clients::None if !is_held && !parts.iter().all(|pid| all_threads(*pid, Stat::is_sleeping, &mut left)) => {
-            Clients::NotHeld
+/// A worker whose clients are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    pub(crate) leader: Pid,
+    /// What it executes, if that is known.
+    pub(crate) program: Option<Program>,
+    /// The inode of the listening socket.
+    pub(crate) listener: Option<u64>,
+}
+
+/// Where each thread of a worker waits: the system call and its arguments, as far as that can be seen.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places(Vec<(u32, Vec<u8>)>);
+
+impl Subject {
+    /// Its clients. If it is held, it and its parts have to be seen to have stopped, where they were before: only then they
+    /// wait for connections, none of them can accept another one, and what they are asked ends that wait.
+    ///
+    /// A worker can have as many processes, threads and descriptors as it likes. One with more than are looked at has
+    /// clients.
+    pub(crate) fn clients(self, held: Option<&Places>) -> Clients {
+        let mut left = MOST;
+        let parts = self.parts(&mut left);
+        if held.is_some() && !parts.iter().all(|pid| all_threads(*pid, Stat::is_stopped, &mut left)) {
+            return Clients::NotHeld;
         }
-        clients => clients,
+        let rests = match held {
+            None => parts.iter().all(|pid| all_threads(*pid, Stat::is_sleeping, &mut left)),
+            Some(places) => *places == places_of(&parts, &mut left),
+        };
+        match connected(&parts, self.listener, &mut left) {
+            Clients::None if !rests || left == 0 => Clients::Some,
+            clients => clients,
+        }
     }
+
+    /// Where it waits now.
+    pub(crate) fn places(self) -> Places {
+        let mut left = MOST;
+        places_of(&self.parts(&mut left), &mut left)
+    }
+
+    /// It and what serves like it. Helpers may have a connection open that was accepted before they were started.
+    fn parts(self, left: &mut usize) -> Vec<u32> {
+        let mut parts = family(self.leader, left);
+        parts.retain(|pid| is_alive(*pid));
+        let mut is_part = |pid| self.program.is_none_or(|program| program.has_part(pid, self.listener, left));
+        parts.retain(|pid| i32::try_from(*pid) == Ok(self.leader.number()) || is_part(*pid));
+        parts
+    }
+}
+
+fn places_of(parts: &[u32], left: &mut usize) -> Places {
+    let mut places = Vec::new();
+    for pid in parts {
+        let threads = format!("/proc/{pid}/task");
+        let place = |thread| (thread, fs::read(format!("{threads}/{thread}/syscall")).unwrap_or_default());
+        places.extend(at_most(left, numbers_in(&threads)).map(place));
+    }
+    Places(places)
 }
 
 /// Whether clients are connected to these processes.

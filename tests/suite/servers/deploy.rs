@@ -18,12 +18,15 @@ struct Kind {
     file: Option<&'static str>,
     /// More options.
     options: &'static [&'static str],
+    /// For how long each client rests between two requests, in milliseconds: now and then a worker has none.
+    pause: &'static str,
 }
 
 /// At SIGTERM they accept one more connection, and drop it. This signal ends flup at once, and has libfcgi finish.
 const END_AT_ONCE: &[&str] = &["--stop-signal", "USR1"];
 
-const HELLO: Kind = Kind { command: |_| Some(path_of("hello").display().to_string()), file: None, options: &[] };
+const HELLO: Kind =
+    Kind { command: |_| Some(path_of("hello").display().to_string()), file: None, options: &[], pause: "5" };
 
 const PHP: Kind = Kind {
     command: |_| {
@@ -33,6 +36,7 @@ const PHP: Kind = Kind {
     },
     file: Some("hello.php"),
     options: &[],
+    pause: "5",
 };
 
 /// Python with flup, in the environment that tests/run made.
@@ -43,6 +47,7 @@ const FLUP: Kind = Kind {
     },
     file: None,
     options: END_AT_ONCE,
+    pause: "5",
 };
 
 const PERL: Kind = Kind {
@@ -53,6 +58,7 @@ const PERL: Kind = Kind {
     },
     file: None,
     options: &[],
+    pause: "5",
 };
 
 /// A program in C with libfcgi.
@@ -60,6 +66,7 @@ const FCGIWRAP: Kind = Kind {
     command: |_| Some(format!("{} -f", Program::installed("fcgiwrap")?.path().display())),
     file: Some("hello.cgi"),
     options: END_AT_ONCE,
+    pause: "200",
 };
 
 /// A supervisor of a program under load, with a status page.
@@ -93,7 +100,7 @@ impl Site {
 
     fn add_load(&mut self) {
         let mut command = Program::ours("fcgi-bench").command();
-        command.args(["-t", "60", "-c", "3", "--pause", "5", "--per-request", "--json"]);
+        command.args(["-t", "60", "-c", "3", "--pause", self.kind.pause, "--per-request", "--json"]);
         if let Some(file) = self.kind.file {
             command.arg("--param").arg(format!("SCRIPT_FILENAME={}", self.launcher.path(file).display()));
         }
