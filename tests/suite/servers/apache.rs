@@ -14,6 +14,7 @@ pub(super) fn start(apache: &Program, _: &Path, configuration: &Path) -> Command
 }
 
 const PROXY_FCGI: Server = Server {
+    sends_again: false,
     program: "apache2",
     clients_see: Seen::Column("mod_proxy_fcgi"),
     configuration: Configuration::File("apache-proxy-fcgi.conf"),

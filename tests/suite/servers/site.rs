@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) restart: Restart,
     /// Whether it answers all requests meanwhile, and none with an error of its own.
     pub(crate) restarts_cleanly: bool,
+    /// Whether a GET that meets the end of a kept connection is sent again.
+    pub(crate) sends_again: bool,
     /// Whose its processes are when root starts it, if not root's.
     pub(crate) user: Option<&'static str>,
     /// The path under which the application is.
@@ -113,6 +115,7 @@ pub(crate) const USUAL: Server = Server {
     ready: |_| true,
     restart: Restart::Workers(Signal::HUP),
     restarts_cleanly: true,
+    sends_again: true,
     user: None,
     prefix: "",
     starts_application: false,
