@@ -243,7 +243,8 @@ impl Site {
         command.env_clear().stdin(std::process::Stdio::null());
         command.env("NOTIFY_SOCKET", self.path(name)).env("WATCHDOG_USEC", "1000000");
         command.args(["-n", "-F", "2", "-u", &user.name, "-g", &user.gid.to_string(), "--heartbeat", "3s"]);
-        command.args(crate::launcher::SHORT_RELOAD);
+        // A worker that never sleeps is never seen to wait for a client.
+        command.args(crate::launcher::SHORT_RELOAD).args(["--drain", "500ms"]);
         command.args(["--stop-timeout", &format!("{}ms", STOP_TIMEOUT.as_millis())]).args(options);
         for (option, file) in [("-s", "app.sock"), ("-P", "pid"), ("--status", "status"), ("--log", "log")] {
             // A start opens the log as it is named, whoever has put it there.
