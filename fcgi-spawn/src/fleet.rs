@@ -262,7 +262,7 @@ impl Fleet {
             Event::Begin => self.begin(now),
             Event::Forked { slot, pid, version } => {
                 // Its number was free: what had that group is gone.
-                self.stopping.retain(|stopping| stopping.process.pid != pid || stopping.state != Stop::Helpers);
+                self.stopping.retain(|stopping| stopping.process.pid != pid || !stopping.state.helps());
                 self.tell(slot, WorkerEvent::Forked { pid, version }, None, now);
             }
             Event::Executed(pid) => self.executed(pid, now),

@@ -88,7 +88,7 @@ fn rows(fleet: &Fleet, now: Instant) -> Vec<Row> {
         });
         rows.push(row(slot, its.worker.process(), state, its.ends, last_exit, next_start, now));
     }
-    for stopping in &fleet.stopping {
+    for stopping in fleet.stopping.iter().filter(|stopping| !stopping.state.helps()) {
         rows.push(row(stopping.slot, Some(stopping.process), Word::Stopping, 0, None, None, now));
     }
     rows

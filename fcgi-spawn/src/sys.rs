@@ -44,7 +44,7 @@ pub(crate) use poll_set::PollSet;
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{CallerSignals, Held, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 pub(crate) use sockets::is_hung_up;
-pub(crate) use stat::{Stat, numbers_in};
+pub(crate) use stat::{Stat, directory_of, numbers_in};
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

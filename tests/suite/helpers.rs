@@ -1,6 +1,7 @@
 //! What a worker has started: who gets the stop signal, and what goes on when the worker has ended.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use fcgi_tests::{Address, Process, Program, Signal, Stray, eventually, needs_root, proc, skip, temp_dir, wire};
@@ -104,10 +105,10 @@ fn what_serves_like_a_worker_ends_with_it() {
 #[test]
 fn a_helper_of_python_survives_a_reload() {
     let Some(python) = Program::installed("python3") else { skip!("Python is not installed") };
-    let text = "import subprocess, sys, time\n\
+    let text = "import signal, subprocess, sys\n\
         helper = subprocess.Popen(['sleep', '1000'])\n\
         open(sys.argv[1], 'w').write(str(helper.pid))\n\
-        time.sleep(1000)\n";
+        signal.pause()\n";
     let program = [python.path().to_str().expect("a plain path"), "-c", text, "@/helper"];
     let mut launcher = Launcher::start_with(&["-s", "@/app.sock"], &program, |_| ());
     is_up(&launcher);
@@ -118,6 +119,27 @@ fn a_helper_of_python_survives_a_reload() {
     assert!(helper.is_alive());
     assert_eq!(launcher.process.stop().code(), Some(0));
     helper.wait_gone();
+}
+
+/// A process whose first thread has ended looks as if it had ended, too.
+#[test]
+fn a_part_without_its_first_thread_ends_with_its_worker() {
+    let Some(python) = Program::installed("python3") else { skip!("Python is not installed") };
+    let text = "import ctypes, os, signal, sys, threading\n\
+        if os.fork() == 0:\n\
+        \x20   threading.Thread(target=threading.Event().wait, daemon=True).start()\n\
+        \x20   open(sys.argv[1], 'w').write(str(os.getpid()))\n\
+        \x20   ctypes.CDLL(None).pthread_exit(None)\n\
+        signal.pause()\n";
+    let program = [python.path().to_str().expect("a plain path"), "-c", text, "@/part"];
+    let mut launcher = Launcher::start_with(&["-s", "@/app.sock"], &program, |_| ());
+    is_up(&launcher);
+    let part = pid_in(&launcher, "part");
+    eventually("the end of its first thread", || {
+        fs::read_to_string(format!("/proc/{}/stat", part.pid())).ok()?.contains(") Z ").then_some(())
+    });
+    assert_eq!(launcher.process.stop().code(), Some(0));
+    eventually("the end of the process", || (!Path::new(&format!("/proc/{}", part.pid())).exists()).then_some(()));
 }
 
 /// A shell that did not write `exec` is in front of the program: what has the listening socket is stopped in its place.

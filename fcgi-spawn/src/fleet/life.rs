@@ -28,8 +28,9 @@ const SUM: Duration = Duration::from_secs(300);
 impl Fleet {
     /// A process has executed the program.
     pub(super) fn executed(&mut self, pid: Pid, now: Instant) {
-        let Some(slot) = self.slot_of(pid) else { return };
+        // One that is to stop by now had none of its own when it was looked at.
         self.actions.push(Action::Identify(pid));
+        let Some(slot) = self.slot_of(pid) else { return };
         if !self.slots[slot].quiet {
             self.say(Note::Started { slot, pid });
         }
@@ -168,7 +169,7 @@ impl Fleet {
             self.say(Note::Left { slot, pid, left });
         }
         // Of what others have left some may have ended; it is not followed otherwise.
-        let helpers = self.stopping.iter().filter(|stopping| stopping.state == Stop::Helpers);
+        let helpers = self.stopping.iter().filter(|stopping| stopping.state.helps());
         self.actions.extend(helpers.map(|stopping| Action::LookAtGroup(stopping.process.pid)));
     }
 
@@ -395,8 +396,8 @@ impl Fleet {
 
     /// A process group was killed, or may not be killed by us.
     pub(super) fn signalled(&mut self, pid: Pid, refused: Option<String>, now: Instant) {
-        let Some(stopping) = self.stopping.iter().find(|stopping| stopping.process.pid == pid) else { return };
-        let (slot, reported) = (stopping.slot, stopping.reported);
+        let Some(stopping) = self.stopping.iter_mut().find(|stopping| stopping.process.pid == pid) else { return };
+        let (slot, reported) = (stopping.slot, mem::replace(&mut stopping.reported, true));
         self.tell_stopping(pid, StopEvent::Signalled { refused: refused.is_some() }, now);
         self.failed |= self.phase == Phase::Stopping && !reported;
         match refused {

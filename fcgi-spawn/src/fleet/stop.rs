@@ -11,6 +11,8 @@
 //!                     +-----------------+-------+---------------------+--> Gone, Helpers
 //! ```
 //!
+//! The parts that it has left are killed until a look finds none (`OrphansKilled`).
+//!
 //! What a process has left in its group is its parts, which are stopped in its place, or helpers, which go on until
 //! everything stops.
 
@@ -18,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// Between two looks for processes that a leader left in its group: the kernel does not report their end.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Between two looks for helpers that go on.
+const HELPERS_LOOK: Duration = Duration::from_secs(10);
 
 /// Between two looks for clients of processes that are to stop.
 pub(super) const CLIENTS_LOOK: Duration = Duration::from_millis(10);
@@ -42,12 +47,14 @@ pub(crate) enum Stop {
     Asked { until: Option<Instant> },
     /// The same, but it has ended: parts of it are left.
     Orphans { until: Instant, look: Instant },
-    /// The group was killed; only the leader's end has to be seen, unless it `has_ended`.
-    Killed { until: Instant, has_ended: bool },
+    /// It was killed with its group, and is waited for until then.
+    Killed { until: Instant },
+    /// Parts of it were killed, perhaps not all: one may have started another meanwhile.
+    OrphansKilled { until: Instant, look: Instant },
     /// It could not be killed, or did not end: it is not waited for.
     Unkillable,
-    /// It has ended. What it has started may go on.
-    Helpers,
+    /// It has ended. What it has started may go on, and is looked at lest it gets lost.
+    Helpers { look: Instant },
     /// None of its processes is left.
     Gone,
 }
@@ -141,7 +148,11 @@ impl Stop {
 
     /// Of a process that is being killed.
     pub(crate) fn killed(now: Instant) -> Self {
-        Stop::Killed { until: now + LAST, has_ended: false }
+        Stop::Killed { until: now + LAST }
+    }
+
+    fn helpers(now: Instant) -> Self {
+        Stop::Helpers { look: now + HELPERS_LOOK }
     }
 
     /// Of what a process that ended by itself has left in its group.
@@ -150,7 +161,7 @@ impl Stop {
             (Left::Nothing, _) => Stop::Gone,
             (Left::Parts | Left::Unknown, Some(time)) => Stop::Orphans { until: now + time, look: now + LOOK },
             // What is never killed is not waited for.
-            (Left::Helpers | Left::Parts | Left::Unknown, _) => Stop::Helpers,
+            (Left::Helpers | Left::Parts | Left::Unknown, _) => Stop::helpers(now),
         }
     }
 
@@ -159,9 +170,14 @@ impl Stop {
         matches!(self, Stop::Draining(Drain { held: Some(_), .. }))
     }
 
+    /// Whether nothing is left but what helps.
+    pub(crate) fn helps(self) -> bool {
+        matches!(self, Stop::Helpers { .. })
+    }
+
     /// Whether a stop of everything has to wait for it.
     pub(crate) fn is_awaited(self) -> bool {
-        !matches!(self, Stop::Unkillable | Stop::Helpers | Stop::Gone)
+        !matches!(self, Stop::Unkillable | Stop::Helpers { .. } | Stop::Gone)
     }
 
     /// When it wants the next `Tick`.
@@ -169,18 +185,20 @@ impl Stop {
         match self {
             Stop::Draining(drain) => Some(drain.ask.min(drain.look)),
             Stop::Asked { until } => until,
-            Stop::Orphans { until, look } => Some(until.min(look)),
-            Stop::Killed { until, .. } => Some(until),
-            Stop::Unkillable | Stop::Helpers | Stop::Gone => None,
+            Stop::Orphans { until, look } | Stop::OrphansKilled { until, look } => Some(until.min(look)),
+            Stop::Killed { until } => Some(until),
+            Stop::Helpers { look } => Some(look),
+            Stop::Unkillable | Stop::Gone => None,
         }
     }
 
     /// The table. An event that cannot happen in a state changes nothing.
     pub(crate) fn on(&mut self, event: StopEvent, now: Instant) -> StopAction {
-        use Stop::{Asked, Draining, Gone, Helpers, Killed, Orphans, Unkillable};
+        use Stop::{Asked, Draining, Gone, Helpers, Killed, Orphans, OrphansKilled, Unkillable};
         use StopEvent::{Ended, Hurry, Looked, Served, Signalled, StopAll, Tick};
         let stay = (*self, StopAction::Nothing);
         let hurried = now + HURRY;
+        let (look, helpers) = (now + LOOK, Stop::helpers(now));
 
         let (state, action) = match (*self, event) {
             (Draining(drain), Tick) if now >= drain.ask => (drain.asked(now), StopAction::Ask),
@@ -195,49 +213,58 @@ impl Stop {
                 (Asked { until: Some(limit) }, StopAction::Ask)
             }
             (Draining(drain), Ended(left)) if left.are_stopped() => {
-                let until = drain.time.map(|time| now + time);
-                let orphans = until.map_or(Helpers, |until| Orphans { until, look: now + LOOK });
-                (orphans, StopAction::Ask)
+                (drain.until(now).map_or(helpers, |until| Orphans { until, look }), StopAction::Ask)
             }
-            (Draining(_) | Asked { .. }, Ended(Left::Helpers)) => (Helpers, StopAction::Nothing),
+            (Draining(_) | Asked { .. }, Ended(Left::Helpers)) => (helpers, StopAction::Nothing),
             (Draining(_) | Asked { .. }, Ended(Left::Nothing)) => (Gone, StopAction::Nothing),
             (Draining(_), Ended(_) | Looked(_) | Signalled { .. } | Tick) => stay,
 
             (Asked { until: Some(until) }, Tick) if now >= until => (Stop::killed(now), StopAction::Kill),
-            (Asked { until: Some(until) }, Ended(_)) => (Orphans { until, look: now + LOOK }, StopAction::Ask),
-            (Asked { until: None }, Ended(_)) => (Helpers, StopAction::Ask),
+            (Asked { until: Some(until) }, Ended(_)) => (Orphans { until, look }, StopAction::Ask),
+            (Asked { until: None }, Ended(_)) => (helpers, StopAction::Ask),
             (Asked { until }, Hurry) => {
                 (Asked { until: Some(until.map_or(hurried, |until| until.min(hurried))) }, StopAction::Ask)
             }
             (Asked { .. }, Served { .. } | Looked(_) | Signalled { .. } | StopAll(_) | Tick) => stay,
 
             (Orphans { until, .. }, Tick) if now >= until => {
-                (Killed { until: now + LAST, has_ended: true }, StopAction::Kill)
+                (OrphansKilled { until: now + LAST, look }, StopAction::Kill)
             }
-            (Orphans { look, .. }, Tick) if now >= look => (*self, StopAction::Look),
+            (Orphans { until, look: then }, Tick) if now >= then => (Orphans { until, look }, StopAction::Look),
             (Orphans { until, .. }, Looked(left)) => match left {
                 Left::Nothing => (Gone, StopAction::Nothing),
-                Left::Helpers => (Helpers, StopAction::Nothing),
-                Left::Parts | Left::Unknown => (Orphans { until, look: now + LOOK }, StopAction::Nothing),
+                Left::Helpers => (helpers, StopAction::Nothing),
+                Left::Parts | Left::Unknown => (Orphans { until, look }, StopAction::Nothing),
             },
             (Orphans { until, look }, Hurry) => (Orphans { until: until.min(hurried), look }, StopAction::Ask),
             // From here on helpers are stopped as well.
             (Orphans { .. }, StopAll(_)) => (*self, StopAction::Ask),
             (Orphans { .. }, Served { .. } | Ended(_) | Signalled { .. } | Tick) => stay,
 
-            (Killed { until, .. }, Tick) if now >= until => (Unkillable, StopAction::GiveUp),
-            (Killed { has_ended: true, .. }, Signalled { .. }) => (Helpers, StopAction::Nothing),
-            (Killed { .. }, Signalled { refused: true }) => (Unkillable, StopAction::Nothing),
-            (Killed { .. } | Unkillable, Ended(_)) => (Gone, StopAction::Nothing),
+            (OrphansKilled { until, .. }, Tick) if now >= until => (Unkillable, StopAction::GiveUp),
+            (OrphansKilled { until, look: then }, Tick) if now >= then => {
+                (OrphansKilled { until, look }, StopAction::Look)
+            }
+            (OrphansKilled { .. }, Looked(left)) => match left {
+                Left::Nothing => (Gone, StopAction::Nothing),
+                Left::Helpers => (helpers, StopAction::Nothing),
+                Left::Parts | Left::Unknown => (*self, StopAction::Kill),
+            },
+            (OrphansKilled { .. }, Served { .. } | StopAll(_) | Hurry | Tick | Signalled { refused: false }) => stay,
+
+            (Killed { until }, Tick) if now >= until => (Unkillable, StopAction::GiveUp),
+            (Killed { .. } | OrphansKilled { .. }, Signalled { refused: true }) => (Unkillable, StopAction::Nothing),
+            (Killed { .. } | OrphansKilled { .. } | Unkillable, Ended(_)) => (Gone, StopAction::Nothing),
             (Killed { .. } | Unkillable, Served { .. } | Looked(_) | Signalled { .. } | StopAll(_) | Hurry | Tick) => {
                 stay
             }
 
-            (Helpers, Looked(Left::Nothing)) => (Gone, StopAction::Nothing),
+            (Helpers { .. }, Looked(Left::Nothing)) => (Gone, StopAction::Nothing),
+            (Helpers { look }, Tick) if now >= look => (helpers, StopAction::Look),
             // They may have ended long ago.
-            (Helpers, StopAll(Some(time))) => (Orphans { until: now + time, look: now }, StopAction::Ask),
-            (Helpers, StopAll(None)) => (Helpers, StopAction::Ask),
-            (Helpers, Served { .. } | Ended(_) | Looked(_) | Signalled { .. } | Hurry | Tick) => stay,
+            (Helpers { .. }, StopAll(Some(time))) => (Orphans { until: now + time, look: now }, StopAction::Ask),
+            (Helpers { .. }, StopAll(None)) => (*self, StopAction::Ask),
+            (Helpers { .. }, Served { .. } | Ended(_) | Looked(_) | Signalled { .. } | Hurry | Tick) => stay,
 
             (Gone, _) => stay,
         };
@@ -249,8 +276,12 @@ impl Stop {
 impl Drain {
     /// It is being asked.
     fn asked(self, now: Instant) -> Stop {
-        let until = self.time.map(|time| now + time);
-        Stop::Asked { until: until.into_iter().chain(self.limit).min() }
+        Stop::Asked { until: self.until(now) }
+    }
+
+    /// When it is killed, if it is asked now.
+    fn until(self, now: Instant) -> Option<Instant> {
+        self.time.map(|time| now + time).into_iter().chain(self.limit).min()
     }
 
     /// Everything is to stop within this time: half of it is left to those that do not end.
@@ -316,7 +347,8 @@ mod tests {
         let (soon, later) = (now + HURRY / 2, now + 10 * HURRY);
         let orphans = |until, look| Stop::Orphans { until, look };
         let asked = |until| Stop::Asked { until };
-        let killed = |until, has_ended| Stop::Killed { until, has_ended };
+        let killed = |until, look| Stop::OrphansKilled { until, look };
+        let helpers = Stop::helpers(now);
         let next = now + LOOK;
         let to = |event, state| (event, state, StopAction::Nothing);
         let ask = |event, state| (event, state, StopAction::Ask);
@@ -325,7 +357,7 @@ mod tests {
             let mut changes = vec![
                 ask(Ended(Left::Parts), orphans(until, next)),
                 ask(Ended(Left::Unknown), orphans(until, next)),
-                to(Ended(Left::Helpers), Stop::Helpers),
+                to(Ended(Left::Helpers), helpers),
                 to(Ended(Left::Nothing), Stop::Gone),
                 ask(Hurry, asked(Some(until.min(now + HURRY)))),
             ];
@@ -336,15 +368,15 @@ mod tests {
                 let mut changes = vec![
                     to(Looked(Left::Parts), orphans(until, next)),
                     to(Looked(Left::Unknown), orphans(until, next)),
-                    to(Looked(Left::Helpers), Stop::Helpers),
+                    to(Looked(Left::Helpers), helpers),
                     to(Looked(Left::Nothing), Stop::Gone),
                     ask(Hurry, orphans(until.min(now + HURRY), look)),
                     ask(StopAll(None), orphans(until, look)),
                     ask(StopAll(Some(8 * HURRY)), orphans(until, look)),
                 ];
                 match (until == now, look == now) {
-                    (true, _) => changes.push((Tick, killed(now + LAST, true), StopAction::Kill)),
-                    (false, true) => changes.push((Tick, orphans(until, look), StopAction::Look)),
+                    (true, _) => changes.push((Tick, killed(now + LAST, next), StopAction::Kill)),
+                    (false, true) => changes.push((Tick, orphans(until, next), StopAction::Look)),
                     (false, false) => {}
                 }
                 check(orphans(until, look), now, &changes);
@@ -353,28 +385,42 @@ mod tests {
         let ended = ALL.map(|left| to(Ended(left), Stop::Gone));
         let refused = to(Signalled { refused: true }, Stop::Unkillable);
         let overdue = (Tick, Stop::Unkillable, StopAction::GiveUp);
-        check(killed(later, false), now, &[&ended[..], &[refused]].concat());
-        check(killed(now, false), now, &[&ended[..], &[refused, overdue]].concat());
-        let signalled = [true, false].map(|refused| to(Signalled { refused }, Stop::Helpers));
-        check(killed(later, true), now, &[&ended[..], &signalled].concat());
+        check(Stop::Killed { until: later }, now, &[&ended[..], &[refused]].concat());
+        check(Stop::Killed { until: now }, now, &[&ended[..], &[refused, overdue]].concat());
+        for (until, look) in [(later, next), (later, now), (now, next), (now, now)] {
+            let mut changes = vec![
+                refused,
+                (Looked(Left::Parts), killed(until, look), StopAction::Kill),
+                (Looked(Left::Unknown), killed(until, look), StopAction::Kill),
+                to(Looked(Left::Helpers), helpers),
+                to(Looked(Left::Nothing), Stop::Gone),
+            ];
+            match (until == now, look == now) {
+                (true, _) => changes.push(overdue),
+                (false, true) => changes.push((Tick, killed(until, next), StopAction::Look)),
+                (false, false) => {}
+            }
+            check(killed(until, look), now, &[&ended[..], &changes].concat());
+        }
         check(Stop::Unkillable, now, &ended);
         check(Stop::Gone, now, &[]);
-        check(
-            Stop::Helpers,
-            now,
-            &[
+        for look in [now, later] {
+            let state = Stop::Helpers { look };
+            let mut changes = vec![
                 to(Looked(Left::Nothing), Stop::Gone),
-                ask(StopAll(None), Stop::Helpers),
+                ask(StopAll(None), state),
                 ask(StopAll(Some(8 * HURRY)), orphans(now + 8 * HURRY, now)),
-            ],
-        );
+            ];
+            changes.extend((look == now).then_some((Tick, helpers, StopAction::Look)));
+            check(state, now, &changes);
+        }
         check(
             asked(None),
             now,
             &[
-                ask(Ended(Left::Parts), Stop::Helpers),
-                ask(Ended(Left::Unknown), Stop::Helpers),
-                to(Ended(Left::Helpers), Stop::Helpers),
+                ask(Ended(Left::Parts), helpers),
+                ask(Ended(Left::Unknown), helpers),
+                to(Ended(Left::Helpers), helpers),
                 to(Ended(Left::Nothing), Stop::Gone),
                 ask(Hurry, asked(Some(now + HURRY))),
             ],
@@ -394,8 +440,9 @@ mod tests {
             for ((ask, look), held) in moments.into_iter().flat_map(|moment| holds.map(|held| (moment, held))) {
                 let drain = Drain { ask, look, held, time, limit };
                 let on = Stop::Draining;
-                let asked = Stop::Asked { until: time.map(|time| now + time).into_iter().chain(limit).min() };
-                let left = time.map_or(Stop::Helpers, |time| Stop::Orphans { until: now + time, look: now + LOOK });
+                let until = time.map(|time| now + time).into_iter().chain(limit).min();
+                let asked = Stop::Asked { until };
+                let left = until.map_or(Stop::helpers(now), |until| Stop::Orphans { until, look: now + LOOK });
                 let hurried = now + HURRY;
                 let stop_all = Drain { ask: ask.min(now + 4 * HURRY), limit: Some(now + 8 * HURRY), ..drain };
                 let later = on(Drain { held: None, look: now + PAUSE, ..drain });
@@ -405,7 +452,7 @@ mod tests {
                     (served(Clients::ItsOwn), asked, StopAction::Ask),
                     (Ended(Left::Parts), left, StopAction::Ask),
                     (Ended(Left::Unknown), left, StopAction::Ask),
-                    (Ended(Left::Helpers), Stop::Helpers, StopAction::Nothing),
+                    (Ended(Left::Helpers), Stop::helpers(now), StopAction::Nothing),
                     (Ended(Left::Nothing), Stop::Gone, StopAction::Nothing),
                     (StopAll(Some(8 * HURRY)), on(stop_all), StopAction::Nothing),
                     (
@@ -444,15 +491,16 @@ mod tests {
         let now = Instant::now();
         let orphans = Stop::Orphans { until: now + HURRY, look: now + LOOK };
         for left in [Left::Parts, Left::Unknown] {
-            assert_eq!(Stop::left(left, None, now), Stop::Helpers);
+            assert_eq!(Stop::left(left, None, now), Stop::helpers(now));
             assert_eq!(Stop::left(left, Some(HURRY), now), orphans);
         }
         for time in [None, Some(HURRY)] {
-            assert_eq!(Stop::left(Left::Helpers, time, now), Stop::Helpers);
+            assert_eq!(Stop::left(Left::Helpers, time, now), Stop::helpers(now));
             assert_eq!(Stop::left(Left::Nothing, time, now), Stop::Gone);
         }
         assert_eq!(orphans.deadline(), Some(now + LOOK));
-        let states = [Stop::Helpers, Stop::Unkillable, Stop::Gone, Stop::killed(now), Stop::draining(HURRY, None, now)];
+        let states =
+            [Stop::helpers(now), Stop::Unkillable, Stop::Gone, Stop::killed(now), Stop::draining(HURRY, None, now)];
         assert_eq!(states.map(Stop::is_awaited), [false, false, false, true, true]);
     }
 }

@@ -423,13 +423,22 @@ fn what_a_worker_leaves_in_its_group_goes_too() {
     play.end_with(1001, libc::SIGTERM, Left::Parts);
     assert!(!play.fleet.is_over());
     play.pass(seconds(10));
-    assert_eq!((&play.killed[..], play.fleet.is_over(), play.fleet.exit_status()), (&[1001][..], true, 1));
+    assert_eq!((&play.killed[..], play.fleet.is_over(), play.fleet.exit_status()), (&[1001][..], false, 1));
+    // One was started before the others were killed.
+    play.pass(Duration::from_millis(100));
+    assert_eq!(play.killed, [1001, 1001]);
+    play.left = Left::Nothing;
+    play.pass(Duration::from_millis(100));
+    assert_eq!((&play.killed[..], play.fleet.is_over()), (&[1001, 1001][..], true));
+    assert_eq!(play.said.iter().filter(|line| line.ends_with("does not stop, killed")).count(), 1);
 
     let mut play = Play::up(|_| ());
     play.end_with(1001, libc::SIGSEGV, Left::Parts);
     assert_eq!((&play.asked[..], &play.serving()[..]), (&[1001][..], &[][..]));
     play.pass(seconds(10));
     assert_eq!((&play.killed[..], &play.serving()[..]), (&[1001][..], &[1002][..]));
+    play.left = Left::Helpers;
+    play.pass(Duration::from_millis(100));
     play.tell(Event::Stop);
     play.end(1002, 0);
     assert!(!play.fleet.is_over(), "what is left may be of another program");
@@ -446,6 +455,7 @@ fn helpers_go_on_until_all_is_stopped() {
     assert_eq!((&play.asked[..], play.fleet.stopping.len()), (&[][..], 1));
     let why = "worker 1 (pid 1001) has left processes of other programs in its group, which go on until all is stopped";
     assert!(play.said.iter().any(|line| line == why), "{:?}", play.said);
+    play.left = Left::Helpers;
     play.pass(seconds(100));
     assert_eq!((&play.asked[..], &play.killed[..], play.serving()), (&[][..], &[][..], vec![1002]));
     assert!(play.fleet.is_settled(), "nothing is awaited");
@@ -453,13 +463,44 @@ fn helpers_go_on_until_all_is_stopped() {
     play.left = Left::Nothing;
     play.end_with(1002, 1 << 8, Left::Helpers);
     assert_eq!(play.fleet.stopping.iter().map(|stopping| stopping.process.pid.number()).collect::<Vec<_>>(), [1002]);
-    play.pass(seconds(100));
     play.left = Left::Helpers;
+    play.pass(seconds(100));
     play.tell(Event::Stop);
     play.end(1003, 0);
     assert_eq!((&play.asked[..], play.fleet.is_over()), (&[1002, 1003][..], false));
     play.pass(seconds(10));
+    play.left = Left::Nothing;
+    play.pass(Duration::from_millis(100));
     assert_eq!((&play.killed[..], play.fleet.is_over()), (&[1002][..], true));
+}
+
+/// A stop that has begun is over in its time, though a worker ends while it is waited for.
+#[test]
+fn what_a_draining_worker_leaves_is_killed_in_time() {
+    let mut play = Play::up(|config| config.stop_timeout = Some(seconds(10)));
+    play.clients = Clients::Some;
+    play.tell(Event::Stop);
+    play.pass(Duration::from_millis(4900));
+    play.end_with(1001, 0, Left::Parts);
+    play.pass(Duration::from_millis(5099));
+    assert_eq!(play.killed, []);
+    play.pass(Duration::from_millis(1));
+    assert_eq!(play.killed, [1001]);
+    play.pass(seconds(2));
+    assert!(play.fleet.is_over());
+}
+
+/// They are looked at from time to time: one may have started another and ended.
+#[test]
+fn helpers_are_followed() {
+    let mut play = Play::up(|_| ());
+    play.left = Left::Helpers;
+    play.end_with(1001, 1 << 8, Left::Helpers);
+    play.pass(seconds(20));
+    assert_eq!(play.fleet.stopping.len(), 1);
+    play.left = Left::Nothing;
+    play.pass(seconds(10));
+    assert_eq!(play.fleet.stopping.len(), 0);
 }
 
 /// The number of a group without processes is given to another one.

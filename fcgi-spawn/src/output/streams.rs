@@ -136,7 +136,14 @@ impl Streams {
     }
 
     pub(crate) fn remove(&mut self, id: Id) {
+        self.unwatch(|stream| stream.id == id);
         self.streams.retain(|stream| stream.id != id);
+    }
+
+    /// Before a pipe is closed: a child that proves that it can take over has a copy.
+    fn unwatch(&self, is_closed: impl Fn(&WorkerStream) -> bool) {
+        let closed = self.streams.iter().filter(|stream| stream.in_set && is_closed(stream));
+        closed.zip(self.set.iter().cycle()).for_each(|(stream, set)| set.remove(&stream.pipe));
     }
 
     /// The open streams of a worker.
@@ -155,6 +162,7 @@ impl Streams {
         let mut removed = Vec::new();
         while self.streams.iter().filter(|stream| stream.ended.is_some()).count() > Self::MOST_LEFT {
             let longest = self.streams.iter().filter_map(|stream| stream.ended).min();
+            self.unwatch(|stream| stream.ended == longest);
             let (dead, kept): (Vec<_>, Vec<_>) = self.streams.drain(..).partition(|stream| stream.ended == longest);
             self.streams = kept;
             removed.extend(dead);

@@ -199,6 +199,10 @@ impl Channels {
 
     /// The process has ended.
     pub(crate) fn ended(&mut self, pid: Pid) {
+        for channel in self.channels.iter().filter(|channel| channel.pid == pid && channel.in_set) {
+            // A child that proves that it can take over has a copy.
+            self.set.iter().for_each(|set| set.remove(&channel.ours));
+        }
         self.channels.retain(|channel| channel.pid != pid);
     }
 
@@ -258,6 +262,12 @@ mod tests {
         assert_eq!(channels.ready(), [TWO]);
         channels.read(TWO, now);
         assert_eq!(channels.ready(), []);
+        // A copy of its descriptor does not keep it there.
+        let _copy = channels.channels[1].ours.try_clone().expect("a copy");
+        two.write_all(b"+").expect("written");
+        channels.ended(TWO);
+        assert!(!sys::is_readable_within(channels.set().expect("made"), Duration::ZERO));
+        let _two = channel(&mut channels, TWO, now);
         // Without the set each is looked at.
         channels.set = None;
         assert_eq!(channels.ready(), [ONE, TWO]);

@@ -127,7 +127,7 @@ fn is_alive(pid: u32) -> bool {
 
 /// Whether this is so of every thread that has not ended meanwhile.
 fn all_threads(pid: u32, is_so: impl Fn(&Stat) -> bool, left: &mut usize) -> bool {
-    let is_so = |thread| Stat::of_thread(pid, thread).is_none_or(|stat| !stat.is_alive() || is_so(&stat));
+    let is_so = |thread| Stat::of_thread(pid, thread).is_none_or(|stat| stat.has_ended() || is_so(&stat));
     at_most(left, numbers_in(&format!("/proc/{pid}/task"))).all(is_so)
 }
 

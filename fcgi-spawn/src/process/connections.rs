@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::str;
 
-use crate::sys::{Pid, Stat, numbers_in};
+use crate::sys::{Pid, Stat, directory_of, numbers_in};
 
 /// How many threads and descriptors of a worker's session are looked at: it can have as many as it likes.
 pub(crate) const MOST: usize = 4096;
@@ -59,9 +59,9 @@ pub(crate) enum Seen {
 /// The connections of our listening socket.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Connections {
-    /// Those that were accepted, by any process, by inode.
+    /// Those that were accepted, by any process, by inode, sorted.
     accepted: Vec<u64>,
-    /// The inodes of all sockets in the table.
+    /// The inodes of all sockets in the table, sorted.
     known: Vec<u64>,
     /// How many were not.
     waiting: usize,
@@ -77,6 +77,14 @@ impl Connections {
         })
     }
 
+    fn new(accepted: impl Iterator<Item = u64>, known: impl Iterator<Item = u64>, waiting: usize) -> Self {
+        let sorted = |mut inodes: Vec<u64>| {
+            inodes.sort_unstable();
+            inodes
+        };
+        Connections { accepted: sorted(accepted.collect()), known: sorted(known.collect()), waiting }
+    }
+
     /// `NUM REFS PROTOCOL FLAGS TYPE STATE INODE PATH`: the other ends of clients have their listener's path. The kernel
     /// shows one that was not accepted as if it were connecting.
     fn unix(lines: &[Vec<u8>], listener: u64) -> Option<Self> {
@@ -90,9 +98,9 @@ impl Connections {
         let (_, _, path) = sockets.iter().find(|(_, inode, _)| *inode == listener)?;
         let in_state =
             |wanted: &'static [u8]| sockets.iter().filter(move |(state, _, its)| state == wanted && its == path);
-        let accepted = in_state(b"03").map(|(_, inode, _)| *inode).collect();
-        let known = sockets.iter().map(|(_, inode, _)| *inode).collect();
-        Some(Connections { accepted, known, waiting: in_state(b"02").count() })
+        let accepted = in_state(b"03").map(|(_, inode, _)| *inode);
+        let known = sockets.iter().map(|(_, inode, _)| *inode);
+        Some(Connections::new(accepted, known, in_state(b"02").count()))
     }
 
     /// `SL: ADDRESS:PORT PEER STATE QUEUES ... INODE`: an accepted socket has its listener's port, and is in another state;
@@ -109,8 +117,8 @@ impl Connections {
         let (port, _, waiting, _) = sockets.iter().find(|(.., inode)| *inode == listener)?;
         // Those that are closed for good, or not accepted yet, have none.
         let accepted = sockets.iter().filter(|(its, listens, _, inode)| its == port && !listens && *inode != 0);
-        let known = sockets.iter().map(|(.., inode)| *inode).collect();
-        Some(Connections { accepted: accepted.map(|(.., inode)| *inode).collect(), known, waiting: *waiting })
+        let known = sockets.iter().map(|(.., inode)| *inode);
+        Some(Connections::new(accepted.map(|(.., inode)| *inode), known, *waiting))
     }
 
     /// Whether one that was accepted is open in one of these processes, if that can be seen.
@@ -124,10 +132,10 @@ impl Connections {
                 }
             };
             for socket in at_most(left, descriptors).flatten() {
-                if self.accepted.contains(&socket) {
+                if self.accepted.binary_search(&socket).is_ok() {
                     return Seen::Some;
                 }
-                if !self.known.contains(&socket) {
+                if self.known.binary_search(&socket).is_err() {
                     seen = Seen::Unknown;
                 }
             }
@@ -142,7 +150,7 @@ impl Connections {
 
     /// Whether one that was accepted is open in this process, if that can be seen.
     fn at(&self, pid: u32, left: &mut usize) -> Option<bool> {
-        Some(at_most(left, descriptors(pid)?).flatten().any(|socket| self.accepted.contains(&socket)))
+        Some(at_most(left, descriptors(pid)?).flatten().any(|socket| self.accepted.binary_search(&socket).is_ok()))
     }
 }
 
@@ -157,7 +165,7 @@ fn descriptors(pid: u32) -> Option<impl Iterator<Item = Option<u64>>> {
         let inode = target.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
         str::from_utf8(inode).ok()?.parse().ok()
     };
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let entries = fs::read_dir(format!("{}/fd", directory_of(pid))).ok()?;
     Some(entries.map(move |entry| inode(fs::read_link(entry.ok()?.path()).ok()?)))
 }
 
@@ -212,7 +220,7 @@ mod tests {
         );
         assert_eq!(
             Connections::unix(&table, 100),
-            Some(Connections { accepted: vec![101], known: vec![100, 101, 0, 102, 0, 103], waiting: 1 })
+            Some(Connections { accepted: vec![101], known: vec![0, 0, 100, 101, 102, 103], waiting: 1 })
         );
         assert_eq!(Connections::unix(&table, 99), None);
     }
@@ -228,7 +236,7 @@ mod tests {
         );
         assert_eq!(
             Connections::tcp(&table, 100),
-            Some(Connections { accepted: vec![101], known: vec![100, 101, 0, 102], waiting: 3 })
+            Some(Connections { accepted: vec![101], known: vec![0, 100, 101, 102], waiting: 3 })
         );
         assert_eq!(Connections::tcp(&table, 99), None);
     }

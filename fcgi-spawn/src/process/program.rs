@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use crate::process::connections::has_open;
+use crate::sys::directory_of;
 
 /// Names of shells. Of what they start nothing has their program, though it may serve in their place.
 const SHELLS: [&[u8]; 12] =
@@ -21,7 +22,7 @@ pub(crate) struct Program {
 impl Program {
     /// `None` if that cannot be seen.
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        let link = format!("/proc/{pid}/exe");
+        let link = format!("{}/exe", directory_of(pid));
         let (file, path) = (fs::metadata(&link).ok()?, fs::read_link(&link).ok()?);
         let name = path.file_name().unwrap_or_default().as_bytes();
         let name = name.strip_suffix(b" (deleted)").unwrap_or(name);

@@ -300,53 +300,43 @@ fn keep(kept: BorrowedFd<'_>) -> bool {
     dup2(kept, KEPT) && unsafe { libc::fcntl(KEPT, libc::F_SETFD, 0) } != -1
 }
 
-/// Closes what is open above stderr, but these two. close_range would be shorter, but old kernels lack it. With many workers
-/// the list is long: it is read here, not by the supervisor for each start.
+/// Closes what is open above stderr, but these two. close_range would be shorter, but old kernels lack it; and the entries of
+/// /proc/self/fd cost whoever reaps us as much again.
 fn close_others(kept: RawFd, report: RawFd) {
-    // SAFETY: a string that ends in NUL, and numbers.
-    let list = unsafe { libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) };
-    let close_one = |fd: RawFd| {
-        if fd > libc::STDERR_FILENO && ![kept, report, list].contains(&fd) {
-            // SAFETY: a number; it is nobody's in this process.
+    for fd in libc::STDERR_FILENO + 1..table_size() {
+        if fd != kept && fd != report {
+            // SAFETY: a number; nothing in this process uses it.
             unsafe { libc::close(fd) };
         }
-    };
-    let mut entries = [0; 2048];
-    loop {
-        // SAFETY: a descriptor, and bytes and their number, which outlive the call.
-        let count = unsafe { libc::syscall(libc::SYS_getdents64, list, entries.as_mut_ptr(), entries.len()) };
-        match usize::try_from(count) {
-            Ok(0) => break,
-            Ok(count) => each_number(&entries[..count.min(entries.len())], close_one),
-            Err(_) => {
-                // SAFETY: a number goes in, a number or -1 comes out.
-                let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
-                break (0..limit.clamp(1024, 65_536) as RawFd).for_each(close_one);
-            }
-        }
-    }
-    if list >= 0 {
-        // SAFETY: a number; it was opened here.
-        unsafe { libc::close(list) };
     }
 }
 
-/// The names of directory entries, as getdents64(2) has them, that are numbers.
-fn each_number(mut entries: &[u8], mut with: impl FnMut(RawFd)) {
-    // Inode and offset, 8 bytes each, length, type, then the name up to a NUL.
-    while let Some([low, high]) = entries.get(16..18).and_then(|length| <[u8; 2]>::try_from(length).ok()) {
-        let Some((entry, rest)) = entries.split_at_checked(u16::from_ne_bytes([low, high]).max(18).into()) else {
-            return;
-        };
-        let digits = entry.get(19..).unwrap_or_default().iter().take_while(|byte| **byte != 0);
-        let number = digits.clone().all(u8::is_ascii_digit) && digits.clone().next().is_some();
-        if number {
-            with(
-                digits.fold(0, |number: RawFd, digit| number.wrapping_mul(10).wrapping_add(RawFd::from(digit - b'0'))),
-            );
-        }
-        entries = rest;
+/// All open descriptors are below this number.
+fn table_size() -> RawFd {
+    let mut status = [0; 1024];
+    // SAFETY: a string that ends in NUL, and numbers.
+    let file = unsafe { libc::open(c"/proc/self/status".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    // SAFETY: a descriptor, which may be -1, and bytes and their number, which outlive the call.
+    let count = unsafe { libc::read(file, status.as_mut_ptr().cast(), status.len()) };
+    let known = status.get(..usize::try_from(count).unwrap_or_default()).and_then(size_in);
+    if file >= 0 {
+        // SAFETY: a number; it was opened here.
+        unsafe { libc::close(file) };
     }
+    known.unwrap_or_else(|| {
+        // SAFETY: a number goes in, a number or -1 comes out.
+        let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+        limit.clamp(1024, 65_536) as RawFd
+    })
+}
+
+/// The line `FDSize:` of /proc/PID/status, if it is whole.
+fn size_in(status: &[u8]) -> Option<RawFd> {
+    const NAME: &[u8] = b"\nFDSize:\t";
+    let begin = status.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
+    let digits = status.get(begin..)?.split(|byte| *byte == b'\n').next()?;
+    let is_whole = status.get(begin + digits.len()) == Some(&b'\n');
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|_| is_whole)
 }
 
 /// Returns only if a step failed.
@@ -417,19 +407,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_found_among_names() {
-        let entry = |name: &str, padding: usize| {
-            let length = (19 + name.len() + 1 + padding) as u16;
-            [&[7; 16][..], &length.to_ne_bytes(), &[10], name.as_bytes(), &[0; 8][..1 + padding]].concat()
-        };
-        let list =
-            [entry(".", 5), entry("..", 2), entry("0", 4), entry("12x", 0), entry("", 0), entry("1023", 7)].concat();
-        for cut in 0..=list.len() {
-            let mut numbers = Vec::new();
-            each_number(&list[..cut], |number| numbers.push(number));
-            assert!([&[][..], &[0], &[0, 1023]].contains(&&numbers[..]), "{cut}: {numbers:?}");
-            assert!(cut < list.len() || numbers.len() == 2);
+    fn the_size_of_the_table_is_read() {
+        let status = b"Name:\ta FDSize:\t7\nState:\tR (running)\nGid:\t0\t0\nFDSize:\t256\nGroups:\t0\n";
+        assert_eq!(size_in(status), Some(256));
+        let whole = status.len() - b"Groups:\t0\n".len();
+        for cut in 0..status.len() {
+            assert_eq!(size_in(&status[..cut]), (cut >= whole).then_some(256), "{cut}");
         }
+        let highest = std::fs::read_dir("/proc/self/fd").expect("there").flatten();
+        let highest = highest.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok()).max();
+        assert!(Some(table_size()) > highest);
     }
 
     #[test]

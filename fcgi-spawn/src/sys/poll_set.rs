@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// How many are named at once. Those that are left are first the next time.
 const MOST: usize = 256;
 
-/// Readable when one of its descriptors is. A descriptor that is closed leaves it.
+/// Readable when one of its descriptors is. A descriptor leaves it when it is closed, unless a copy is open elsewhere.
 #[derive(Debug)]
 pub(crate) struct PollSet(OwnedFd);
 

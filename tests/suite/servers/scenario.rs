@@ -597,7 +597,7 @@ pub(crate) fn restart_of_the_server(place: &Place) {
 }
 
 /// Each of the launcher's two workers is told to end while clients ask: it answers what it has, another takes its
-/// place, and nobody is turned away, unless by a server that meets the end of a kept connection and gives up.
+/// place, and no client is turned away, unless by a server that meets the end of a kept connection and gives up.
 pub(crate) fn restart_of_the_workers(place: &Place) {
     let site = place.supervised_site();
     let first = two_new_workers(&site, &[]);
