@@ -188,6 +188,19 @@ impl Fleet {
         self.plan_look(now);
     }
 
+    /// The same for what a worker of this slot has left, which goes on until all is stopped.
+    pub(crate) fn adopt_helpers(&mut self, slot: usize, leader: Pid, now: Instant) {
+        let process = Process { pid: leader, since: now, version: 0 };
+        let state = Stop::left(Left::Helpers, None, now);
+        self.stopping.push(Stopping { slot, process, state, reported: false });
+    }
+
+    /// What goes on until all is stopped: by the leaders that have left it, with their slots.
+    pub(crate) fn helpers(&self) -> impl Iterator<Item = (usize, Pid)> {
+        let helpers = self.stopping.iter().filter(|stopping| stopping.state.helps());
+        helpers.map(|stopping| (stopping.slot, stopping.process.pid))
+    }
+
     fn add_slot(&mut self) {
         let restart = Restart::new(self.rules.policy, Random::new(self.random.number()));
         self.slots.push(Slot {
@@ -426,8 +439,9 @@ impl Fleet {
 
     fn overdue(&mut self, pid: Pid, time: Duration, now: Instant) {
         if let Some(slot) = self.slot_of(pid).filter(|_| self.phase == Phase::Serving) {
-            self.say(Note::Overdue { slot, pid, time });
-            self.rolling.recycle(slot, Cause::Overdue(time), now);
+            if self.rolling.recycle(slot, Cause::Overdue(time), now) {
+                self.say(Note::Overdue { slot, pid, time });
+            }
         }
     }
 

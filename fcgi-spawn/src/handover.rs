@@ -38,8 +38,8 @@ pub(crate) struct Handover {
     pub(crate) workers: Vec<Running>,
 }
 
-/// A worker's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A worker's process, or one that has ended and has left helpers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Running {
     pub(crate) slot: usize,
     pub(crate) pid: i32,
@@ -174,7 +174,8 @@ mod tests {
         let started = Duration::from_secs(10_000_000);
         let reports = Reports { is_ready: true, is_due: true };
         let worker = Running { slot: 1023, pid: i32::MAX, started, pipes: [Some(99_999); 3], reports };
-        let workers = vec![worker; Config::MAX_WORKERS.into()];
-        assert!(Handover { workers, ..Handover::default() }.variable().len() < 120_000);
+        let helpers = Running { slot: 1023, pid: i32::MAX, ..Running::default() };
+        let workers = [vec![worker; Config::MAX_WORKERS.into()], vec![helpers; 256]].concat();
+        assert!(Handover { workers, ..Handover::default() }.variable().len() < 130_000);
     }
 }

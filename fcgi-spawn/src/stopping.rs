@@ -6,9 +6,16 @@ use std::time::{Duration, Instant};
 use crate::Supervisor;
 use crate::error::Reason;
 use crate::fleet::{Clients, Event, Phase};
+use crate::handover::Running;
 use crate::process::clients::Subject;
 use crate::process::connections;
 use crate::sys::{self, Pid};
+
+/// How long looks for clients may take in a turn: a worker can be made so that each takes long.
+const LOOKS: Duration = Duration::from_millis(50);
+
+/// Of how many workers that ended what they have left is handed over: all of it has to fit into a variable.
+const MOST_HELPERS: usize = 256;
 
 impl Supervisor {
     /// Asks a process to stop, or what it has left. If it may not be asked, that is found out when it is killed.
@@ -46,15 +53,30 @@ impl Supervisor {
         }
     }
 
+    /// What workers that ended have left, for the successor.
+    pub(crate) fn helpers(&self) -> impl Iterator<Item = Running> {
+        let helpers = self.fleet.helpers().take(MOST_HELPERS);
+        helpers.map(|(slot, leader)| Running { slot, pid: leader.number(), ..Running::default() })
+    }
+
+    /// Takes over what a worker has left that the predecessor has reaped.
+    pub(crate) fn adopt_helpers(&mut self, slot: usize, leader: Pid, now: Instant) {
+        self.orphans.take_over(leader);
+        self.fleet.adopt_helpers(slot, leader, now);
+    }
+
     /// What is left of a group.
     pub(crate) fn look_at_group(&mut self, pid: Pid) -> Event {
         let listener = self.listener_inode();
         Event::Looked { pid, left: self.orphans.are_left(pid, listener, Instant::now()) }
     }
 
-    /// The clients of a process that is to stop.
-    pub(crate) fn look_for_clients(&self, pid: Pid) -> Event {
+    /// The clients of a process that is to stop, unless other looks have taken the time of this turn.
+    pub(crate) fn look_for_clients(&self, pid: Pid) -> Option<Event> {
         let begun = Instant::now();
+        if begun > self.woken + LOOKS {
+            return None;
+        }
         let clients = match self.channels.is_ready(pid) {
             true => Clients::ItsOwn,
             false => {
@@ -62,7 +84,7 @@ impl Supervisor {
                 self.subject(pid).clients(held.map(|(_, places)| places))
             }
         };
-        Event::Served { pid, clients, cost: begun.elapsed() }
+        Some(Event::Served { pid, clients, cost: begun.elapsed() })
     }
 
     fn subject(&self, leader: Pid) -> Subject {

@@ -71,6 +71,8 @@ pub struct Supervisor {
     pub(crate) held: Vec<(Pid, Places)>,
     /// There may be more children that ended.
     has_more_ended: bool,
+    /// When this turn began.
+    pub(crate) woken: Instant,
 }
 
 /// What wakes the supervisor up.
@@ -181,6 +183,7 @@ impl Supervisor {
             orphans: Orphans::default(),
             held: Vec::new(),
             has_more_ended: false,
+            woken: now,
             setup,
         }
     }
@@ -222,7 +225,9 @@ impl Supervisor {
 
     /// Sleeps, and does what there is to do then.
     fn turn(&mut self) {
-        for source in self.wait() {
+        let sources = self.wait();
+        self.woken = Instant::now();
+        for source in sources {
             match source {
                 Source::Signals => self.take_signals(),
                 Source::Listener => self.tell(Event::Waiting(true)),
@@ -376,7 +381,7 @@ impl Supervisor {
                 });
             }
             Action::Identify(pid) => self.orphans.identify(pid),
-            Action::LookForClients(pid) => return Some(self.look_for_clients(pid)),
+            Action::LookForClients(pid) => return self.look_for_clients(pid),
             Action::Hold(pid) => return self.hold(pid),
             Action::Release(pid) => self.release(pid),
             Action::Ask(pid) => self.ask(pid),

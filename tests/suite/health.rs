@@ -217,7 +217,7 @@ fn survive_an_upgrade(line: &str) {
     let listener = OwnedFd::from(UnixListener::bind(&path).expect("bound"));
     let mut command = Command::new("/bin/sh");
     command.args(["-c", line]).arg(Program::ours("fcgi-spawn").path());
-    command.args(["-n", "--heartbeat", "3s", "--stop-timeout", "1s", "--"]);
+    command.args(["-n", "--heartbeat", "3s", "--stop-timeout", "1s"]).args(SHORT_RELOAD).arg("--");
     let mut process = Process::start(command.arg(path_of("slow")).stdin(Stdio::from(listener)));
     let address = Address::Unix(path.clone());
     assert_eq!(ask(&address, "/quick").text(), "done\n");

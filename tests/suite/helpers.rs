@@ -59,6 +59,8 @@ fn a_command_of_a_request_is_not_interrupted() {
     eventually("a request under way", || launcher.path("begun").exists().then_some(()));
     launcher.process.signal(Signal::HUP);
     assert_eq!(client.response(1).text(), "done\n");
+    // php-cgi waits for that.
+    drop(client);
     says(&launcher, ": reloaded");
 }
 
@@ -116,6 +118,25 @@ fn a_helper_of_python_survives_a_reload() {
     launcher.process.signal(Signal::HUP);
     says(&launcher, ": reloaded");
     says(&launcher, GO_ON);
+    assert!(helper.is_alive());
+    assert_eq!(launcher.process.stop().code(), Some(0));
+    helper.wait_gone();
+}
+
+/// What ended workers have left is not forgotten by the next version.
+#[test]
+fn a_helper_is_known_after_an_upgrade() {
+    let text = "sleep 1000 </dev/null & echo $! >@/helper; exec perl -e 'sleep 1000'";
+    let mut launcher = Launcher::start_with(&["-s", "@/app.sock"], &["@/program"], |dir| {
+        script(dir, "program", &text.replace('@', dir.to_str().expect("a plain path")));
+    });
+    is_up(&launcher);
+    let helper = pid_in(&launcher, "helper");
+    launcher.process.signal(Signal::HUP);
+    says(&launcher, ": reloaded");
+    says(&launcher, GO_ON);
+    launcher.process.signal(Signal::USR2);
+    says(&launcher, "has taken over");
     assert!(helper.is_alive());
     assert_eq!(launcher.process.stop().code(), Some(0));
     helper.wait_gone();

@@ -48,6 +48,8 @@ struct Limits {
     descriptors: usize,
     /// Of one processor.
     load: f64,
+    /// Whether it is stopped and started under attack.
+    starts_again: bool,
 }
 
 impl Limits {
@@ -63,6 +65,7 @@ impl Limits {
             rss: 16 << 10,
             descriptors: 200,
             load: 0.5,
+            starts_again: true,
         };
         if !Self::is_alone() {
             return limits;
@@ -111,9 +114,15 @@ fn attack_within(limits: Limits, options: &[&str], attacks: &[&str]) {
 
 /// A new worker has its user before it executes the program, and a signal can stop it there: nothing waits for it.
 #[test]
-fn a_worker_that_stops_starting_processes_blocks_nothing() {
+fn a_worker_that_stops_starting_processes_blocks_no_reload() {
     needs_root!();
-    attack(RESTARTS, &["freeze", "churn"]);
+    attack_within(Limits { starts_again: false, ..Limits::here() }, RESTARTS, &["freeze", "churn"]);
+}
+
+#[test]
+fn a_worker_that_stops_starting_processes_blocks_no_start() {
+    needs_root!();
+    attack_within(Limits { attack: Duration::ZERO, ..Limits::here() }, RESTARTS, &["freeze", "churn"]);
 }
 
 #[test]

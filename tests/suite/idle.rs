@@ -38,7 +38,7 @@ const PERIOD: Duration = Duration::from_millis(166);
 
 /// `--idle` of these tests, and for how long there are requests.
 const IDLE: Duration = Duration::from_secs(2);
-const REQUESTS: Duration = Duration::from_secs(6);
+const REQUESTS: Duration = Duration::from_secs(5);
 
 /// A worker that starts with the first connection.
 fn on_demand(program: &[&str], prepare: impl FnOnce(&Path)) -> Launcher {
@@ -56,7 +56,7 @@ fn lines(launcher: &Launcher, what: &str) -> usize {
 #[track_caller]
 fn lives_by_requests(launcher: &Launcher, request: impl Fn(&Address)) {
     let address = launcher.socket();
-    let worker = eventually("six seconds without a gap between requests", || {
+    let worker = eventually("five seconds without a gap between requests", || {
         request(&address);
         let worker = proc::children(launcher.process.pid())[0];
         let (begin, mut last, mut widest) = (Instant::now(), Instant::now(), Duration::ZERO);

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fcgi_tests::inject::{self, Options};
 use fcgi_tests::skip;
 
-/// So many cases take about half a minute of one processor, undisturbed runs included.
-const CASES: usize = 60;
+/// So many cases take about twenty seconds of one processor, undisturbed runs included.
+const CASES: usize = 45;
 
 /// Other cases each day, the same all day.
 fn offset() -> usize {

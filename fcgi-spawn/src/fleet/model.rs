@@ -326,7 +326,7 @@ fn live(world: &mut World, seed: u64) {
 
 #[test]
 fn whatever_happens_no_process_is_forgotten() {
-    for seed in 0..3000 {
+    for seed in 0..2000 {
         let mut world = World::new(seed);
         let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(&mut world, seed)));
         if let Err(panic) = lived {

@@ -83,12 +83,14 @@ impl RollingRestart {
         self.reload = Some(Reload { asked, is_proven: cause == Cause::Listener });
     }
 
-    /// Puts one worker at the end of the queue, unless it is there.
-    pub(crate) fn recycle(&mut self, slot: usize, cause: Cause, asked: Instant) {
-        let turns = self.current.iter().map(|current| &current.turn).chain(&self.queue);
-        if turns.into_iter().all(|turn| turn.slot != slot) {
+    /// Puts one worker at the end of the queue. Whether it was not there.
+    pub(crate) fn recycle(&mut self, slot: usize, cause: Cause, asked: Instant) -> bool {
+        let mut turns = self.current.iter().map(|current| &current.turn).chain(&self.queue);
+        let is_new = turns.all(|turn| turn.slot != slot);
+        if is_new {
             self.queue.push_back(Turn { slot, cause, asked, is_reload: false });
         }
+        is_new
     }
 
     /// Forgets it all.

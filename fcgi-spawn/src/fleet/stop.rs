@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Between two looks for helpers that go on.
-const HELPERS_LOOK: Duration = Duration::from_secs(10);
+const HELPERS_LOOK: Duration = Duration::from_secs(1);
 
 /// Between two looks for clients of processes that are to stop.
 pub(super) const CLIENTS_LOOK: Duration = Duration::from_millis(10);
@@ -203,7 +203,7 @@ impl Stop {
         let (state, action) = match (*self, event) {
             (Draining(drain), Tick) if now >= drain.ask => (drain.asked(now), StopAction::Ask),
             (Draining(drain), Tick) if now >= drain.look => {
-                // The result of this look, and no other, decides what follows.
+                // The result of this look, and no other, decides what follows; if there is none, there is another look.
                 (Draining(Drain { look: now + LONGEST_HOLD, ..drain }), StopAction::LookForClients)
             }
             (Draining(drain), Served { clients, pause }) => drain.served(clients, pause, now),

@@ -503,6 +503,29 @@ fn helpers_are_followed() {
     assert_eq!(play.fleet.stopping.len(), 0);
 }
 
+/// A successor goes on with what it has not seen end.
+#[test]
+fn helpers_are_handed_over() {
+    let mut play = Play::up(|_| ());
+    assert_eq!(play.fleet.helpers().count(), 0);
+    play.end_with(1001, 1 << 8, Left::Helpers);
+    assert_eq!(play.fleet.helpers().collect::<Vec<_>>(), [(0, Pid::for_test(1001))]);
+
+    let mut play = Play::adopt(&[(0, 900, 20)], |_| ());
+    let now = play.now;
+    play.fleet.adopt_helpers(7, Pid::for_test(800), now);
+    play.left = Left::Helpers;
+    play.pass(seconds(20));
+    assert_eq!((&play.asked[..], play.fleet.is_settled()), (&[][..], true));
+    play.tell(Event::Stop);
+    assert_eq!(play.asked, [800, 900]);
+    play.end(900, 0);
+    assert!(!play.fleet.is_over());
+    play.left = Left::Nothing;
+    play.pass(Duration::from_millis(100));
+    assert!(play.fleet.is_over());
+}
+
 /// The number of a group without processes is given to another one.
 #[test]
 fn a_new_process_is_not_taken_for_what_was_left() {
@@ -846,9 +869,12 @@ fn a_fleet_is_settled_when_no_process_comes_or_goes() {
 #[test]
 fn a_worker_without_a_heartbeat_is_replaced() {
     let mut play = Play::up(|config| config.workers = 2);
-    let overdue = Event::Overdue { pid: Pid::for_test(1002), time: seconds(9) };
-    play.tell(overdue);
-    assert!(play.said[0].starts_with("worker 2 (pid 1002)"), "{:?}", play.said);
+    let overdue = || Event::Overdue { pid: Pid::for_test(1002), time: seconds(9) };
+    play.tell(overdue());
+    let is_said = |line: &&String| line.starts_with("worker 2 (pid 1002) has had no heartbeat");
+    assert_eq!(play.said.iter().filter(is_said).count(), 1, "{:?}", play.said);
+    play.tell(overdue());
+    assert_eq!(play.said.iter().filter(is_said).count(), 1, "another is on its way: {:?}", play.said);
     play.ready(1003);
     assert_eq!((&play.serving()[..], &play.asked[..]), (&[1001, 1003][..], &[1002][..]));
     play.tell(Event::Stop);

@@ -81,11 +81,15 @@ impl Orphans {
         left
     }
 
+    /// Takes note of what a worker has left that was reaped before we took over.
+    pub(crate) fn take_over(&mut self, leader: Pid) {
+        self.look_if_due(Instant::now());
+        self.groups.push(Group { leader, program: None, members: self.members(leader) });
+    }
+
     /// What is still there of it.
     pub(crate) fn are_left(&mut self, leader: Pid, listener: Option<u64>, now: Instant) -> Left {
-        if self.next_look.is_none_or(|next| now >= next) {
-            self.look(now);
-        }
+        self.look_if_due(now);
         let now = self.members(leader);
         let Some(group) = self.groups.iter_mut().find(|group| group.leader == leader) else { return Left::Nothing };
         match (&mut group.members, now) {
@@ -138,6 +142,12 @@ impl Orphans {
     /// Forgets the groups of all but these.
     pub(crate) fn retain(&mut self, is_wanted: impl Fn(Pid) -> bool) {
         self.groups.retain(|group| is_wanted(group.leader));
+    }
+
+    fn look_if_due(&mut self, now: Instant) {
+        if self.next_look.is_none_or(|next| now >= next) {
+            self.look(now);
+        }
     }
 
     fn look(&mut self, now: Instant) {

@@ -41,8 +41,12 @@ impl Supervisor {
         let mut running = Vec::new();
         for worker in &state.workers {
             let [stdout, stderr, channel] = worker.pipes.map(|fd| fd.and_then(sys::take_inherited));
-            // Only what is our child can be ours to signal.
-            let Some(pid) = Pid::handed_over(worker.pid).filter(|pid| sys::is_child(*pid)) else { continue };
+            let Some(pid) = Pid::handed_over(worker.pid) else { continue };
+            // Only what is our child can be ours to signal; the predecessor has reaped the others.
+            if !sys::is_child(pid) {
+                new.adopt_helpers(worker.slot, pid, now);
+                continue;
+            }
             if let Some(output) = &mut new.output {
                 output.take_over(Tag { number: worker.slot + 1, pid }, [stdout, stderr]);
             }
@@ -114,7 +118,7 @@ impl Supervisor {
             signals: self.setup.signals(),
             page_lock: self.status.as_ref().and_then(StatusFile::lock).map(hand_over),
             log: self.output.as_ref().and_then(|output| output.log().hand_over(survives)),
-            workers: workers.collect(),
+            workers: workers.chain(self.helpers()).collect(),
         }
     }
 }

@@ -63,6 +63,12 @@ struct Attacked {
     started: Instant,
 }
 
+impl Attacked {
+    fn is_up(&self) -> bool {
+        !self.messages.times("READY=1", self.started).is_empty()
+    }
+}
+
 impl Site {
     pub(super) fn new(limits: Limits) -> Self {
         let (attacker, other) = match Limits::is_alone() {
@@ -131,8 +137,7 @@ impl Site {
             (found.len() == 2).then_some(found)
         });
         let mut attacked = self.start(options, attacks, "first");
-        let is_up = |attacked: &Attacked| !attacked.messages.times("READY=1", attacked.started).is_empty();
-        eventually("the supervisor to be up before the attack", || is_up(&attacked).then_some(()));
+        eventually("the supervisor to be up before the attack", || attacked.is_up().then_some(()));
         let private = CANARIES.map(|name| self.path("canary").join(name).display().to_string());
         let foreign: Vec<u32> = workers.iter().copied().chain([good.pid()]).collect();
         let mut facts = format!("canary={}\n", self.path("canary").display());
@@ -143,30 +148,15 @@ impl Site {
 
         let client = Client::of(address);
         let attackers = Attackers::begin(&self);
-        self.endure(&mut attacked, attacks);
+        if !self.limits.attack.is_zero() {
+            self.endure(&mut attacked, attacks);
+        }
         self.stop(&mut attacked, "the stop under attack");
         drop(attacked);
 
-        // Under attack it may be refused, by a file in the place of its own, but then in one line and in time.
-        let mut again = self.start(options, attacks, "again");
-        fs::write(self.path("facts"), format!("{facts}supervisor={}\n", again.process.pid())).expect("written");
-        let outcome = wait(self.limits.start, || (again.process.has_ended() || is_up(&again)).then_some(()));
-        if outcome.is_none() {
-            self.fault(format!("a new start is neither up nor refused within {:?}", self.limits.start));
+        if self.limits.starts_again {
+            self.start_again(options, attacks, &facts);
         }
-        if again.process.has_ended() {
-            let status = again.process.wait_exit();
-            let said = || Some(again.process.stderr().text()).filter(|text| !text.is_empty());
-            let text = wait(PATIENCE, said).unwrap_or_default();
-            let is_refusal = status.code().is_some_and(|code| code != 0) && text.starts_with("fcgi-spawn: ");
-            if !is_refusal {
-                self.fault(format!("a new start ended with {status}: {text}"));
-            }
-        } else {
-            self.stop(&mut again, "the second stop");
-        }
-        drop(again);
-
         drop(attackers);
         let loot = fs::read_to_string(self.path("home/loot")).unwrap_or_default();
         let loot: std::collections::BTreeSet<&str> = loot.lines().collect();
@@ -178,7 +168,7 @@ impl Site {
         // An administrator has ended what was left, and tidied up.
         self.furnish();
         let mut last = self.start(options, &[], "last");
-        if wait(PATIENCE, || (last.process.has_ended() || is_up(&last)).then_some(())).is_none() || !is_up(&last) {
+        if wait(PATIENCE, || (last.process.has_ended() || last.is_up()).then_some(())).is_none() || !last.is_up() {
             self.fault(format!("it does not start after the attack: {}", last.process.stderr().text()));
         }
         self.stop(&mut last, "the stop after the attack");
@@ -211,6 +201,28 @@ impl Site {
         }
         assert_eq!(good.stop().code(), Some(0), "{}", good.stderr().text());
         self.faults
+    }
+
+    /// Starts another one under attack, and stops it.
+    fn start_again(&mut self, options: &[&str], attacks: &[&str], facts: &str) {
+        // Under attack it may be refused, by a file in the place of its own, but then in one line and in time.
+        let mut again = self.start(options, attacks, "again");
+        fs::write(self.path("facts"), format!("{facts}supervisor={}\n", again.process.pid())).expect("written");
+        let outcome = wait(self.limits.start, || (again.process.has_ended() || again.is_up()).then_some(()));
+        if outcome.is_none() {
+            self.fault(format!("a new start is neither up nor refused within {:?}", self.limits.start));
+        }
+        if again.process.has_ended() {
+            let status = again.process.wait_exit();
+            let said = || Some(again.process.stderr().text()).filter(|text| !text.is_empty());
+            let text = wait(PATIENCE, said).unwrap_or_default();
+            let is_refusal = status.code().is_some_and(|code| code != 0) && text.starts_with("fcgi-spawn: ");
+            if !is_refusal {
+                self.fault(format!("a new start ended with {status}: {text}"));
+            }
+        } else {
+            self.stop(&mut again, "the second stop");
+        }
     }
 
     fn fault(&mut self, text: String) {
