@@ -6,7 +6,7 @@ use std::io;
 
 /// Why the launcher did not do what it was asked, as one line, with the exit status that says so.
 ///
-/// The status is spawn-fcgi's: 255 for whatever goes wrong before the program runs, and the `errno`
+/// The status is spawn-fcgi's: 255 for what goes wrong before the program runs, and the `errno`
 /// when the program itself cannot be executed (2 if it does not exist, 13 if it may not be).
 #[derive(Debug)]
 pub struct Error {

@@ -85,7 +85,7 @@ fn launch(name: &str, args: &[OsString]) -> Result<u8, Error> {
     };
     // In a container the first process is all there is: its end is that of the container.
     config.foreground |= config.mode == Mode::Supervise && process::id() == 1;
-    // In the background there is soon nobody to read what is merely going on.
+    // In the background what is merely going on is soon read by no one.
     let is_read = config.mode == Mode::Supervise && (config.foreground || config.log.is_some());
     logger::install(name, if is_read { LevelFilter::Info } else { LevelFilter::Warn });
     for line in ignored {
@@ -161,7 +161,7 @@ fn success(name: &str, pid: Pid) -> String {
     format!("{name}: child spawned successfully: PID: {pid}\n")
 }
 
-/// To stdout. That nobody listens is no reason to fail.
+/// To stdout. A reader that is gone is no reason to fail.
 fn say(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Telling whoever manages services how we are: systemd by its datagrams, s6 and others by a line on a descriptor.
+//! Telling a service manager how we are: systemd by its datagrams, s6 and others by a line on a descriptor.
 //!
 //! The protocol is that of sd_notify(3), spoken without its library; each message is one datagram.
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys;
 
-/// Everybody who wants to know how we are.
+/// All who are told how we are.
 pub(crate) struct Notify {
     /// Where systemd listens.
     systemd: Option<UnixDatagram>,
@@ -36,10 +36,10 @@ pub(crate) enum Message<'a> {
     Watchdog,
 }
 
-/// The variables by which we are told; nobody else is to find them.
+/// The variables by which we are told; no other process is to find them.
 pub(crate) const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// How long a message may take: whoever manages services reads at once, if at all.
+/// How long a message may take: a service manager reads at once, if at all.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Notify {
@@ -62,7 +62,7 @@ impl Notify {
     pub(crate) fn ready(&mut self) {
         self.send(Message::Ready);
         if let Some(mut ready) = self.ready.take() {
-            // That nobody wants to know any more is no fault.
+            // A reader that is gone is no fault.
             let _ = ready.write_all(b"\n");
         }
     }
@@ -75,7 +75,7 @@ impl Notify {
         self.send(Message::Stopping);
     }
 
-    /// Whether anybody wants to hear of it.
+    /// Whether it is to be told.
     pub(crate) fn wants_status(&self) -> bool {
         self.systemd.is_some()
     }

@@ -1,7 +1,7 @@
 //! What the supervisor sleeps on: descriptors, each with the name of who wants to know, and the first deadline.
 //!
-//! A `Poll` lives for one turn of the loop. Everybody adds what he waits for now, `wait` sleeps, and says whose
-//! turn it is; nothing has to be taken back when somebody is done.
+//! A `Poll` lives for one turn of the loop. Each source is added with what it waits for now, `wait` sleeps, and returns
+//! those that are ready; nothing has to be taken back when a source is gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -29,7 +29,7 @@ const HELD: c_int = libc::SIGXFSZ;
 pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
-    /// Has them wait for us from here on, whatever was ignored or blocked by whoever started us.
+    /// Has them wait for us from here on, whatever the process that started us ignored or blocked.
     pub(crate) fn expect() -> io::Result<Self> {
         sys::signal_fd(&HANDLED, HELD).map(Signals)
     }

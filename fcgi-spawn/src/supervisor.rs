@@ -417,7 +417,7 @@ impl Supervisor {
                     self.failure = Some(error);
                     return Some(Event::Stop);
                 }
-                // Who is told that it is ready finds the page.
+                // The page is there when readiness is reported.
                 self.report();
                 self.notify.ready();
             }

@@ -44,7 +44,7 @@ pub(crate) use poll_set::PollSet;
 pub(crate) use privileges::{Privileges, ids, is_root, is_set_uid};
 pub(crate) use signals::{CallerSignals, Held, Restoration, expect_children, next_signal, signal_fd, wait_for_child};
 pub(crate) use sockets::is_hung_up;
-pub(crate) use stat::{Stat, directory_of, numbers_in};
+pub(crate) use stat::{Stat, content_of, directory_of, numbers_in};
 
 /// A process we forked. Its group has the same number once it has called `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub(crate) enum Fork {
 /// Forks a daemon: in the child we lead a session of our own, and of all descriptors only stdin,
 /// stdout, stderr and `keep` are open.
 ///
-/// An inherited descriptor that a daemon keeps open hangs whoever reads its other end (debconf's
+/// An inherited descriptor that a daemon keeps open hangs the reader of its other end (debconf's
 /// fd 3 is the famous one). The child must not return to code that owns one of the closed.
 pub(crate) fn fork_daemon(keep: &[BorrowedFd<'_>]) -> io::Result<Fork> {
     // SAFETY: no arguments, and no other thread whose locks the child could find taken.
@@ -107,7 +107,7 @@ pub(crate) fn fork_daemon(keep: &[BorrowedFd<'_>]) -> io::Result<Fork> {
             unsafe { libc::setsid() };
             for fd in inherited_descriptors() {
                 if !keep.iter().any(|kept| kept.as_raw_fd() == fd) {
-                    // SAFETY: whoever owns it runs in the parent; nothing in this process uses it again.
+                    // SAFETY: its owner runs in the parent; nothing in this process uses it again.
                     unsafe { libc::close(fd) };
                 }
             }
@@ -136,7 +136,7 @@ pub(crate) fn fork_group(stdin: impl AsFd, output: impl AsFd) -> io::Result<Fork
     }
 }
 
-/// Forks a process that is not our child: whoever we become does not have to reap it.
+/// Forks a process that is not our child: the program that we become does not have to reap it.
 pub(crate) fn fork_orphan() -> io::Result<Fork> {
     // SAFETY: no arguments, and no other thread whose locks the child could find taken.
     match unsafe { libc::fork() } {
@@ -159,7 +159,7 @@ pub(crate) fn fork_orphan() -> io::Result<Fork> {
     }
 }
 
-/// Closes the descriptor 0, which nobody reads any more.
+/// Closes the descriptor 0, which nothing reads any more.
 pub(crate) fn close_stdin() {
     // SAFETY: std takes it for granted that 0 is open, but does not own it; we do not read.
     unsafe { libc::close(libc::STDIN_FILENO) };
@@ -302,7 +302,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         return Err(io::Error::last_os_error());
     }
     let [read, write] = ends.map(|end| {
-        // SAFETY: just opened, and nobody else knows of it.
+        // SAFETY: just opened, and nothing else owns it.
         unsafe { OwnedFd::from_raw_fd(end) }
     });
     // SAFETY: an open descriptor; each end of a pipe has flags of its own.
@@ -320,17 +320,17 @@ pub(crate) fn survive_exec(fd: BorrowedFd<'_>, survives: bool) -> RawFd {
     fd.as_raw_fd()
 }
 
-/// A descriptor of our own for one that whoever executed us has left open.
+/// A descriptor of our own for one that was left open when we were executed.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the call takes any number and says EBADF to one that is not open.
     match unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) } {
         -1 => Err(io::Error::last_os_error()),
-        // SAFETY: just made, and nobody else knows of it.
+        // SAFETY: just made, and nothing else owns it.
         own => Ok(unsafe { OwnedFd::from_raw_fd(own) }),
     }
 }
 
-/// Takes over a descriptor that whoever executed us has left open for us, if it is open.
+/// Takes over a descriptor that was left open for us when we were executed, if it is open.
 pub(crate) fn take_inherited(fd: RawFd) -> Option<OwnedFd> {
     // SAFETY: the call takes any number and says EBADF to one that is not open.
     if fd <= libc::STDERR_FILENO || unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {

@@ -162,7 +162,7 @@ impl Temporary {
     }
 }
 
-/// Removes temporary files of processes that were killed: regular files of ours with one name that nobody has locked.
+/// Removes temporary files of processes that were killed: regular files of ours with one name that no process has locked.
 fn remove_leftovers(place: &Place) {
     for suffix in place.longer_names().filter(|suffix| is_of_temporary(suffix)) {
         let Ok(leftover) = place.with_suffix(&suffix) else { continue };

@@ -133,7 +133,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether nobody but root and us can put something else in the place of an entry of a directory.
+/// Whether only root and we can put something else in the place of an entry of a directory.
 fn is_reliable(directory: &Status, entry: &Status) -> bool {
     let others_write = directory.mode & 0o022 != 0;
     let is_sticky = directory.mode & libc::S_ISVTX != 0;

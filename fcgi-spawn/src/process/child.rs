@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn the_program_has_no_descriptor_but_the_first_three() {
         sys::close_inherited_on_exec();
-        // The fourth is the folder that is being listed.
+        // The fourth is the directory that is being listed.
         let script = "set -- /proc/$$/fd/*; test $# -le 4";
         assert!(run(&["/bin/sh", "-c", script]).expect("sh exists").success());
     }

@@ -1,11 +1,11 @@
 //! Whether a worker that is to stop has clients.
 
-use std::fs;
+use std::str;
 
 use crate::fleet::Clients;
 use crate::process::connections::{Connections, MOST, Seen, at_most};
 use crate::process::program::Program;
-use crate::sys::{Pid, Stat, numbers_in};
+use crate::sys::{Pid, Stat, content_of, numbers_in};
 
 /// How often the table of connections is read, if it does not have all sockets of a worker.
 const TRIES: usize = 3;
@@ -24,6 +24,13 @@ pub(crate) struct Subject {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Places(Vec<(u32, Vec<u8>)>);
 
+/// A process of a worker, with its threads.
+#[derive(Debug)]
+struct Part {
+    pid: u32,
+    threads: Vec<u32>,
+}
+
 impl Subject {
     /// Its clients. If it is held, it and its parts have to be seen to have stopped, where they were before: only then they
     /// wait for connections, none of them can accept another one, and what they are asked ends that wait.
@@ -33,14 +40,15 @@ impl Subject {
     pub(crate) fn clients(self, held: Option<&Places>) -> Clients {
         let mut left = MOST;
         let parts = self.parts(&mut left);
-        if held.is_some() && !parts.iter().all(|pid| all_threads(*pid, Stat::is_stopped, &mut left)) {
+        if held.is_some() && !parts.iter().all(|part| part.all_threads(Stat::is_stopped, &mut left)) {
             return Clients::NotHeld;
         }
         let rests = match held {
-            None => parts.iter().all(|pid| all_threads(*pid, Stat::is_sleeping, &mut left)),
+            None => parts.iter().all(|part| part.all_threads(Stat::is_sleeping, &mut left)),
             Some(places) => *places == places_of(&parts, &mut left),
         };
-        match connected(&parts, self.listener, &mut left) {
+        let pids: Vec<u32> = parts.iter().map(|part| part.pid).collect();
+        match connected(&pids, self.listener, &mut left) {
             Clients::None if !rests || left == 0 => Clients::Some,
             clients => clients,
         }
@@ -53,21 +61,47 @@ impl Subject {
     }
 
     /// It and what serves like it. Helpers may have a connection open that was accepted before they were started.
-    fn parts(self, left: &mut usize) -> Vec<u32> {
+    fn parts(self, left: &mut usize) -> Vec<Part> {
         let mut parts = family(self.leader, left);
-        parts.retain(|pid| is_alive(*pid));
         let mut is_part = |pid| self.program.is_none_or(|program| program.has_part(pid, self.listener, left));
-        parts.retain(|pid| i32::try_from(*pid) == Ok(self.leader.number()) || is_part(*pid));
+        parts.retain(|part| i32::try_from(part.pid) == Ok(self.leader.number()) || is_part(part.pid));
         parts
     }
 }
 
-fn places_of(parts: &[u32], left: &mut usize) -> Places {
+impl Part {
+    fn of(pid: u32, left: &mut usize) -> Self {
+        Part { pid, threads: at_most(left, numbers_in(&format!("/proc/{pid}/task"))).collect() }
+    }
+
+    /// Its children, of each of its threads; none if it has ended. Since Linux 3.5, if the kernel was built so.
+    fn children(&self, left: &mut usize) -> Option<Vec<u32>> {
+        let mut children = Vec::new();
+        for thread in &self.threads {
+            match content_of(&format!("/proc/{}/task/{thread}/children", self.pid)) {
+                Ok(pids) => {
+                    let pids = str::from_utf8(&pids).unwrap_or_default().split_ascii_whitespace();
+                    children.extend(at_most(left, pids.filter_map(|pid| pid.parse::<u32>().ok())));
+                }
+                Err(_) if Stat::of_thread(self.pid, *thread).is_none() => {}
+                Err(_) => return None,
+            }
+        }
+        Some(children)
+    }
+
+    /// Whether this is so of every thread that has not ended meanwhile.
+    fn all_threads(&self, is_so: impl Fn(&Stat) -> bool, left: &mut usize) -> bool {
+        let is_so = |thread| Stat::of_thread(self.pid, thread).is_none_or(|stat| stat.has_ended() || is_so(&stat));
+        at_most(left, self.threads.iter().copied()).all(is_so)
+    }
+}
+
+fn places_of(parts: &[Part], left: &mut usize) -> Places {
     let mut places = Vec::new();
-    for pid in parts {
-        let threads = format!("/proc/{pid}/task");
-        let place = |thread| (thread, fs::read(format!("{threads}/{thread}/syscall")).unwrap_or_default());
-        places.extend(at_most(left, numbers_in(&threads)).map(place));
+    for Part { pid, threads } in parts {
+        let place = |thread| (thread, content_of(&format!("/proc/{pid}/task/{thread}/syscall")).unwrap_or_default());
+        places.extend(at_most(left, threads.iter().copied()).map(place));
     }
     Places(places)
 }
@@ -88,47 +122,21 @@ fn connected(parts: &[u32], listener: Option<u64>, left: &mut usize) -> Clients 
 }
 
 /// A process and its descendants; where the kernel does not list children, all of its session.
-fn family(leader: Pid, left: &mut usize) -> Vec<u32> {
-    let mut found: Vec<u32> = u32::try_from(leader.number()).into_iter().collect();
+fn family(leader: Pid, left: &mut usize) -> Vec<Part> {
+    let mut found: Vec<Part> = u32::try_from(leader.number()).into_iter().map(|pid| Part::of(pid, left)).collect();
     let mut at = 0;
     while at < found.len() {
-        let Some(children) = children(found[at], left) else { return session(leader, left) };
-        found.extend(children);
+        let Some(children) = found[at].children(left) else { return session(leader, left) };
+        found.extend(children.into_iter().map(|pid| Part::of(pid, left)));
         at += 1;
     }
     found
 }
 
-/// The children of a process, of each of its threads; none if it has ended. Since Linux 3.5, if the kernel was built so.
-fn children(pid: u32, left: &mut usize) -> Option<Vec<u32>> {
-    let mut children = Vec::new();
-    let threads: Vec<u32> = at_most(left, numbers_in(&format!("/proc/{pid}/task"))).collect();
-    for thread in threads {
-        match fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) {
-            Ok(pids) => {
-                let pids = pids.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
-                children.extend(at_most(left, pids));
-            }
-            Err(_) if Stat::of_thread(pid, thread).is_none() => {}
-            Err(_) => return None,
-        }
-    }
-    Some(children)
-}
-
-fn session(leader: Pid, left: &mut usize) -> Vec<u32> {
+fn session(leader: Pid, left: &mut usize) -> Vec<Part> {
     let is_member = |pid: &u32| Stat::of(*pid).is_some_and(|stat| stat.session == leader.number());
-    at_most(left, numbers_in("/proc").filter(is_member)).collect()
-}
-
-fn is_alive(pid: u32) -> bool {
-    Stat::of(pid).is_some_and(|stat| stat.is_alive())
-}
-
-/// Whether this is so of every thread that has not ended meanwhile.
-fn all_threads(pid: u32, is_so: impl Fn(&Stat) -> bool, left: &mut usize) -> bool {
-    let is_so = |thread| Stat::of_thread(pid, thread).is_none_or(|stat| stat.has_ended() || is_so(&stat));
-    at_most(left, numbers_in(&format!("/proc/{pid}/task"))).all(is_so)
+    let pids: Vec<u32> = at_most(left, numbers_in("/proc").filter(is_member)).collect();
+    pids.into_iter().map(|pid| Part::of(pid, left)).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +162,7 @@ mod tests {
         let said = line(&mut leader);
         let mut want: Vec<u32> = said.split_ascii_whitespace().map(|pid| pid.parse().expect("a pid")).collect();
         want.insert(0, leader.id());
-        let mut family = family(Pid::of(&leader), &mut 100);
+        let mut family: Vec<u32> = family(Pid::of(&leader), &mut 100).into_iter().map(|part| part.pid).collect();
         family.sort_unstable();
         for pid in want[1..].iter().rev() {
             let _ = Command::new("kill").arg(pid.to_string()).status();
@@ -169,14 +177,14 @@ mod tests {
     fn what_is_held_is_seen_to_have_stopped() {
         let mut child = shell("echo; exec sleep 20");
         line(&mut child);
-        assert!(!all_threads(child.id(), Stat::is_stopped, &mut 100));
+        let is_stopped = |id| Part::of(id, &mut 100).all_threads(Stat::is_stopped, &mut 100);
+        assert!(!is_stopped(child.id()));
         crate::sys::signal_process(Pid::of(&child), libc::SIGSTOP).expect("sent");
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !all_threads(child.id(), Stat::is_stopped, &mut 100) {
+        while !is_stopped(child.id()) {
             assert!(std::time::Instant::now() < end, "it goes on");
         }
         child.kill().expect("killed");
         child.wait().expect("it ends");
-        assert!(!is_alive(child.id()));
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn within<T>(root: Option<&Path>, run: impl FnOnce() -> T) -> Result<
     let directory = File::open(".").map_err(failed)?;
     chroot(root).map_err(failed)?;
     let done = env::set_current_dir("/").map(|()| run());
-    // Root may leave a chroot by the handle of a folder outside.
+    // Root may leave a chroot by the handle of a directory outside.
     let leave = || sys::change_directory(&outside).and_then(|()| chroot("."));
     leave().or_else(|_| leave()).map_err(failed)?;
     sys::change_directory(&directory).or_else(|_| sys::change_directory(&directory)).map_err(failed)?;

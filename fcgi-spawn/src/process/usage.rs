@@ -1,16 +1,16 @@
 //! What processes use, from /proc.
 
-use std::fs;
 use std::str;
 
 use crate::fleet::Usage;
 use crate::process::connections::{Connections, MOST, at_most};
-use crate::sys::{self, Pid, Stat, numbers_in};
+use crate::sys::{self, Pid, Stat, content_of, numbers_in};
 
 /// The memory of a process, in bytes.
 pub(crate) fn rss(pid: Pid) -> u64 {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let statm = content_of(&format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages = str::from_utf8(&statm).unwrap_or_default().split_ascii_whitespace().nth(1);
+    let pages = pages.and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or_default() * sys::page_size()
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn of_worker(leader: Pid, clients: Option<&Connections>) -> Usage {
 /// again afterwards, however short it was. /proc/PID/status has those of the first thread alone.
 fn switches(pid: u32, left: &mut usize) -> u64 {
     let threads = format!("/proc/{pid}/task");
-    let of_thread = |thread: u32| switches_in(&fs::read(format!("{threads}/{thread}/status")).ok()?);
+    let of_thread = |thread: u32| switches_in(&content_of(&format!("{threads}/{thread}/status")).ok()?);
     at_most(left, numbers_in(&threads)).filter_map(of_thread).fold(0, u64::wrapping_add)
 }
 
@@ -71,7 +71,7 @@ mod tests {
             from_worker.recv().expect("received");
         }
         let of_all = switches(us, &mut MOST.clone());
-        let of_first = switches_in(&fs::read("/proc/self/status").expect("read")).expect("a number");
+        let of_first = switches_in(&content_of("/proc/self/status").expect("read")).expect("a number");
         drop(to_worker);
         worker.join().expect("it ends");
         assert!(of_all > of_first, "{of_all} {of_first}");

@@ -196,8 +196,11 @@ fn program_paths(config: &Config) -> Option<Vec<PathBuf>> {
         return Some(vec![path]);
     }
     // The shell or env finds it in PATH.
-    let folders = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'))?;
-    env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file()).map(|path| vec![path])
+    let search = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'))?;
+    env::split_paths(&search)
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file())
+        .map(|path| vec![path])
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -219,7 +222,7 @@ fn is_option(word: &OsStr) -> bool {
 /// A path as a worker sees it, from where we are.
 fn seen_from_outside(config: &Config, path: &Path) -> PathBuf {
     let in_folder = match (&config.directory, &config.chroot) {
-        (Some(folder), _) => folder.join(path),
+        (Some(directory), _) => directory.join(path),
         (None, Some(_)) => Path::new("/").join(path),
         (None, None) => path.into(),
     };
@@ -286,7 +289,7 @@ mod tests {
     #[test]
     fn the_script_is_what_is_watched() {
         let dir = env::temp_dir().join(format!("fcgi-spawn-watch-{}", std::process::id()));
-        fs::create_dir(&dir).expect("a folder");
+        fs::create_dir(&dir).expect("a directory");
         let app = dir.join("app.py");
         fs::write(&app, "#!/usr/bin/env python3\n").expect("a file");
         let path = app.to_str().expect("a plain path");

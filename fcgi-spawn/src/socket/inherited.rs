@@ -11,7 +11,7 @@ use socket2::{SockRef, Socket, Type};
 use crate::error::Reason;
 use crate::{Address, Config, Error, output, sys};
 
-/// The variables by which systemd tells us; nobody else is to find them.
+/// The variables by which systemd tells us; no other process is to find them.
 pub(crate) const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// Where systemd's descriptors begin.

@@ -55,7 +55,7 @@ impl SocketFile {
                 }
             };
             let mut file = SocketFile { place, identity: None, access, directories };
-            // A path that is typed shows in `ss -l`, so it is taken where nobody can make it lead elsewhere.
+            // A path that is typed shows in `ss -l`, so it is taken where no other user can make it lead elsewhere.
             let typed = file.place.is_reliable().then_some(path);
             file.bind_at(typed, backlog).map(|socket| (socket, file))
         };

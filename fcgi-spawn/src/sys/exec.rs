@@ -30,7 +30,7 @@ pub(crate) fn environment() -> Vec<CString> {
         static mut environ: *const *const c_char;
     }
     let mut strings = Vec::new();
-    // SAFETY: nobody changes it meanwhile.
+    // SAFETY: nothing changes it meanwhile.
     let mut next = unsafe { environ };
     if next.is_null() {
         return strings;
@@ -215,7 +215,7 @@ impl AsFd for Launch {
 
 /// Starts a child that leads its own session and becomes the program.
 ///
-/// The child has a copy of our memory, not the memory itself: once it has given up root's rights, whoever else has its
+/// The child has a copy of our memory, not the memory itself: once it has given up root's rights, other processes of its
 /// uid can stop it at any step, and must not stop us with it.
 pub(crate) fn launch(exec: &Exec<'_>) -> Result<Launch, Failure> {
     let failed = |error: io::Error| Failure::new(Step::Report, error.raw_os_error().unwrap_or(libc::EIO));
@@ -270,7 +270,7 @@ fn become_worker(exec: &Exec<'_>, report: RawFd) -> Failure {
     if !dup2(exec.stdin, libc::STDIN_FILENO) || exec.kept.is_some_and(|kept| !keep(kept)) {
         return Failure::now(Step::Stdin);
     }
-    // While nobody but root can look in here.
+    // While only root can look in here.
     let kept = exec.kept.map_or(libc::STDERR_FILENO, |_| KEPT);
     close_others(kept, report);
     if let Some(privileges) = exec.privileges {
@@ -284,7 +284,7 @@ fn become_worker(exec: &Exec<'_>, report: RawFd) -> Failure {
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) } == -1 {
             return Failure::now(Step::ParentDeathSignal);
         }
-        // The parent may have died before it was to be signalled, and then nobody reads the report.
+        // The parent may have died before it was to be signalled, and then nothing reads the report.
         // SAFETY: no arguments, cannot fail.
         if unsafe { libc::getppid() } != parent.number() {
             exit();
@@ -301,7 +301,7 @@ fn keep(kept: BorrowedFd<'_>) -> bool {
 }
 
 /// Closes what is open above stderr, but these two. close_range would be shorter, but old kernels lack it; and the entries of
-/// /proc/self/fd cost whoever reaps us as much again.
+/// /proc/self/fd cost the process that reaps us as much again.
 fn close_others(kept: RawFd, report: RawFd) {
     for fd in libc::STDERR_FILENO + 1..table_size() {
         if fd != kept && fd != report {
@@ -392,7 +392,7 @@ fn errno() -> c_int {
 }
 
 fn dup2(file: BorrowedFd<'_>, stream: c_int) -> bool {
-    // SAFETY: numbers only; what `stream` was is nobody's here.
+    // SAFETY: numbers only; what `stream` was is not used here.
     unsafe { libc::dup2(file.as_raw_fd(), stream) != -1 }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn with_umask<T>(umask: u32, make: impl FnOnce() -> T) -> T {
 }
 
 /// Runs `make` while the files it makes belong to `owner`. We still make them with all our rights:
-/// without root's, in a folder of root's, nobody else could.
+/// without root's that is not possible in a directory of root's.
 ///
 /// Where this is not allowed nothing is changed, and the files have to be [given](Handle::give) afterwards.
 pub(crate) fn with_owner<T>(owner: Owner, make: impl FnOnce() -> T) -> T {

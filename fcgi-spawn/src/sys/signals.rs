@@ -47,7 +47,7 @@ impl CallerSignals {
         CallerSignals { ignored, mask }
     }
 
-    /// What somebody else has seen, as two sets with a bit for each signal from 1 on: ignored, blocked.
+    /// What a predecessor has seen, as two sets with a bit for each signal from 1 on: ignored, blocked.
     pub(crate) fn from_bits(ignored: u64, mask: u64) -> Self {
         let set = |bits: u64| {
             let mut set = signal_set(libc::sigemptyset);
@@ -133,7 +133,7 @@ pub(crate) fn signal_fd(signals: &[c_int], held: c_int) -> io::Result<OwnedFd> {
     // SAFETY: an initialised set.
     match unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) } {
         -1 => Err(io::Error::last_os_error()),
-        // SAFETY: just opened, and nobody else knows of it.
+        // SAFETY: just opened, and nothing else owns it.
         fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }
@@ -156,7 +156,7 @@ pub(crate) fn next_signal(fd: impl AsFd) -> Option<c_int> {
 pub(crate) fn expect_children() {
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    // SAFETY: an initialised set; nobody wants to know what was blocked before.
+    // SAFETY: an initialised set; what was blocked before is not asked for.
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set_of(&[libc::SIGCHLD]), ptr::null_mut()) };
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn wait_for_child(timeout: Duration) {
     // At most a second, which fits in whatever the two fields are here.
     let timeout = timeout.min(Duration::from_secs(1));
     let timeout = libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
-    // SAFETY: both pointers are to initialised values that outlive the call; nobody wants the details.
+    // SAFETY: both pointers are to initialised values that outlive the call; the details are not asked for.
     unsafe { libc::sigtimedwait(&set_of(&[libc::SIGCHLD]), ptr::null_mut(), &timeout) };
 }
 

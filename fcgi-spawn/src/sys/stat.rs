@@ -1,6 +1,11 @@
 //! What the kernel shows of a process in /proc.
 
-use std::{fs, str};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::str;
+
+/// How much of a file is read: what a process makes longer than that is cut.
+const MOST: u64 = 1 << 20;
 
 /// The fields of /proc/PID/stat that matter here.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +23,7 @@ pub(crate) struct Stat {
 
 impl Stat {
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&content_of(&format!("/proc/{pid}/stat")).ok()?)
     }
 
     /// `PID (NAME) STATE PPID PGRP SESSION ...`, where NAME may be anything: proc(5).
@@ -39,7 +44,7 @@ impl Stat {
 
     /// Of a thread of a process.
     pub(crate) fn of_thread(pid: u32, thread: u32) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{pid}/task/{thread}/stat")).ok()?)
+        Self::parse(&content_of(&format!("/proc/{pid}/task/{thread}/stat")).ok()?)
     }
 
     /// It waits for something.
@@ -61,6 +66,13 @@ impl Stat {
     pub(crate) fn is_alive(&self) -> bool {
         !self.has_ended() || self.threads > 1
     }
+}
+
+/// What a file of /proc says, in the fewest calls: none of them tells its size.
+pub(crate) fn content_of(path: &str) -> io::Result<Vec<u8>> {
+    let mut content = Vec::with_capacity(1024);
+    File::open(path)?.take(MOST).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Where the kernel shows what a process has open and executes: that is with a thread that has not ended.

@@ -137,11 +137,11 @@ impl Upgrade {
 fn own_program(called: &OsStr) -> PathBuf {
     let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     let us = identity(Path::new("/proc/self/exe"));
-    let folders = match called.as_bytes().contains(&b'/') {
+    let places = match called.as_bytes().contains(&b'/') {
         true => vec![env::current_dir().unwrap_or_default()],
         false => env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
     };
-    let named = folders.iter().map(|folder| folder.join(called)).find(|path| us.is_some() && identity(path) == us);
+    let named = places.iter().map(|place| place.join(called)).find(|path| us.is_some() && identity(path) == us);
     named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
 }
 
