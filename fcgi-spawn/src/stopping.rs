@@ -53,9 +53,9 @@ impl Supervisor {
         }
     }
 
-    /// What workers that ended have left, for the successor.
+    /// What workers that ended have left, for the successor, which cannot tell whether a group is still theirs.
     pub(crate) fn helpers(&self) -> impl Iterator<Item = Running> {
-        let helpers = self.fleet.helpers().take(MOST_HELPERS);
+        let helpers = self.fleet.helpers().filter(|(_, leader)| self.orphans.is_ours(*leader)).take(MOST_HELPERS);
         helpers.map(|(slot, leader)| Running { slot, pid: leader.number(), ..Running::default() })
     }
 
@@ -72,11 +72,11 @@ impl Supervisor {
     }
 
     /// The clients of a process that is to stop, unless other looks have taken the time of this turn.
-    pub(crate) fn look_for_clients(&self, pid: Pid) -> Option<Event> {
-        let begun = Instant::now();
-        if begun > self.woken + LOOKS {
+    pub(crate) fn look_for_clients(&mut self, pid: Pid) -> Option<Event> {
+        if self.looked >= LOOKS {
             return None;
         }
+        let begun = Instant::now();
         let clients = match self.channels.is_ready(pid) {
             true => Clients::ItsOwn,
             false => {
@@ -84,7 +84,9 @@ impl Supervisor {
                 self.subject(pid).clients(held.map(|(_, places)| places))
             }
         };
-        Some(Event::Served { pid, clients, cost: begun.elapsed() })
+        let cost = begun.elapsed();
+        self.looked += cost;
+        Some(Event::Served { pid, clients, cost })
     }
 
     fn subject(&self, leader: Pid) -> Subject {

@@ -71,8 +71,8 @@ pub struct Supervisor {
     pub(crate) held: Vec<(Pid, Places)>,
     /// There may be more children that ended.
     has_more_ended: bool,
-    /// When this turn began.
-    pub(crate) woken: Instant,
+    /// How long looks for clients have taken in this turn.
+    pub(crate) looked: Duration,
 }
 
 /// What wakes the supervisor up.
@@ -183,7 +183,7 @@ impl Supervisor {
             orphans: Orphans::default(),
             held: Vec::new(),
             has_more_ended: false,
-            woken: now,
+            looked: Duration::ZERO,
             setup,
         }
     }
@@ -225,9 +225,8 @@ impl Supervisor {
 
     /// Sleeps, and does what there is to do then.
     fn turn(&mut self) {
-        let sources = self.wait();
-        self.woken = Instant::now();
-        for source in sources {
+        self.looked = Duration::ZERO;
+        for source in self.wait() {
             match source {
                 Source::Signals => self.take_signals(),
                 Source::Listener => self.tell(Event::Waiting(true)),
