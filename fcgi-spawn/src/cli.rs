@@ -66,9 +66,11 @@ pub(crate) fn read(caller: &Caller<'_>, args: &[OsString]) -> Result<Request, Er
     }
 }
 
-/// The status page of a supervisor with these arguments.
-pub(crate) fn page_of(args: impl Iterator<Item = OsString>) -> Option<OsString> {
-    Typed::parse(args).ok()?.value("status").map(OsStr::to_owned)
+/// The status page and the pid file of a supervisor with these arguments.
+pub(crate) fn files_of(args: impl Iterator<Item = OsString>) -> (Option<OsString>, Option<OsString>) {
+    let typed = Typed::parse(args).ok();
+    let value = |name| typed.as_ref().and_then(|typed| typed.value(name)).map(OsStr::to_owned);
+    (value("status"), value("pid-file"))
 }
 
 /// The configuration, and a line for each option that is ignored.

@@ -165,17 +165,15 @@ impl Fleet {
         fleet
     }
 
-    /// Takes over from a supervisor that was replaced: these processes run, each in its slot and for so long. The other
-    /// slots are as after a start.
-    pub(crate) fn adopt(&mut self, running: &[(usize, Pid, Duration)], now: Instant) {
+    /// Takes over from a supervisor that was replaced: these processes run, each in its slot. The other slots are as after a
+    /// start.
+    pub(crate) fn adopt(&mut self, running: &[(usize, Process)], now: Instant) {
         self.phase = Phase::Serving;
-        for (slot, pid, age) in running {
+        for (slot, process) in running {
             while self.slots.len() <= *slot {
                 self.add_slot();
             }
-            // Whether the program has changed since is not known.
-            let process = Process { pid: *pid, since: now.checked_sub(*age).unwrap_or(now), version: 0 };
-            self.slots[*slot].worker.state = WorkerState::Running(process);
+            self.slots[*slot].worker.state = WorkerState::Running(*process);
             self.is_up(*slot);
         }
         // SIGTTIN may have raised their number.
@@ -190,7 +188,7 @@ impl Fleet {
 
     /// The same for what a worker of this slot has left, which goes on until all is stopped.
     pub(crate) fn adopt_helpers(&mut self, slot: usize, leader: Pid, now: Instant) {
-        let process = Process { pid: leader, since: now, version: 0 };
+        let process = Process::new(leader, now, 0);
         let state = Stop::left(Left::Helpers, None, now);
         self.stopping.push(Stopping { slot, process, state, reported: false });
     }
@@ -242,6 +240,11 @@ impl Fleet {
             && !self.slots.iter().any(is_changing)
     }
 
+    /// Whether a process that is to stop is not asked yet.
+    pub(crate) fn drains(&self) -> bool {
+        self.stopping.iter().any(|stopping| stopping.state.drains())
+    }
+
     /// 0, or 1 if a process had to be killed or a worker was given up.
     pub(crate) fn exit_status(&self) -> u8 {
         self.failed.into()
@@ -265,8 +268,9 @@ impl Fleet {
         let workers = self.slots.iter().filter_map(|slot| slot.worker.deadline());
         let stopping = self.stopping.iter().filter_map(|stopping| stopping.state.deadline());
         let recycle = self.slots.iter().filter_map(|slot| slot.recycle);
+        let calm = self.slots.iter().filter_map(|slot| self.calm(slot));
         let others = [self.next_look, self.demand.deadline(), self.rolling.deadline()];
-        workers.chain(stopping).chain(recycle).chain(others.into_iter().flatten()).min()
+        workers.chain(stopping).chain(recycle).chain(calm).chain(others.into_iter().flatten()).min()
     }
 
     /// Takes note of what happened, and returns what is to be done, in this order.
@@ -378,6 +382,7 @@ impl Fleet {
 
     fn tick(&mut self, now: Instant) {
         self.give_up_late_launches(now);
+        self.give_up_silent(now);
         self.tell_all(WorkerEvent::Tick, now);
         self.tell_all_stopping(StopEvent::Tick, now);
         if let Some(slot) = self.rolling.has_lived(now) {
@@ -386,6 +391,9 @@ impl Fleet {
         let is_complete = self.rolling.tick(now);
         self.report(is_complete);
         for slot in 0..self.slots.len() {
+            if self.calm(&self.slots[slot]).is_some_and(|then| now >= then) {
+                self.end_loop(slot, now);
+            }
             if self.slots[slot].recycle.is_some_and(|then| now >= then) {
                 self.slots[slot].recycle = None;
                 if let Some(process) = self.slots[slot].worker.process() {

@@ -8,6 +8,7 @@ use std::os::unix::process::parent_id;
 use std::time::Duration;
 use std::{env, process};
 
+use crate::fleet::LastReload;
 use crate::process::channel::Reports;
 use crate::{Config, Error};
 
@@ -15,7 +16,7 @@ use crate::{Config, Error};
 pub(crate) const VARIABLE: &str = "FCGI_SPAWN_STATE";
 
 /// Changes when the numbers change their meaning.
-const VERSION: i128 = 5;
+const VERSION: i128 = 6;
 
 /// What the program prints when it could take over.
 pub(crate) const PROOF: &str = "ready to take over\n";
@@ -35,6 +36,8 @@ pub(crate) struct Handover {
     pub(crate) page_lock: Option<RawFd>,
     /// How many directories were made for the socket, the pid file and the status page.
     pub(crate) made: [usize; 3],
+    /// The last reload, if there was one.
+    pub(crate) reload: Option<LastReload>,
     pub(crate) workers: Vec<Running>,
 }
 
@@ -89,6 +92,9 @@ impl Handover {
         let [listener, log, lock] = [self.listener, self.log, self.page_lock].map(fd);
         let (ignored, blocked) = (self.signals.0.into(), self.signals.1.into());
         let mut numbers = vec![listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status];
+        let reload = self.reload.as_ref().map(LastReload::numbers).unwrap_or_default();
+        numbers.push(reload.len() as i128);
+        numbers.extend(reload);
         for &Running { slot, pid, started, pipes, reports } in &self.workers {
             let ([stdout, stderr, channel], millis) = (pipes.map(fd), started.as_millis() as i128);
             numbers.extend([slot as i128, pid.into(), millis, stdout, stderr, channel, reports.number()]);
@@ -97,8 +103,9 @@ impl Handover {
     }
 
     fn read(numbers: &[i128]) -> Option<Self> {
-        let (first, workers) = numbers.split_first_chunk()?;
-        let [listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status] = *first;
+        let (first, others) = numbers.split_first_chunk()?;
+        let [listener, device, inode, ignored, blocked, log, lock, socket, pid_file, status, reload] = *first;
+        let (reload, workers) = others.split_at_checked(number(reload)?)?;
         let fd = |fd: i128| number(fd).filter(|fd: &RawFd| *fd >= 0);
         let worker = |numbers: &[i128]| {
             let [slot, pid, started, stdout, stderr, channel, reports] = *numbers else { return None };
@@ -117,6 +124,7 @@ impl Handover {
             log: fd(log),
             page_lock: fd(lock),
             made: [number(socket)?, number(pid_file)?, number(status)?],
+            reload: LastReload::of(reload),
             workers: workers.chunks(7).map(worker).collect::<Option<_>>()?,
         })
     }
@@ -129,6 +137,7 @@ fn number<T: TryFrom<i128>>(number: i128) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::ReloadResult;
 
     #[test]
     fn what_is_written_is_read() {
@@ -139,6 +148,7 @@ mod tests {
             log: Some(9),
             page_lock: Some(11),
             made: [2, 0, 1],
+            reload: Some(LastReload { number: 3, result: ReloadResult::Failed("worker 1 exited ü".into()) }),
             workers: vec![
                 Running {
                     slot: 0,
@@ -150,7 +160,9 @@ mod tests {
                 Running { slot: 2, pid: 4712, started: Duration::ZERO, pipes: [None; 3], reports: Reports::default() },
             ],
         };
-        for state in [state, Handover::default()] {
+        let done =
+            Handover { reload: Some(LastReload { number: 1, result: ReloadResult::Done }), ..Handover::default() };
+        for state in [state, done, Handover::default()] {
             assert_eq!(Handover::read(&state.numbers()), Some(state));
         }
     }
@@ -166,6 +178,11 @@ mod tests {
         assert_eq!(worker(&[1024, 2, 3, -1, -1, -1, 3]), None);
         assert_eq!(worker(&[0, 2, 3, -1, -1, -1]), None);
         assert_eq!(worker(&[0, 2, -3, -1, -1, -1, 3]), None);
+        for length in [-1, 1] {
+            let mut numbers = first.clone();
+            *numbers.last_mut().expect("the length of what is known of a reload") = length;
+            assert_eq!(Handover::read(&numbers), None, "{length}");
+        }
     }
 
     /// A variable of the kernel's default limit holds the most workers there can be.
@@ -176,6 +193,7 @@ mod tests {
         let worker = Running { slot: 1023, pid: i32::MAX, started, pipes: [Some(99_999); 3], reports };
         let helpers = Running { slot: 1023, pid: i32::MAX, ..Running::default() };
         let workers = [vec![worker; Config::MAX_WORKERS.into()], vec![helpers; 256]].concat();
-        assert!(Handover { workers, ..Handover::default() }.variable().len() < 130_000);
+        let reload = Some(LastReload { number: u64::MAX, result: ReloadResult::Failed("ü".repeat(10_000)) });
+        assert!(Handover { workers, reload, ..Handover::default() }.variable().len() < 130_000);
     }
 }

@@ -8,6 +8,7 @@ use crate::fleet::note::Cause;
 use crate::fleet::{Event, Phase};
 use crate::socket::listener::Listener;
 use crate::sys;
+use crate::takeover::upgrade::Upgrade;
 
 /// How often it is reported that a socket was shut down that only another process can bind anew.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -43,6 +44,8 @@ impl Supervisor {
 
     /// A stop lets others in: the file of the socket goes first. Who has connected is served before the workers are asked.
     pub(crate) fn stop(&mut self) {
+        // Nothing takes our place any more.
+        self.upgrade.iter_mut().for_each(Upgrade::cancel);
         // A launcher that starts as soon as the path is free finds the page free, too.
         self.status.iter_mut().for_each(StatusFile::changed_for_all);
         self.report();

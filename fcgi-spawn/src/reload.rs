@@ -49,7 +49,7 @@ pub(crate) fn reload(page: Option<&Path>, pid_file: Option<&Path>) -> Result<(),
     let wanted = pid_file.map(pid_in).transpose()?;
     let page = match (page, wanted) {
         (Some(page), _) => page.to_owned(),
-        (None, Some(pid)) => page_of(pid)?,
+        (None, Some(pid)) => page_of(pid, pid_file.unwrap_or(Path::new("")))?,
         (None, None) => return Err(none("no status page and no pid file")),
     };
     let (before, owner) = look(&page)?;
@@ -69,7 +69,8 @@ pub(crate) fn reload(page: Option<&Path>, pid_file: Option<&Path>) -> Result<(),
     let mut until = sys::monotonic() + BEGIN;
     let (mut has_begun, mut last) = (false, before.reload.result);
     loop {
-        let now = look(&page)?.0.reload;
+        let ended = |error: Error| none(format!("the supervisor (pid {pid}) ends before the reload is over; {error}"));
+        let now = look(&page).map_err(ended)?.0.reload;
         // A successor that has taken over meanwhile counts anew.
         let is_another = now.result == ReloadWord::Running && last != ReloadWord::Running;
         has_begun |= now.number != before.reload.number || is_another;
@@ -118,16 +119,25 @@ fn pid_in(path: &Path) -> Result<u32, Error> {
     text.trim().parse().map_err(|_| none(format!("pid file {}: not one number", error::Quoted(path.as_os_str()))))
 }
 
-/// The status page of a supervisor, from its command line.
-fn page_of(pid: u32) -> Result<PathBuf, Error> {
+/// The status page of the supervisor that has written this pid file, from its command line.
+fn page_of(pid: u32, pid_file: &Path) -> Result<PathBuf, Error> {
     let arguments = fs::read(format!("/proc/{pid}/cmdline"));
     let arguments = arguments.map_err(|error| none(format!("cannot look at pid {pid}: {}", Reason(&error))))?;
     let words = arguments.split(|byte| *byte == 0).skip(1).map(|word| OsString::from_vec(word.to_vec()));
-    let page = cli::page_of(words).ok_or_else(|| {
+    let (page, its_pid_file) = cli::files_of(words);
+    let directory = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    // Another process may have the number of one that was killed.
+    if its_pid_file.is_none_or(|path| identity(&directory.join(path)) != identity(pid_file)) {
+        let file = error::Quoted(pid_file.as_os_str());
+        return Err(none(format!(
+            "pid {pid} is no supervisor with the pid file {file}: it has ended without removing it"
+        )));
+    }
+    let page = page.ok_or_else(|| {
         failed(format!(
             "pid {pid} writes no status page, which has the result of a reload: start it with --status FILE"
         ))
     })?;
-    let directory = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
     Ok(directory.join(page))
 }

@@ -193,8 +193,8 @@ impl Supervisor {
         self.fleet.phase == Phase::Serving
     }
 
-    /// Keeps the workers running until SIGTERM, SIGINT or SIGQUIT, then stops them: [`Config::stop_signal`] to each process
-    /// group, SIGKILL to those still there after [`Config::stop_timeout`].
+    /// Keeps the workers running until SIGTERM, SIGINT or SIGQUIT, then stops them: [`Config::stop_signal`] to each worker,
+    /// SIGKILL to the groups of those still there after [`Config::stop_timeout`].
     ///
     /// Returns the exit status: 0, or 1 if something had to be killed, or if a worker failed
     /// [`Config::give_up`] times in a row.
@@ -363,7 +363,10 @@ impl Supervisor {
             self.upgrade.iter_mut().for_each(Upgrade::cancel);
             if let Some(listener) = &mut self.listener {
                 listener.unlink();
-                listener.turn_away();
+                // Until all are asked their connections are looked for by it.
+                if !fleet.drains() {
+                    listener.turn_away();
+                }
             }
         }
     }
@@ -402,6 +405,8 @@ impl Supervisor {
                 }
                 log::log!(note.level(), "{note}");
                 match note {
+                    // The end of the start is reported first.
+                    _ if self.fleet.phase == Phase::First => {}
                     Note::Reloading(_) | Note::FileChanged(_) => self.notify.reloading(),
                     Note::Reloaded | Note::ReloadFailed { .. } => {
                         self.notify.ready();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fcgi_tests::{Process, Program, Signal, Stray, eventually, needs_root, proc, skip, temp_dir, wire};
+use fcgi_tests::{
+    Address, Connection, Process, Program, Signal, Stray, eventually, free_port, needs_root, proc, skip, temp_dir, wire,
+};
 
 use crate::app::{connect, expect_hello, wait_until_it_listens};
 use crate::launcher::{Launcher, in_folder, launcher};
@@ -23,13 +25,20 @@ while (accept(my $client, STDIN)) {
 "#;
 
 /// A supervisor of such a program, with a client whose request is under way. `None` without Perl.
-fn under_way(options: &[&str], seconds: &str) -> Option<(Launcher, fcgi_tests::Connection)> {
+fn under_way(options: &[&str], seconds: &str) -> Option<(Launcher, Connection)> {
+    under_way_at(None, options, seconds)
+}
+
+/// The same at this port.
+fn under_way_at(port: Option<u16>, options: &[&str], seconds: &str) -> Option<(Launcher, Connection)> {
     let perl = Program::installed("perl")?;
-    let options = [&["-s", "@/app.sock"], options].concat();
+    let number = port.map(|port| port.to_string());
+    let at = number.as_ref().map_or(vec!["-s", "@/app.sock"], |port| vec!["-a", "127.0.0.1", "-p", port]);
+    let options = [&at, options].concat();
     let program = [perl.path().to_str().expect("a plain path"), "-e", DROPS, "@/begun", seconds];
     let launcher = Launcher::start_with(&options, &program, |_| ());
     launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
-    let mut client = connect(&launcher.socket());
+    let mut client = connect(&port.map_or(launcher.socket(), Address::loopback));
     client.send(&wire::get(1, 0, "/"));
     eventually("a request under way", || launcher.path("begun").exists().then_some(()));
     Some((launcher, client))
@@ -58,6 +67,27 @@ fn what_a_program_holds_is_answered() {
             launcher.process.signal(Signal::TERM);
         }
         assert_eq!(launcher.process.wait_exit().code(), Some(0));
+    }
+}
+
+/// A TCP socket has no file that could go first: it is shut down when all workers were asked, and their clients are seen
+/// until then.
+#[test]
+fn what_a_program_holds_is_answered_over_tcp() {
+    for signal in [Signal::HUP, Signal::TERM] {
+        let port = free_port();
+        let Some((mut launcher, mut client)) = under_way_at(Some(port), &[], "1") else {
+            skip!("perl is not installed")
+        };
+        launcher.process.signal(signal);
+        client.response(1);
+        drop(client);
+        if signal == Signal::HUP {
+            launcher.process.stderr().wait_for_line("the end of a reload", |line| line.ends_with(": reloaded"));
+            launcher.process.signal(Signal::TERM);
+        }
+        assert_eq!(launcher.process.wait_exit().code(), Some(0));
+        assert!(!launcher.process.stderr().to_end().contains("cannot be seen"));
     }
 }
 
@@ -135,7 +165,7 @@ fn without_proc_workers_are_asked_at_once() {
     command.args(["-e", DROPS]).arg(dir.path().join("begun")).arg("1000");
     let mut process = Process::start(&mut command);
     process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
-    let mut client = connect(&fcgi_tests::Address::Unix(dir.path().join("app.sock")));
+    let mut client = connect(&Address::Unix(dir.path().join("app.sock")));
     client.send(&wire::get(1, 0, "/"));
     eventually("a request under way", || dir.path().join("begun").exists().then_some(()));
     process.signal(Signal::HUP);

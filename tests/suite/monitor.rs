@@ -3,19 +3,19 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use fcgi_tests::{Process, Signal, eventually, is_root, needs_root, temp_dir};
+use fcgi_tests::{Process, Program, Signal, eventually, is_root, needs_root, skip, temp_dir};
 
 use crate::launcher::{Launcher, in_folder, launcher, path_of};
 
 /// A command that runs the words after it in some other way.
-type Wrapper = &'static [&'static str];
+pub(crate) type Wrapper = &'static [&'static str];
 
 const NOBODY: &str = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
 
 /// How a monitor may be run.
-const WRAPPERS: [(&str, Wrapper); 5] = [
+pub(crate) const WRAPPERS: [(&str, Wrapper); 5] = [
     ("as it is", &["env"]),
     ("another user", &["sh", "-c", NOBODY, "sh"]),
     ("another pid namespace", &["unshare", "--pid", "--fork", "--mount-proc"]),
@@ -59,6 +59,42 @@ fn every_monitor_is_told_the_same() {
     for (name, wrapper) in wrappers {
         let gone = format!("{}: its supervisor (pid {pid}) is gone or stopping\n", page.display());
         assert_eq!(check(wrapper, &page), (Some(2), gone), "{name}");
+    }
+}
+
+/// What keeps the supervisor from its lock, or takes the lock's file away, does so for a moment only.
+#[test]
+fn the_lock_is_taken_again() {
+    let Some(python) = Program::installed("python3") else { skip!("python3 is not installed") };
+    let reader = "import fcntl, sys
+file = open(sys.argv[1])
+fcntl.lockf(file, fcntl.LOCK_SH)
+print('locked', flush=True)
+sys.stdin.read()";
+    let (lock, page) = ("status.lock", "status");
+    let mut reading = None;
+    let mut launcher = Launcher::start_with(
+        &["-s", "@/app.sock", "--status", "@/status"],
+        &[path_of("hello").to_str().expect("a path")],
+        |dir| {
+            fs::write(dir.join(lock), "").expect("written");
+            let mut command = python.command();
+            let process = Process::start(command.args(["-c", reader]).arg(dir.join(lock)).stdin(Stdio::piped()));
+            process.stdout().wait_for_line("a lock", |line| line == "locked");
+            reading = Some(process);
+        },
+    );
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
+    let (page, lock) = (launcher.path(page), launcher.path(lock));
+    let has_lock = || fs::read_to_string(&page).is_ok_and(|page| page.contains(" lock=yes "));
+    assert!(!has_lock(), "the reader's lock does not matter");
+    reading.take().expect("it reads").signal(Signal::KILL);
+    for up in 2..=3 {
+        // A page is written.
+        launcher.process.signal(Signal::TTIN);
+        let told = || check(&["env"], &page) == (Some(0), format!("{up} of {up} workers up\n"));
+        eventually("a page with a lock", || (has_lock() && lock.exists() && told()).then_some(()));
+        fs::remove_file(&lock).expect("removed");
     }
 }
 

@@ -37,6 +37,25 @@ fn who_has_connected_before_is_served() {
     assert_eq!(launcher.process.wait_exit().code(), Some(0));
 }
 
+/// A new program does not take the place of a supervisor that is stopping, even if it was asked to before.
+#[test]
+fn a_stop_ends_the_replacement_of_the_program() {
+    let Some(perl) = Program::installed("perl") else { skip!("perl is not installed") };
+    let perl = [perl.path().to_str().expect("a plain path"), "-MTime::HiRes=time", "-e", SLOW];
+    let mut launcher = Launcher::start_program(&["-s", "@/app.sock", "--status", "@/status"], &perl);
+    launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
+    // The second one waits when the stop begins.
+    let mut clients: Vec<_> = (0..3).map(|_| connect(&launcher.socket())).collect();
+    clients.iter_mut().for_each(|client| client.send(&wire::get(1, 0, "/")));
+    launcher.process.signal(Signal::USR2);
+    launcher.process.signal(Signal::TERM);
+    for client in &mut clients {
+        client.response(1);
+    }
+    assert_eq!(launcher.process.wait_exit().code(), Some(0));
+    assert!(!launcher.process.stderr().to_end().contains("has taken over"));
+}
+
 /// The first one waits for a worker that does not end; the next one has the same files.
 #[test]
 fn the_next_one_binds_at_once() {

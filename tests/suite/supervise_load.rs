@@ -1,20 +1,21 @@
 //! `fcgi-spawn` under load: workers killed at random, and replaced in every way there is. `tests/run` runs these
 //! one after the other: they load the machine, and have to count what comes of it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi_tests::{
-    Address, Process, Program, Signal, Stray, TempDir, copy_program, eventually, eventually_within, proc, skip,
-    temp_dir,
+    Address, Process, Program, Signal, Stray, TempDir, copy_program, eventually, eventually_within, is_root, proc,
+    skip, temp_dir,
 };
 use serde_json::Value;
 
 use crate::launcher::{Launcher, SHORT_RELOAD, in_folder, path_of, script};
-use crate::monitor::check;
+use crate::monitor::{WRAPPERS, check};
 use crate::supervise::replace;
 
 /// How many connections each kind of load has.
@@ -210,8 +211,10 @@ fn monitors_find_a_supervisor_that_does_nothing() {
     let [mut stopped, hung, well] = [(), (), ()].map(|()| {
         let launcher = Launcher::start(&options);
         launcher.process.stderr().wait_for_line("all is up", |line| line.contains("ready, "));
+        fs::set_permissions(launcher.path(""), Permissions::from_mode(0o755)).expect("ours");
         launcher
     });
+    let wrappers = if is_root() { &WRAPPERS[..] } else { &WRAPPERS[..1] };
     let report = |launcher: &Launcher| check(&["env"], &launcher.path("status"));
     let inject = ["-e", "trace=poll", "-e", "inject=poll:delay_enter=600000000", "-p"];
     let pid = hung.process.pid().to_string();
@@ -227,6 +230,10 @@ fn monitors_find_a_supervisor_that_does_nothing() {
         });
         let why = format!("its supervisor (pid {}) is stopped, hangs or cannot write it", launcher.process.pid());
         assert!(text.contains(&why), "{status:?} {text}");
+        for (name, wrapper) in wrappers {
+            let (status, text) = check(wrapper, &launcher.path("status"));
+            assert!(status == Some(2) && text.contains(&why), "{name}: {status:?} {text}");
+        }
     }
     assert_eq!(report(&well), (Some(0), "1 of 1 workers up\n".into()));
     stopped.process.signal(Signal::CONT);

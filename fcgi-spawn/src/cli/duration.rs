@@ -37,6 +37,18 @@ impl fmt::Display for Human {
     }
 }
 
+/// A duration as it was configured.
+pub(crate) struct Exact(pub(crate) Duration);
+
+impl fmt::Display for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.subsec_millis() {
+            0 => Human(self.0).fmt(f),
+            _ => write!(f, "{}ms", self.0.as_millis()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

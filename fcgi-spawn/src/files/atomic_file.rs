@@ -67,6 +67,11 @@ impl AtomicFile {
         Ok(AtomicFile { place, mode, next: None, current })
     }
 
+    /// Where it is.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// As it was named.
     pub(crate) fn path(&self) -> &Path {
         self.place.path()

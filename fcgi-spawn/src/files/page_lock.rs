@@ -5,6 +5,7 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use crate::files::place::{Place, not_regular, twice};
 use crate::sys::{self, Status};
@@ -73,6 +74,15 @@ impl PageLock {
                 Err(error)
             }
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Whether monitors find it.
+    pub(crate) fn is_there(&self) -> bool {
+        self.place.has(self.identity)
     }
 
     /// The process that has the lock of this page: 0 if that is in another namespace of pids.

@@ -39,8 +39,8 @@ pub(crate) struct StatusFile {
     is_finished: bool,
     /// What it says, but for times and memory.
     said: Option<Said>,
-    /// The memory of the process in each row, and when all was measured.
-    memory: Vec<Option<(Pid, u64)>>,
+    /// The memory of the process in each row, in this state, and when all was measured.
+    memory: Vec<Option<(Pid, Word, u64)>>,
     measured: Option<Instant>,
     /// Whether writing has failed, which is reported once.
     failed: bool,
@@ -123,6 +123,7 @@ impl StatusFile {
         self.said = Some(news);
         (self.next, self.earliest) = (now + PERIOD, Some(now + PACE));
         self.measure(rows, now);
+        self.keep_lock();
         let header = Header {
             pid: process::id(),
             busy: busy.workers,
@@ -143,7 +144,21 @@ impl StatusFile {
         }
     }
 
-    /// Memory is measured anew every period, and when a process is new.
+    /// The lock is taken again if its file was removed, and later if a process that may only read it was in the way.
+    fn keep_lock(&mut self) {
+        if self.lock.as_ref().is_some_and(PageLock::is_there) {
+            return;
+        }
+        let taken = PageLock::take(self.file.place());
+        if let (Some(lost), false) = (self.lock.take(), matches!(taken, Ok(Taken::Ours(_)))) {
+            log::warn!("'{}' was removed and cannot be made again; going on without the lock", lost.path().display());
+        }
+        if let Ok(Taken::Ours(lock)) = taken {
+            self.lock = Some(lock);
+        }
+    }
+
+    /// Memory is measured anew every period, and when a process is new or in another state.
     fn measure(&mut self, rows: &mut [Row], now: Instant) {
         let is_old = self.measured.is_none_or(|then| now >= then + PERIOD);
         if is_old {
@@ -153,9 +168,9 @@ impl StatusFile {
         self.memory.resize(rows.len(), None);
         for (row, known) in rows.iter_mut().zip(&mut self.memory) {
             // Most processes are where they were.
-            *known =
-                known.filter(|(pid, _)| row.pid == Some(*pid)).or_else(|| row.pid.map(|pid| (pid, usage::rss(pid))));
-            row.rss = known.map(|(_, rss)| rss);
+            let is_same = |(pid, state, _): &(Pid, Word, u64)| row.pid == Some(*pid) && row.state == *state;
+            *known = known.filter(is_same).or_else(|| row.pid.map(|pid| (pid, row.state, usage::rss(pid))));
+            row.rss = known.map(|(.., rss)| rss);
         }
     }
 

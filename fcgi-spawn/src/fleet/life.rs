@@ -9,7 +9,7 @@ use crate::fleet::demand::Idle;
 use crate::fleet::note::{Again, End, Failure, Note};
 use crate::fleet::restart::Next;
 use crate::fleet::stop::{CLIENTS_LOOK, Clients, Left, Stop, StopAction, StopEvent};
-use crate::fleet::worker::{LAUNCH, Process, WorkerAction, WorkerEvent, WorkerState};
+use crate::fleet::worker::{LAUNCH, Process, REPORT, WorkerAction, WorkerEvent, WorkerState};
 use crate::fleet::{Action, Fleet, Phase, ReloadResult, Slot, Stopping, rolling_restart};
 use crate::sys::Pid;
 
@@ -24,6 +24,9 @@ const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Between two reports of how often a worker has ended in the same way.
 const SUM: Duration = Duration::from_secs(300);
+
+/// How long a process has to live at least until a crash loop is over.
+const CALM: Duration = Duration::from_secs(30);
 
 impl Fleet {
     /// A process has executed the program.
@@ -71,6 +74,18 @@ impl Fleet {
                 let time = LAUNCH.as_secs();
                 let why = format!("pid {pid} did not execute the program within {time}s, and is killed");
                 self.not_executed(pid, false, Error::new(why), now);
+            }
+        }
+    }
+
+    /// Processes that do not report that they are up, as those did that they are to replace.
+    pub(super) fn give_up_silent(&mut self, now: Instant) {
+        for slot in 0..self.slots.len() {
+            if let Some(pid) = self.slots[slot].worker.silent(now) {
+                let time = REPORT.as_secs();
+                let why = format!("pid {pid} has not reported within {time}s that it is up, as its predecessor had");
+                self.tell(slot, WorkerEvent::Discard, None, now);
+                self.not_replaced(slot, End::NotStarted(why), now);
             }
         }
     }
@@ -124,7 +139,7 @@ impl Fleet {
             self.say(Note::Started { slot, pid });
         }
         let worker = &self.slots[slot].worker;
-        let unknown = Process { pid, since: now, version: 0 };
+        let unknown = Process::new(pid, now, 0);
         let process = worker.processes().find(|process| process.pid == pid).unwrap_or(unknown);
         let end = End::Process { pid, status, life: now - process.since, said };
         if left != Left::Nothing {
@@ -145,6 +160,7 @@ impl Fleet {
             return;
         }
         self.slots[slot].ends += 1;
+        self.slots[slot].last_end = Some(end.clone());
         let is_new = self.rolling.reloading_since().is_some_and(|asked| process.since >= asked);
         self.tell(slot, event, Some(end.clone()), now);
         if is_new && !(was_up && status.success()) {
@@ -293,7 +309,7 @@ impl Fleet {
                 self.say_end(slot, Note::Ended { slot, end, next }, now);
             }
             Next::GiveUp(early_exits) => {
-                self.say(Note::GaveUp { slot, end, early_exits });
+                self.say_end(slot, Note::GaveUp { slot, end, early_exits }, now);
                 self.failed = true;
                 self.stop(now);
             }
@@ -308,24 +324,55 @@ impl Fleet {
         let was_quiet = mem::replace(&mut state.quiet, is_same);
         let is_loop = is_same && was_quiet;
         state.unsaid += u32::from(is_loop);
-        let time = state.said_at.map_or(Duration::ZERO, |then| now - then);
-        if state.unsaid > 0 && (!is_loop || time >= SUM) {
-            let count = mem::take(&mut state.unsaid);
-            state.said_at = Some(now);
-            self.say(Note::Same { slot, count, time });
+        if !is_loop || state.said_at.is_some_and(|then| now - then >= SUM) {
+            self.say_unsaid(slot, now);
         }
         if !is_loop {
             let state = &mut self.slots[slot];
             (state.said, state.said_at) = (Some(note.clone()), Some(now));
-            if let (true, Note::Ended { end: End::Process { pid, .. }, .. }) = (was_quiet, &note) {
-                self.say(Note::Started { slot, pid: *pid });
+            if let (true, Note::Ended { end, .. } | Note::GaveUp { end, .. }) = (was_quiet, &note) {
+                if let End::Process { pid, .. } = end {
+                    self.say(Note::Started { slot, pid: *pid });
+                }
             }
             self.say(note);
         }
     }
 
+    /// Reports how many ends there have been like the last one that was reported.
+    fn say_unsaid(&mut self, slot: usize, now: Instant) {
+        let state = &mut self.slots[slot];
+        let time = state.said_at.map_or(Duration::ZERO, |then| now - then);
+        let count = mem::take(&mut state.unsaid);
+        if count > 0 {
+            state.said_at = Some(now);
+            self.say(Note::Same { slot, count, time });
+        }
+    }
+
+    /// When a process that was started in a crash loop has lived for so long that it is none any more.
+    pub(super) fn calm(&self, slot: &Slot) -> Option<Instant> {
+        match slot.worker.state {
+            WorkerState::Running(process) if slot.quiet => Some(process.since + self.rules.policy.min_life.max(CALM)),
+            _ => None,
+        }
+    }
+
+    /// A crash loop is over, or is to be: what was not reported of it is. Later ends are reported as the first ones were.
+    pub(super) fn end_loop(&mut self, slot: usize, now: Instant) {
+        self.say_unsaid(slot, now);
+        let state = &mut self.slots[slot];
+        state.said = None;
+        if let (true, Some(process)) = (mem::take(&mut state.quiet), state.worker.process()) {
+            if !state.worker.is_launching(process.pid) {
+                self.say(Note::Started { slot, pid: process.pid });
+            }
+        }
+    }
+
     /// There is to be no process in this slot.
     pub(super) fn stop_one(&mut self, slot: usize, now: Instant) {
+        self.end_loop(slot, now);
         self.tell(slot, WorkerEvent::Stop, None, now);
         self.slots[slot].recycle = None;
         if self.rolling.turn(slot).is_some() {
@@ -350,7 +397,7 @@ impl Fleet {
     /// A process that never was a worker is to end at once.
     fn kill(&mut self, slot: usize, pid: Pid, now: Instant) {
         self.actions.push(Action::Kill(pid));
-        let process = Process { pid, since: now, version: 0 };
+        let process = Process::new(pid, now, 0);
         self.stopping.push(Stopping { slot, process, state: Stop::killed(now), reported: true });
     }
 
@@ -362,14 +409,19 @@ impl Fleet {
 
     pub(super) fn tell_stopping(&mut self, pid: Pid, event: StopEvent, now: Instant) {
         let Some(stopping) = self.stopping.iter_mut().find(|stopping| stopping.process.pid == pid) else { return };
-        let (slot, was_held) = (stopping.slot, stopping.state.is_held());
+        let (slot, was_held, was_draining) = (stopping.slot, stopping.state.is_held(), stopping.state.drains());
         let action = stopping.state.on(event, now);
         let is_released = was_held && !stopping.state.is_held() && stopping.state != Stop::Gone;
         match action {
             StopAction::Nothing => {}
             StopAction::LookForClients => self.actions.push(Action::LookForClients(pid)),
             StopAction::Hold => self.actions.push(Action::Hold(pid)),
-            StopAction::Ask => self.actions.push(Action::Ask(pid)),
+            StopAction::Ask => {
+                if was_draining && event == StopEvent::Tick && !self.rules.drain.is_zero() {
+                    self.say(Note::NotDrained { slot, pid });
+                }
+                self.actions.push(Action::Ask(pid));
+            }
             StopAction::Look => self.actions.push(Action::LookAtGroup(pid)),
             StopAction::Kill => self.actions.push(Action::Kill(pid)),
             StopAction::GiveUp => self.say(Note::Unkillable { slot, pid }),
@@ -388,7 +440,7 @@ impl Fleet {
         if clients == Clients::Unseen && !mem::replace(&mut self.said_unseen, true) {
             self.say(Note::ClientsUnseen);
         }
-        let draining = self.stopping.iter().filter(|stopping| matches!(stopping.state, Stop::Draining(_))).count();
+        let draining = self.stopping.iter().filter(|stopping| stopping.state.drains()).count();
         // Many take turns, and what costs much is done seldom.
         let pause = CLIENTS_LOOK.max(10 * cost).saturating_mul(u32::try_from(draining).unwrap_or(u32::MAX));
         self.tell_stopping(pid, StopEvent::Served { clients, pause }, now);

@@ -255,6 +255,10 @@ impl World {
                 for pid in self.processes.keys().copied().collect::<Vec<_>>() {
                     self.executed(pid);
                 }
+                // Those that have to report do.
+                let late = self.now + worker::REPORT;
+                let silent: Vec<_> = self.fleet.slots.iter().filter_map(|slot| slot.worker.silent(late)).collect();
+                silent.into_iter().for_each(|pid| self.tell(Event::Ready(pid)));
             }
             assert!(self.fleet.deadline().is_none_or(|next| next > self.now), "it spins");
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::Level;
 
 use crate::Config;
-use crate::cli::duration::Human;
+use crate::cli::duration::{Exact, Human};
 use crate::error::Quoted;
 use crate::fleet::restart::Why;
 use crate::fleet::stop::Left;
@@ -111,6 +111,11 @@ pub(crate) enum Note {
     },
     /// It is not known whether processes that are to stop have clients.
     ClientsUnseen,
+    /// It is asked to stop since its time to drain is over: it had clients each time when it was looked at.
+    NotDrained {
+        slot: usize,
+        pid: Pid,
+    },
     /// It is stopped because it is not needed.
     Idle {
         slot: usize,
@@ -245,7 +250,7 @@ impl fmt::Display for Note {
                 if let Some(old) = old {
                     write!(f, " beside pid {old}")?;
                 }
-                write!(f, ", watched for {} before others are replaced", Human(*time))
+                write!(f, ", watched for {} before others are replaced", Exact(*time))
             }
             Note::WatchedAgain { slot, end } => {
                 write!(f, "worker {}{end} while it was watched: exit 0 is no failure, another is started", slot + 1)
@@ -287,6 +292,13 @@ impl fmt::Display for Note {
             Note::ClientsUnseen => {
                 f.write_str("the clients of workers cannot be seen in /proc: workers are asked to stop at once")
             }
+            Note::NotDrained { slot, pid } => {
+                write!(
+                    f,
+                    "worker {} (pid {pid}) still serves or works after the time of --drain, asked to stop",
+                    slot + 1
+                )
+            }
             Note::Idle { slot, pid } => write!(f, "worker {} (pid {pid}) is idle, stopped", slot + 1),
             Note::Restless { slot, pid, time } => write!(
                 f,
@@ -300,7 +312,7 @@ impl fmt::Display for Note {
                     f,
                     "worker {} (pid {pid}) has had no heartbeat for {}; starting another in its place",
                     slot + 1,
-                    Human(*time)
+                    Exact(*time)
                 )
             }
             Note::Demand => f.write_str("a connection waits, one worker more"),

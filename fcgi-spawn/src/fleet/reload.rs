@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::fleet::life::UP_AFTER_RELOAD;
 use crate::fleet::note::{Cause, Note};
-use crate::fleet::worker::{LAUNCH, WorkerEvent, WorkerState};
+use crate::fleet::worker::{LAUNCH, REPORT, WorkerEvent, WorkerState};
 use crate::fleet::{Fleet, Phase, rolling_restart, stop};
 
 /// The last reload.
@@ -26,12 +26,39 @@ pub(crate) enum ReloadResult {
     Failed(String),
 }
 
+/// How much of the reason of a failure a successor is given, in bytes.
+const REASON: usize = 1024;
+
+impl LastReload {
+    /// For a supervisor that takes over.
+    pub(crate) fn numbers(&self) -> Vec<i128> {
+        let (result, reason) = match &self.result {
+            ReloadResult::Failed(reason) => (1, reason.as_str()),
+            ReloadResult::UnderWay { .. } | ReloadResult::Done => (0, ""),
+        };
+        let reason = reason.bytes().take(REASON).map(i128::from);
+        [self.number.into(), result].into_iter().chain(reason).collect()
+    }
+
+    /// `None` if there was none, or not in this form.
+    pub(crate) fn of(numbers: &[i128]) -> Option<Self> {
+        let ([number, result], reason) = numbers.split_first_chunk()?;
+        let reason: Option<Vec<u8>> = reason.iter().map(|byte| u8::try_from(*byte).ok()).collect();
+        let result = match result {
+            0 => ReloadResult::Done,
+            _ => ReloadResult::Failed(String::from_utf8_lossy(&reason?).into_owned()),
+        };
+        Some(LastReload { number: u64::try_from(*number).ok()?, result })
+    }
+}
+
 impl Fleet {
     /// Every worker is to be replaced. A stop that has begun goes on; a reload that has begun starts over.
     pub(super) fn reload(&mut self, why: Note, cause: Cause, now: Instant) {
         if self.phase == Phase::Stopping {
             return;
         }
+        (0..self.slots.len()).for_each(|slot| self.end_loop(slot, now));
         self.say(why);
         if let Some(slot) = self.rolling.abandon() {
             self.tell(slot, WorkerEvent::Discard, None, now);
@@ -61,18 +88,23 @@ impl Fleet {
 
     /// How long a reload of so many workers takes at most, if new processes report soon that they are up.
     fn longest_reload(&self, workers: usize) -> Duration {
-        let start = LAUNCH + self.rules.ready_after.unwrap_or_default().max(UP_AFTER_RELOAD);
+        let reports = self.slots.iter().flat_map(|slot| slot.worker.process()).any(|process| process.reports);
+        let report = if reports { REPORT } else { Duration::ZERO };
+        let start = LAUNCH + self.rules.ready_after.unwrap_or(UP_AFTER_RELOAD).max(report);
         let stop =
             self.rules.stop_timeout.unwrap_or_default().max(rolling_restart::PATIENCE) + self.rules.drain + stop::LAST;
-        let canaries = (start + self.rules.canary) * (1 + rolling_restart::RECYCLED);
-        canaries.saturating_add((start + stop).saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX)))
+        let canaries = (start + self.rules.canary) * rolling_restart::CANARIES;
+        // One may be about to come up when it begins.
+        (start + canaries).saturating_add((start + stop).saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX)))
     }
 
     /// Begins the next turn of a rolling restart when it is time.
     pub(super) fn roll(&mut self, now: Instant) {
-        let is_launching =
-            |fleet: &Self, slot: usize| matches!(fleet.slots[slot].worker.state, WorkerState::Launching { .. });
-        while let Some(slot) = self.rolling.next_slot().filter(|slot| !is_launching(self, *slot)) {
+        let comes_up = |fleet: &Self, slot: usize| {
+            matches!(fleet.slots[slot].worker.state, WorkerState::Launching { .. } | WorkerState::Starting { .. })
+        };
+        // A process that is about to come up or to end decides first what there is to replace.
+        while let Some(slot) = self.rolling.next_slot().filter(|slot| !comes_up(self, *slot)) {
             let Some(turn) = self.rolling.next() else { return };
             let worker = &self.slots[slot].worker;
             match worker.process().filter(|process| process.since >= turn.asked) {
@@ -85,8 +117,7 @@ impl Fleet {
                     self.tell(slot, WorkerEvent::Tick, None, now);
                 }
                 // It has ended by itself since, and this is the new one.
-                Some(process) if worker.is_up(process.pid) => self.new_is_up(slot, now),
-                Some(_) => {}
+                Some(_) => self.new_is_up(slot, now),
             }
         }
     }

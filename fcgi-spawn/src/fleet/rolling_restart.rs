@@ -13,8 +13,9 @@ use crate::sys::Pid;
 /// How long the next turn waits for an old process that is never killed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// So many canaries in a row may end by exit 0, as a program does that serves a number of requests, before one lives.
-pub(super) const RECYCLED: u32 = 3;
+/// How many canaries there may be: those before the last one may end by exit 0, as a program does that serves a number of
+/// requests.
+pub(super) const CANARIES: u32 = 3;
 
 /// One worker's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +151,7 @@ impl RollingRestart {
     /// The canary ended by exit 0: whether another one may try.
     pub(crate) fn canary_again(&mut self) -> bool {
         let Some(current) = &mut self.current else { return false };
-        if !matches!(current.part, Part::Watching { .. }) || current.recycled == RECYCLED {
+        if !matches!(current.part, Part::Watching { .. }) || current.recycled + 1 == CANARIES {
             return false;
         }
         (current.part, current.recycled) = (Part::Starting, current.recycled + 1);
@@ -290,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn three_canaries_may_exit_0() {
+    fn canaries_may_exit_0_but_for_the_third() {
         let now = Instant::now();
         let mut restart = RollingRestart::default();
         restart.reload(0..1, Cause::Asked, now);
         restart.next();
         assert!(!restart.canary_again(), "it was not up");
-        for _ in 0..RECYCLED {
+        for _ in 1..CANARIES {
             assert!(restart.is_watched(false, TIME, now) && restart.canary_again());
             assert_eq!(restart.deadline(), None);
         }

@@ -170,6 +170,11 @@ impl Stop {
         matches!(self, Stop::Draining(Drain { held: Some(_), .. }))
     }
 
+    /// Whether it is not asked yet.
+    pub(crate) fn drains(self) -> bool {
+        matches!(self, Stop::Draining(_))
+    }
+
     /// Whether nothing is left but what helps.
     pub(crate) fn helps(self) -> bool {
         matches!(self, Stop::Helpers { .. })

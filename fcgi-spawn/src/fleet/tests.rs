@@ -56,8 +56,8 @@ impl Play {
     /// The fleet that a successor takes over: these pids, each in its slot, for so many seconds.
     fn adopt(running: &[(usize, i32, u64)], change: impl FnOnce(&mut Config)) -> Self {
         let now = Instant::now() + seconds(100);
-        let running: Vec<_> =
-            running.iter().map(|(slot, pid, age)| (*slot, Pid::for_test(*pid), seconds(*age))).collect();
+        let process = |pid, age| Process::adopted(Pid::for_test(pid), seconds(age), false, now);
+        let running: Vec<_> = running.iter().map(|(slot, pid, age)| (*slot, process(*pid, *age))).collect();
         let mut fleet = Fleet::new(rules(change), Random::new(7));
         fleet.adopt(&running, now);
         Self::of(fleet, now)
@@ -855,10 +855,9 @@ fn a_fleet_is_settled_when_no_process_comes_or_goes() {
     assert!(!play.fleet.is_settled(), "a reload");
     play.ready(1004);
     assert!(!play.fleet.is_settled(), "the old one is to stop");
-    for pid in [1003, 1002] {
-        play.end(pid, 0);
-        play.pass(life::UP_AFTER);
-    }
+    play.end(1003, 0);
+    play.ready(1005);
+    play.end(1002, 0);
     assert!(play.fleet.is_settled());
     play.tell(Event::OneLess);
     assert!(!play.fleet.is_settled(), "one is to stop");
@@ -922,6 +921,48 @@ fn a_crash_loop_is_summed_up() {
     assert!(play.said[0].starts_with("worker 1: the same 13 times more within 84s"), "{:?}", play.said);
     assert!(play.said[1].ends_with(" started") && play.said[2].contains("exited 2 after 1s"), "{:?}", play.said);
     assert!(play.said[3].ends_with(" started"), "{:?}", play.said);
+}
+
+/// What was not reported of a crash loop is when it is over, and its last process was started.
+#[test]
+fn the_end_of_a_crash_loop_is_reported() {
+    let looping = || {
+        let mut play = Play::up(|config| config.backoff_after = None);
+        for _ in 0..5 {
+            play.end(play.pids, FAILURE);
+            play.pass(seconds(6));
+        }
+        play.said.clear();
+        play
+    };
+    let sum = "worker 1: the same 3 times more within 24s";
+    let last = "worker 1 (pid 1006) started";
+
+    let mut play = looping();
+    play.pass(seconds(28));
+    assert_eq!(play.said, [""; 0]);
+    play.pass(seconds(1));
+    assert_eq!(play.said, ["worker 1: the same 3 times more within 53s", last], "it lives");
+    assert_eq!(play.fleet.deadline(), None);
+    play.end(1006, FAILURE);
+    assert!(play.said[2].starts_with("worker 1 (pid 1006) exited 1 after"), "{:?}", play.said);
+
+    let mut play = looping();
+    play.tell(Event::Reload(Cause::Asked));
+    assert_eq!(play.said[..3], [sum, last, "reloading: SIGHUP"]);
+    let mut play = looping();
+    play.tell(Event::Stop);
+    assert_eq!(play.said, [sum, last]);
+
+    let mut play = Play::up(|config| (config.backoff_after, config.give_up) = (None, Some(5)));
+    for _ in 0..5 {
+        play.end(play.pids, FAILURE);
+        play.pass(seconds(6));
+    }
+    let said: Vec<_> = play.said.iter().rev().take(3).collect();
+    assert!(said[2].starts_with("worker 1: the same 2 times more"), "{said:?}");
+    assert_eq!(said[1], "worker 1 (pid 1005) started");
+    assert!(said[0].starts_with("worker 1 (pid 1005) exited 1 after 1s, giving up"), "{said:?}");
 }
 
 /// What ends as soon as it is started is not seen to execute the program; it was started all the same.
@@ -991,13 +1032,13 @@ fn a_canary_that_fails_is_the_end_of_the_reload() {
 #[test]
 fn exit_0_of_a_canary_that_was_up_is_recycling() {
     let mut play = watched(1);
-    for pid in [1003, 1004, 1005] {
+    for pid in [1003, 1004] {
         play.end(pid - 1, 0);
         assert_eq!((&play.serving()[..], play.pids), (&[1001][..], pid), "another is the canary");
         play.ready(pid);
     }
-    play.end(1005, 0);
-    assert_eq!((&play.serving()[..], play.pids, failed(&play)), (&[1001][..], 1005, true));
+    play.end(1004, 0);
+    assert_eq!((&play.serving()[..], play.pids, failed(&play)), (&[1001][..], 1004, true));
 
     // One that is not up has failed.
     let mut play = watched(1);
@@ -1136,8 +1177,7 @@ fn a_worker_that_was_taken_over_is_replaced_by_a_canary() {
 fn what_reports_nothing_is_up_after_some_time() {
     let time = |ready_after, begin: fn(&mut Play)| {
         let mut play = Play::new(|config| config.ready_after = ready_after);
-        play.ready(1001);
-        play.pass(seconds(1));
+        play.pass(seconds(20));
         begin(&mut play);
         play.fleet.deadline().expect("it waits") - play.now
     };
@@ -1166,6 +1206,72 @@ fn what_reports_nothing_is_up_after_some_time() {
     assert_eq!((time(Some(seconds(9)), restart), time(Some(seconds(9)), reload)), (seconds(9), seconds(9)));
 }
 
+/// A process that has reported is followed by one that has: it is not taken for up only because it lives.
+#[test]
+fn what_takes_the_place_of_one_that_reports_has_to_report() {
+    let mut play = Play::up(|config| (config.workers, config.canary) = (2, Duration::ZERO));
+    play.ready(1001);
+    play.tell(Event::Reload(Cause::Asked));
+    play.pass(worker::REPORT - seconds(1));
+    assert_eq!((play.serving(), failed(&play)), (vec![1001, 1002], false));
+    play.pass(seconds(1));
+    let why = "worker 1: pid 1003 has not reported within 60s that it is up, as its predecessor had";
+    assert!(failed(&play) && play.said.last().is_some_and(|line| line.contains(why)), "{:?}", play.said);
+    assert_eq!((play.serving(), &play.asked[..]), (vec![1001, 1002], &[1003][..]));
+    play.end(1003, 0);
+
+    // One that reports late, and one that follows it.
+    play.tell(Event::Reload(Cause::Asked));
+    play.pass(seconds(40));
+    play.ready(1004);
+    assert_eq!(play.serving(), [1004, 1002]);
+    play.end(1001, 0);
+    play.pass(seconds(2));
+    assert_eq!(play.serving(), [1004, 1005], "1002 has never reported");
+
+    // The same for one that is too old, which is tried again.
+    let mut play = Play::up(|config| config.max_age = Some(seconds(1000)));
+    play.ready(1001);
+    play.pass(seconds(1000));
+    play.pass(worker::REPORT);
+    assert_eq!((play.serving(), &play.asked[..]), (vec![1001], &[1002][..]));
+    assert!(play.said.last().is_some_and(|line| line.contains("the old one stays")), "{:?}", play.said);
+    assert!(play.fleet.deadline().is_some_and(|then| then > play.now));
+}
+
+/// A process that is about to come up decides first what there is to replace: what serves is never given up for it.
+#[test]
+fn a_reload_waits_for_a_process_that_is_starting() {
+    let mut play = Play::new(|config| (config.workers, config.canary) = (2, Duration::ZERO));
+    play.ready(1001);
+    play.pass(Duration::from_millis(1));
+    play.tell(Event::Reload(Cause::Asked));
+    assert_eq!(play.pids, 1003, "the first one is replaced");
+    play.end(1003, FAILURE);
+    assert!(failed(&play) && play.ups == 0 && play.fleet.phase == Phase::First);
+    play.tell(Event::Reload(Cause::Asked));
+    play.end(1004, FAILURE);
+    play.pass(life::UP_AFTER);
+    assert_eq!((play.ups, play.fleet.phase), (1, Phase::Serving));
+
+    // The only one.
+    let mut play = Play::new(|_| ());
+    play.pass(Duration::from_millis(1));
+    play.tell(Event::Reload(Cause::Asked));
+    assert_eq!((play.pids, play.fleet.phase), (1001, Phase::First));
+    play.pass(life::UP_AFTER);
+    assert_eq!((play.pids, play.ups, play.fleet.phase), (1002, 1, Phase::Serving));
+    play.end(1002, FAILURE);
+    assert!(failed(&play) && play.serving() == [1001]);
+
+    let mut play = Play::new(|_| ());
+    play.pass(Duration::from_millis(1));
+    play.tell(Event::Reload(Cause::Asked));
+    play.end(1001, FAILURE);
+    assert_eq!((play.pids, play.ups, play.fleet.phase), (1002, 1, Phase::Serving), "there is no pause");
+    assert!(play.fleet.reloading().is_some(), "{:?}", play.said);
+}
+
 /// It may still be on its way when its turn comes.
 #[test]
 fn an_old_worker_that_was_restarted_has_to_come_up() {
@@ -1191,10 +1297,11 @@ fn a_reload_ends_within_its_time() {
         play.pass(seconds(1));
         play.tell(Event::Reload(Cause::Asked));
         let Some(ReloadResult::UnderWay { until }) = play.fleet.reloading().cloned() else { panic!("it is under way") };
-        // Four canaries, each 7 s to come up and 5 s to live, then three workers with 15.9 s for the old process.
-        assert_eq!(until, play.now + Duration::from_millis(4 * 12_000 + 3 * 22_900));
-        // Three canaries exit 0 when they are nearly through, and no process ends that is asked to.
-        for pid in [1004, 1005, 1006] {
+        // 7 s to come up for one that is starting, three canaries, each 7 s to come up and 5 s to live, then three workers
+        // with 15.9 s for the old process.
+        assert_eq!(until, play.now + Duration::from_millis(7_000 + 3 * 12_000 + 3 * 22_900));
+        // Two canaries exit 0 when they are nearly through, and no process ends that is asked to.
+        for pid in [1004, 1005] {
             play.pass(seconds(6));
             play.end(pid, 0);
         }

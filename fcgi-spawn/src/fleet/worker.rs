@@ -27,6 +27,9 @@ use crate::sys::Pid;
 /// of its uid.
 pub(crate) const LAUNCH: Duration = Duration::from_secs(5);
 
+/// How long a process has to report that it is up, if it is to take the place of one that did.
+pub(crate) const REPORT: Duration = Duration::from_secs(60);
+
 /// A place for a process that serves, with or without the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
@@ -48,10 +51,21 @@ pub(crate) enum WorkerState {
     Starting { process: Process, until: Instant },
     /// A process is up.
     Running(Process),
-    /// `old` serves while `new` is not up yet; until it has executed the program, `until` is as in `Launching`.
-    Replacing { old: Process, new: Process, executed: bool, until: Instant },
+    /// `old` serves while `new` is not up yet, which has shown `proof` by then.
+    Replacing { old: Process, new: Process, proof: Proof, until: Instant },
     /// Both are up, and one is to stay.
     Both { old: Process, new: Process },
+}
+
+/// What is awaited of a process that is to replace another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It executes the program: it is killed if it has not by then.
+    Executed,
+    /// It is up when it has lived until then.
+    Lives,
+    /// It reports that it is up, as the old process did: it is not taken if it has not by then.
+    Reports,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +74,24 @@ pub(crate) struct Process {
     pub(crate) since: Instant,
     /// The version of the program that it executes, as a number.
     pub(crate) version: u32,
+    /// It has reported that it is up.
+    pub(crate) reports: bool,
+}
+
+impl Process {
+    /// One that is on its way to the program.
+    pub(crate) fn new(pid: Pid, since: Instant, version: u32) -> Self {
+        Process { pid, since, version, reports: false }
+    }
+
+    /// One that a predecessor has started. Whether the program has changed since is not known.
+    pub(crate) fn adopted(pid: Pid, age: Duration, reports: bool, now: Instant) -> Self {
+        Process { pid, since: now.checked_sub(age).unwrap_or(now), version: 0, reports }
+    }
+
+    fn reported(self) -> Self {
+        Process { reports: true, ..self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +196,7 @@ impl Worker {
     pub(crate) fn is_launching(&self, pid: Pid) -> bool {
         match self.state {
             WorkerState::Launching { process, .. } => process.pid == pid,
-            WorkerState::Replacing { new, executed: false, .. } => new.pid == pid,
+            WorkerState::Replacing { new, proof: Proof::Executed, .. } => new.pid == pid,
             _ => false,
         }
     }
@@ -173,7 +205,15 @@ impl Worker {
     pub(crate) fn late(&self, now: Instant) -> Option<Pid> {
         match self.state {
             WorkerState::Launching { process, until } => (now >= until).then_some(process.pid),
-            WorkerState::Replacing { new, executed: false, until, .. } => (now >= until).then_some(new.pid),
+            WorkerState::Replacing { new, proof: Proof::Executed, until, .. } => (now >= until).then_some(new.pid),
+            _ => None,
+        }
+    }
+
+    /// The process that has not reported in time that it is up.
+    pub(crate) fn silent(&self, now: Instant) -> Option<Pid> {
+        match self.state {
+            WorkerState::Replacing { new, proof: Proof::Reports, until, .. } => (now >= until).then_some(new.pid),
             _ => None,
         }
     }
@@ -196,13 +236,13 @@ impl Worker {
         };
         use WorkerState::{Both, Due, Empty, Launching, Replacing, Running, Starting, Waiting};
         let stay = (self.state, WorkerAction::Nothing);
-        let begun = |pid, version| Process { pid, since: now, version };
+        let begun = |pid, version| Process::new(pid, now, version);
         let launch = now + LAUNCH;
 
         let (state, action) = match (self.state, event) {
             (Empty, Start) => (Waiting { until: now }, WorkerAction::Nothing),
             // One is enough, and none is wanted here; a start may have been asked for before a stop.
-            (Empty | Launching { .. } | Replacing { .. } | Both { .. }, Forked { pid, version }) => {
+            (Empty | Launching { .. } | Starting { .. } | Replacing { .. } | Both { .. }, Forked { pid, version }) => {
                 (self.state, WorkerAction::Stop(begun(pid, version), None))
             }
             (
@@ -247,42 +287,58 @@ impl Worker {
             (Launching { .. }, NotExecuted { shortage: true }) => self.refused(now),
             (Starting { process, until }, Tick) if now >= until => (Running(process), WorkerAction::Up),
             (Launching { process, .. } | Starting { process, .. }, Ready(pid)) if pid == process.pid => {
-                (Running(process), WorkerAction::Up)
+                (Running(process.reported()), WorkerAction::Up)
+            }
+            // It was up before, since it had lived for long enough.
+            (Running(process), Ready(pid)) if pid == process.pid => {
+                (Running(process.reported()), WorkerAction::Nothing)
             }
             (Launching { process, .. } | Starting { process, .. } | Running(process), Ended { pid, success })
                 if pid == process.pid =>
             {
                 self.ended(process.since, success, now)
             }
-            (Starting { process, .. } | Running(process), Forked { pid, version }) => {
+            (Running(old), Forked { pid, version }) => {
                 let new = begun(pid, version);
-                (Replacing { old: process, new, executed: false, until: launch }, WorkerAction::Nothing)
+                (Replacing { old, new, proof: Proof::Executed, until: launch }, WorkerAction::Nothing)
             }
-            (Starting { .. } | Running(_), Refused) => (self.state, WorkerAction::Kept),
-            (Starting { .. } | Running(_), Replace) => (self.state, WorkerAction::Start),
+            (Running(_), Refused) => (self.state, WorkerAction::Kept),
+            (Running(_), Replace) => (self.state, WorkerAction::Start),
             (Launching { process, .. } | Starting { process, .. } | Running(process), Stop) => {
                 (Empty, WorkerAction::Stop(process, None))
             }
-            // Whether there is to be another is decided when it executes the program.
-            (Launching { .. }, Replace | Refused) => stay,
+            // Whether there is to be another is decided when it is up or has ended.
+            (Launching { .. } | Starting { .. }, Replace | Refused) => stay,
             (Starting { .. } | Running(_), NotExecuted { .. }) => stay,
             (
                 Launching { .. } | Starting { .. } | Running(_),
                 Start | Executed { .. } | Ready(_) | Ended { .. } | TakeOver | Discard | Tick,
             ) => stay,
 
-            (Replacing { old, new, executed: false, .. }, Executed { pid, up_after }) if pid == new.pid => {
-                (Replacing { old, new, executed: true, until: now + up_after }, WorkerAction::Nothing)
+            (Replacing { old, new, proof: Proof::Executed, .. }, Executed { pid, up_after }) if pid == new.pid => {
+                let (proof, time) = if old.reports { (Proof::Reports, REPORT) } else { (Proof::Lives, up_after) };
+                (Replacing { old, new, proof, until: now + time }, WorkerAction::Nothing)
             }
-            (Replacing { old, new, executed: true, until }, Tick) if now >= until => {
+            (Replacing { old, new, proof: Proof::Lives, until }, Tick) if now >= until => {
                 (Both { old, new }, WorkerAction::UpBeside)
             }
-            (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => (Both { old, new }, WorkerAction::UpBeside),
-            (Replacing { old, executed: false, .. }, NotExecuted { .. }) => (Running(old), WorkerAction::Kept),
-            (Replacing { old, new, executed, until }, Ended { pid, .. }) if pid == old.pid => {
-                let state = match executed {
-                    true => Starting { process: new, until },
-                    false => Launching { process: new, until },
+            (Replacing { old, new, .. }, Ready(pid)) if pid == new.pid => {
+                (Both { old, new: new.reported() }, WorkerAction::UpBeside)
+            }
+            (Both { old, new }, Ready(pid)) if pid == new.pid => {
+                (Both { old, new: new.reported() }, WorkerAction::Nothing)
+            }
+            (Replacing { old, new, proof, until }, Ready(pid)) if pid == old.pid => {
+                (Replacing { old: old.reported(), new, proof, until }, WorkerAction::Nothing)
+            }
+            (Both { old, new }, Ready(pid)) if pid == old.pid => {
+                (Both { old: old.reported(), new }, WorkerAction::Nothing)
+            }
+            (Replacing { old, proof: Proof::Executed, .. }, NotExecuted { .. }) => (Running(old), WorkerAction::Kept),
+            (Replacing { old, new, proof, until }, Ended { pid, .. }) if pid == old.pid => {
+                let state = match proof {
+                    Proof::Executed => Launching { process: new, until },
+                    Proof::Lives | Proof::Reports => Starting { process: new, until },
                 };
                 (state, WorkerAction::Succeeded)
             }
@@ -350,10 +406,10 @@ mod tests {
         Worker { state, restart: Restart::new(policy, Random::new(0)) }
     }
 
-    const PROOF: Duration = Duration::from_millis(250);
+    const LIFE: Duration = Duration::from_millis(250);
 
     fn executed(pid: Pid) -> WorkerEvent {
-        WorkerEvent::Executed { pid, up_after: PROOF }
+        WorkerEvent::Executed { pid, up_after: LIFE }
     }
 
     fn forked(pid: Pid) -> WorkerEvent {
@@ -378,10 +434,10 @@ mod tests {
         let start = Instant::now();
         let now = start + Duration::from_secs(100);
         let later = now + Duration::from_secs(1);
-        let one = Process { pid: ONE, since: start, version: 1 };
-        let two = Process { pid: TWO, since: now, version: 2 };
-        let new = |pid| Process { pid, since: now, version: 7 };
-        let (launch, proof) = (now + LAUNCH, now + PROOF);
+        let one = Process::new(ONE, start, 1);
+        let two = Process::new(TWO, now, 2);
+        let new = |pid| Process::new(pid, now, 7);
+        let (launch, lived) = (now + LAUNCH, now + LIFE);
         let long = WorkerAction::Again(Next::At(now, Why::LongLife));
         let short = WorkerAction::Again(Next::At(now + POLICY.delay, Why::EarlyExits(1)));
         let refused = WorkerAction::Again(Next::At(now + POLICY.delay, Why::Refused));
@@ -435,12 +491,12 @@ mod tests {
         }));
         check(WorkerState::Due, &changes);
 
-        let up = (WorkerState::Running(one), WorkerAction::Up);
+        let (up, ready) = (WorkerState::Running(one), WorkerState::Running(one.reported()));
         for until in [later, now] {
             let state = WorkerState::Launching { process: one, until };
             let mut changes = vec![
-                (executed(ONE), WorkerState::Starting { process: one, until: proof }, WorkerAction::Nothing),
-                (WorkerEvent::Ready(ONE), up.0, up.1),
+                (executed(ONE), WorkerState::Starting { process: one, until: lived }, WorkerAction::Nothing),
+                (WorkerEvent::Ready(ONE), ready, WorkerAction::Up),
                 (WorkerEvent::NotExecuted { shortage: false }, paused, short),
                 (WorkerEvent::NotExecuted { shortage: true }, paused, refused),
                 (ended(ONE, true), at_once, recycled),
@@ -453,20 +509,19 @@ mod tests {
         }
 
         let replacing = |pid| {
-            (WorkerState::Replacing { old: one, new: new(pid), executed: false, until: launch }, WorkerAction::Nothing)
+            let proof = Proof::Executed;
+            (WorkerState::Replacing { old: one, new: new(pid), proof, until: launch }, WorkerAction::Nothing)
         };
         for (until, due) in [(later, false), (now, true)] {
             let state = WorkerState::Starting { process: one, until };
             let mut changes = vec![
-                (WorkerEvent::Ready(ONE), up.0, up.1),
+                (WorkerEvent::Ready(ONE), ready, WorkerAction::Up),
                 (ended(ONE, true), at_once, recycled),
                 (ended(ONE, false), at_once, long),
-                (WorkerEvent::Refused, state, WorkerAction::Kept),
-                (WorkerEvent::Replace, state, WorkerAction::Start),
                 (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
             ];
-            changes.extend(due.then_some((WorkerEvent::Tick, up.0, up.1)));
-            changes.extend(all_forked(&replacing));
+            changes.extend(due.then_some((WorkerEvent::Tick, up, WorkerAction::Up)));
+            changes.extend(all_forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
             check(state, &changes);
             assert_eq!(worker(state, POLICY).late(now), None);
         }
@@ -475,6 +530,7 @@ mod tests {
         let mut changes = vec![
             (ended(ONE, true), at_once, recycled),
             (ended(ONE, false), at_once, long),
+            (WorkerEvent::Ready(ONE), ready, WorkerAction::Nothing),
             (WorkerEvent::Refused, state, WorkerAction::Kept),
             (WorkerEvent::Replace, state, WorkerAction::Start),
             (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, None)),
@@ -482,48 +538,53 @@ mod tests {
         changes.extend(all_forked(&replacing));
         check(state, &changes);
 
-        for (executes, until) in [(false, later), (false, now), (true, later), (true, now)] {
-            let state = WorkerState::Replacing { old: one, new: two, executed: executes, until };
-            let beside = (WorkerState::Both { old: one, new: two }, WorkerAction::UpBeside);
+        let proofs = [Proof::Executed, Proof::Lives, Proof::Reports];
+        for (proof, until) in proofs.into_iter().flat_map(|proof| [(proof, later), (proof, now)]) {
+            let (state, due) = (WorkerState::Replacing { old: one, new: two, proof, until }, until == now);
+            let beside = |new| (WorkerState::Both { old: one, new }, WorkerAction::UpBeside);
+            let reported = WorkerState::Replacing { old: one.reported(), new: two, proof, until };
             let mut changes = vec![
-                (WorkerEvent::Ready(TWO), beside.0, beside.1),
+                (WorkerEvent::Ready(TWO), beside(two.reported()).0, beside(two).1),
+                (WorkerEvent::Ready(ONE), reported, WorkerAction::Nothing),
                 (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, Some(two))),
                 (WorkerEvent::Discard, WorkerState::Running(one), WorkerAction::Stop(two, None)),
             ];
-            let alone = match executes {
-                true => WorkerState::Starting { process: two, until },
-                false => WorkerState::Launching { process: two, until },
+            let alone = match proof {
+                Proof::Executed => WorkerState::Launching { process: two, until },
+                Proof::Lives | Proof::Reports => WorkerState::Starting { process: two, until },
             };
             for success in [true, false] {
                 changes.push((ended(ONE, success), alone, WorkerAction::Succeeded));
                 changes.push((ended(TWO, success), WorkerState::Running(one), WorkerAction::Kept));
             }
-            match executes {
-                true if until == now => changes.push((WorkerEvent::Tick, beside.0, beside.1)),
-                true => {}
-                false => {
-                    let state = WorkerState::Replacing { old: one, new: two, executed: true, until: proof };
+            match proof {
+                Proof::Lives => changes.extend(due.then_some((WorkerEvent::Tick, beside(two).0, beside(two).1))),
+                Proof::Reports => {}
+                Proof::Executed => {
+                    let state = WorkerState::Replacing { old: one, new: two, proof: Proof::Lives, until: now + LIFE };
                     changes.push((executed(TWO), state, WorkerAction::Nothing));
-                    for shortage in [true, false] {
-                        changes.push((
-                            WorkerEvent::NotExecuted { shortage },
-                            WorkerState::Running(one),
-                            WorkerAction::Kept,
-                        ));
-                    }
+                    let (state, kept) = (WorkerState::Running(one), WorkerAction::Kept);
+                    changes.extend([true, false].map(|shortage| (WorkerEvent::NotExecuted { shortage }, state, kept)));
                 }
             }
             changes.extend(all_forked(&|pid| (state, WorkerAction::Stop(new(pid), None))));
             check(state, &changes);
-            assert_eq!(worker(state, POLICY).late(now), (!executes && until == now).then_some(TWO));
-            assert_eq!(
-                (worker(state, POLICY).is_launching(TWO), worker(state, POLICY).is_launching(ONE)),
-                (!executes, false)
-            );
+            let worker = worker(state, POLICY);
+            assert_eq!(worker.late(now), (proof == Proof::Executed && due).then_some(TWO));
+            assert_eq!(worker.silent(now), (proof == Proof::Reports && due).then_some(TWO));
+            assert_eq!((worker.is_launching(TWO), worker.is_launching(ONE)), (proof == Proof::Executed, false));
         }
+
+        // What takes the place of a process that has reported has to report.
+        let replacing = |proof, until| WorkerState::Replacing { old: one.reported(), new: two, proof, until };
+        let mut replacement = worker(replacing(Proof::Executed, launch), POLICY);
+        assert_eq!(replacement.on(executed(TWO), now), WorkerAction::Nothing);
+        assert_eq!(replacement.state, replacing(Proof::Reports, now + REPORT));
 
         let state = WorkerState::Both { old: one, new: two };
         let mut changes = vec![
+            (WorkerEvent::Ready(ONE), WorkerState::Both { old: one.reported(), new: two }, WorkerAction::Nothing),
+            (WorkerEvent::Ready(TWO), WorkerState::Both { old: one, new: two.reported() }, WorkerAction::Nothing),
             (WorkerEvent::TakeOver, WorkerState::Running(two), WorkerAction::Replaced(one)),
             (WorkerEvent::Discard, WorkerState::Running(one), WorkerAction::Stop(two, None)),
             (WorkerEvent::Stop, WorkerState::Empty, WorkerAction::Stop(one, Some(two))),
@@ -540,14 +601,14 @@ mod tests {
     #[test]
     fn one_that_serves_has_been_up() {
         let now = Instant::now();
-        let one = Process { pid: ONE, since: now, version: 1 };
-        let two = Process { pid: TWO, since: now, version: 1 };
+        let one = Process::new(ONE, now, 1);
+        let two = Process::new(TWO, now, 1);
         for (state, up) in [
             (WorkerState::Empty, [false, false]),
             (WorkerState::Launching { process: one, until: now }, [false, false]),
             (WorkerState::Starting { process: one, until: now }, [false, false]),
             (WorkerState::Running(one), [true, false]),
-            (WorkerState::Replacing { old: one, new: two, executed: true, until: now }, [true, false]),
+            (WorkerState::Replacing { old: one, new: two, proof: Proof::Lives, until: now }, [true, false]),
             (WorkerState::Both { old: one, new: two }, [true, true]),
         ] {
             let worker = worker(state, POLICY);
@@ -562,7 +623,7 @@ mod tests {
     fn who_gives_up_is_empty() {
         let now = Instant::now();
         let policy = Policy { give_up: Some(1), ..POLICY };
-        let mut worker = worker(WorkerState::Running(Process { pid: ONE, since: now, version: 1 }), policy);
+        let mut worker = worker(WorkerState::Running(Process::new(ONE, now, 1)), policy);
         assert_eq!(
             worker.on(WorkerEvent::Ended { pid: ONE, success: false }, now),
             WorkerAction::Again(Next::GiveUp(1))
@@ -579,8 +640,8 @@ mod tests {
         assert_eq!(worker.on(forked(ONE), now), WorkerAction::Nothing);
         assert_eq!(worker.deadline(), Some(now + LAUNCH));
         assert_eq!(worker.on(executed(ONE), now), WorkerAction::Nothing);
-        assert_eq!(worker.deadline(), Some(now + PROOF));
-        now += PROOF;
+        assert_eq!(worker.deadline(), Some(now + LIFE));
+        now += LIFE;
         assert_eq!((worker.on(WorkerEvent::Tick, now), worker.deadline()), (WorkerAction::Up, None));
 
         now += Duration::from_secs(1);

@@ -1,8 +1,11 @@
 //! Which program a process executes, from /proc, and so what it is to a worker: a part of it, or a helper.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::process::connections::has_open;
 use crate::sys::directory_of;
@@ -36,6 +39,19 @@ impl Program {
         let serves = |listener| has_open(pid, listener, left) || *left == 0;
         Program::of(pid) == Some(self) || self.is_shell && listener.is_some_and(serves)
     }
+}
+
+/// Where to find the next version of our own program: the path we were called by, so that a symlink may lead elsewhere then, or the file
+/// that we are.
+pub(crate) fn own(called: &OsStr) -> PathBuf {
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let us = identity(Path::new("/proc/self/exe"));
+    let places = match called.as_bytes().contains(&b'/') {
+        true => vec![env::current_dir().unwrap_or_default()],
+        false => env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
+    };
+    let named = places.iter().map(|place| place.join(called)).find(|path| us.is_some() && identity(path) == us);
+    named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
+use crate::fleet::worker::Process;
 use crate::handover::{Handover, Running};
 use crate::notify::Notify;
 use crate::output::{Output, Tag};
@@ -51,10 +52,13 @@ impl Supervisor {
                 output.take_over(Tag { number: worker.slot + 1, pid }, [stdout, stderr]);
             }
             channel.into_iter().for_each(|channel| new.channels.take_over(pid, channel, worker.reports, now));
-            running.push((worker.slot, pid, sys::monotonic().saturating_sub(worker.started)));
+            let age = sys::monotonic().saturating_sub(worker.started);
+            running.push((worker.slot, Process::adopted(pid, age, worker.reports.is_ready, now)));
         }
         new.fleet.adopt(&running, now);
-        new.watch = new.watch.map(|watch| watch.loaded_before(running.iter().map(|(_, _, age)| *age).max()));
+        new.fleet.last_reload.clone_from(&state.reload);
+        new.watch =
+            new.watch.map(|watch| watch.loaded_before(running.iter().map(|(_, process)| now - process.since).max()));
         let pid_file = |path| or_without("a pid file", || PidFile::adopt(path, state.made[1]));
         new.pid_file = config.pid_file.as_deref().and_then(pid_file);
         new.listener = or_without("a listening socket", || Listener::adopt(config, state));
@@ -118,6 +122,7 @@ impl Supervisor {
             signals: self.setup.signals(),
             page_lock: self.status.as_ref().and_then(StatusFile::lock).map(hand_over),
             log: self.output.as_ref().and_then(|output| output.log().hand_over(survives)),
+            reload: self.fleet.last_reload.clone(),
             workers: workers.chain(self.helpers()).collect(),
         }
     }

@@ -1,19 +1,17 @@
 //! Another version of our own program in our place: it first proves, as a child that is given our state, that it can
 //! take over.
 
-use std::env;
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::error::{Quoted, Reason};
 use crate::fleet::note::Ended;
 use crate::handover::{self, Handover};
+use crate::process::program;
 use crate::sys::{self, CStrings, Fork, Pid};
 
 /// How long all may take from SIGUSR2 on: workers that are starting or stopping are waited for.
@@ -45,7 +43,7 @@ impl Upgrade {
     /// For a process with these arguments, which has not left its working directory.
     pub(crate) fn new(arguments: Vec<OsString>) -> Self {
         let string = |string: OsString| CString::new(string.into_vec()).unwrap_or_default();
-        let program = own_program(arguments.first().map(OsString::as_os_str).unwrap_or_default());
+        let program = program::own(arguments.first().map(OsString::as_os_str).unwrap_or_default());
         let arguments = CStrings::new(arguments.into_iter().map(string).collect());
         Upgrade { program: string(program.into()), arguments, stage: Stage::None, until: Instant::now() }
     }
@@ -130,19 +128,6 @@ impl Upgrade {
         log::error!("the new program does not take over, we go on: {why}");
         Stage::None
     }
-}
-
-/// Where to find our next version: the path we were called by, so that a symlink may lead elsewhere then, or the file
-/// that we are.
-fn own_program(called: &OsStr) -> PathBuf {
-    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-    let us = identity(Path::new("/proc/self/exe"));
-    let places = match called.as_bytes().contains(&b'/') {
-        true => vec![env::current_dir().unwrap_or_default()],
-        false => env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
-    };
-    let named = places.iter().map(|place| place.join(called)).find(|path| us.is_some() && identity(path) == us);
-    named.or_else(|| env::current_exe().ok()).unwrap_or_else(|| called.into())
 }
 
 #[cfg(test)]

@@ -108,8 +108,8 @@ impl Site {
         self.load = Some(Process::start(command.arg(self.launcher.socket().to_string())));
     }
 
-    /// How many requests were answered, and how many failed.
-    fn finish_load(&mut self) -> (u64, u64) {
+    /// How many requests were answered, how many failed, and all that is known of them.
+    fn finish_load(&mut self) -> (u64, u64, String) {
         let mut load = self.load.take().expect("it is under load");
         load.signal(Signal::INT);
         load.wait_exit();
@@ -117,7 +117,7 @@ impl Site {
         let summary: Value = text.parse().unwrap_or_else(|_| panic!("no summary: {text}"));
         let count = |name: &str| summary[name].as_u64().unwrap_or_default();
         assert_eq!(count("retries"), 0, "{text}");
-        (count("ok"), count("failed"))
+        (count("ok"), count("failed"), text)
     }
 
     /// Puts another version in place, in one step.
@@ -161,8 +161,8 @@ impl Site {
 
     #[track_caller]
     fn has_lost_nothing(&mut self) {
-        let (answered, failed) = self.finish_load();
-        assert!(answered > 0 && failed == 0, "{answered} answered, {failed} failed");
+        let (answered, failed, summary) = self.finish_load();
+        assert!(answered > 0 && failed == 0, "{summary}");
     }
 
     #[track_caller]
@@ -198,13 +198,13 @@ const WHY: &str = "exited 7 after";
 /// How often a deployment is tried.
 const TRIES: usize = 3;
 
-/// Programs that die after so long, before they accept anything, then a mended one. All have to die within this time
-/// and a short time for the canary, on a busy machine, too: see also `die_late`.
-fn die_early(kind: &'static Kind, workers: &str, ready_millis: u64, delays: &[&str]) {
-    let proven = Duration::from_millis(ready_millis + 500);
-    let ready_after = format!("{ready_millis}ms");
-    let options = ["-F", workers, "--canary", "500ms", "--ready-after", &ready_after];
-    'again: for _ in 0..TRIES {
+/// Programs that die after so long, before they accept anything, then a mended one. All have to die within the time to be
+/// up and a short one for the canary: there is more of it in another try, for a busy machine. See also `die_late`.
+fn die_early(kind: &'static Kind, workers: &str, delays: &[&str]) {
+    'again: for ready_millis in (0..TRIES).map(|n| 800 << n) {
+        let proven = Duration::from_millis(ready_millis + 500);
+        let ready_after = format!("{ready_millis}ms");
+        let options = ["-F", workers, "--canary", "500ms", "--ready-after", &ready_after];
         let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
         let before = site.serving();
         for delay in delays {
@@ -300,17 +300,17 @@ macro_rules! kinds {
 
             #[test]
             fn one_worker() {
-                die_early(&$kind, "1", 3000, &["0", "0.3", "1"]);
+                die_early(&$kind, "1", &["0", "0.3", "1"]);
             }
 
             #[test]
             fn two_workers() {
-                die_early(&$kind, "2", 2000, &["0", "0.3", "1"]);
+                die_early(&$kind, "2", &["0", "0.3", "1"]);
             }
 
             #[test]
             fn four_workers() {
-                die_early(&$kind, "4", 1500, &["0", "0.3", "1"]);
+                die_early(&$kind, "4", &["0", "0.3", "1"]);
             }
 
             #[test]
@@ -380,8 +380,8 @@ fn a_canary_that_serves_and_dies_loses_one_request() {
     let (status, message) = site.reload();
     assert!(status == Some(1) && message.contains("was killed by SIGKILL"), "{message}");
     site.has_failed(&before, "was killed by SIGKILL");
-    let (answered, failed) = site.finish_load();
-    assert!(answered > 20 && failed == 1, "{answered} {failed}");
+    let (answered, failed, summary) = site.finish_load();
+    assert!(answered > 20 && failed == 1, "{summary}");
     assert_eq!(site.launcher.process.stop().code(), Some(0));
 }
 
@@ -405,9 +405,14 @@ fn a_pid_file_names_the_supervisor_too() {
     site.has_lost_nothing();
 
     // Of another process, and of none.
-    for (pid, why) in [("1", "not of pid 1"), ("no number", "not one number")] {
+    let status = ["--status", page];
+    for (pid, options, why) in [
+        ("1", &status[..], "not of pid 1"),
+        ("1", &[], "pid 1 is no supervisor with the pid file"),
+        ("no number", &status[..], "not one number"),
+    ] {
         fs::write(pid_file, pid).expect("written");
-        let (status, message) = run(&["--reload", "-P", pid_file, "--status", page]);
+        let (status, message) = run(&[&["--reload", "-P", pid_file], options].concat());
         assert!(status == Some(2) && message.contains(why), "{message}");
     }
     site.launcher.process.signal(Signal::KILL);
@@ -427,6 +432,69 @@ fn a_supervisor_without_a_status_page_is_not_asked() {
     let (status, message) = run(&["--reload", "-P", pid_file.to_str().expect("a plain path")]);
     assert!(status == Some(1) && message.contains("start it with --status FILE"), "{message}");
     assert_eq!(launcher.workers(1), before);
+}
+
+/// A program that has reported that it is up is followed by one that has, however long that takes.
+#[test]
+fn what_reports_is_up_when_it_has_reported() {
+    let mut site = Site::start(&HELLO, &["-F", "2", "--canary", "0", "--ready-after", "250ms"]).expect("it is ours");
+    let before = site.serving();
+    site.deploy(&format!("sleep 1; {DIES}"));
+    let (status, message) = site.reload();
+    assert!(status == Some(1) && message.contains("worker 1 ") && message.contains(WHY), "{message}");
+    site.has_failed(&before, WHY);
+    site.deploy(&format!("sleep 0.7; exec {}", site.command));
+    assert_eq!(site.reload(), (Some(0), String::new()));
+    site.has_replaced(&before);
+    site.has_lost_nothing();
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
+/// A reload that comes while the first workers are starting, and fails, leaves them as they are.
+#[test]
+fn a_reload_during_the_start_does_not_keep_it_from_its_end() {
+    let options = ["-s", "@/app.sock", "-P", "@/pid", "--status", "@/status", "--ready-after", "1s", "-F", "2"];
+    let mut launcher = Launcher::start_with(&options, &["@/program"], |dir| {
+        write_executable(&dir.join("program"), "#!/bin/sh\nexec sleep 1000\n");
+    });
+    launcher.process.stderr().wait_for_line("a start", |line| line.contains("worker 2 ") && line.ends_with(" started"));
+    write_executable(&launcher.path("program"), &format!("#!/bin/sh\n{DIES}\n"));
+    launcher.process.signal(Signal::HUP);
+    launcher.process.stderr().wait_for_line("the end of the start", |line| line.ends_with("ready, 2 of 2 workers up"));
+    eventually("a pid file", || launcher.path("pid").exists().then_some(()));
+    launcher.process.stderr().wait_for_line("the end of the reload", |line| line.contains("reload failed: worker 1 "));
+    let page = launcher.path("status");
+    let (status, text) = run(&["--check", "--status", page.to_str().expect("a plain path")]);
+    assert!(status == Some(0) && text.starts_with("2 of 2 workers up\nthe last reload failed: "), "{text}");
+    assert_eq!(launcher.process.stop().code(), Some(0));
+}
+
+/// The program of the supervisor may be replaced at any time: the result of a reload is kept.
+#[test]
+fn the_result_of_a_reload_is_known_after_an_upgrade() {
+    let mut site = Site::start(&HELLO, &["-F", "2", "--canary", "100ms"]).expect("it is ours");
+    let before = site.serving();
+    site.deploy(DIES);
+    assert_eq!(site.reload().0, Some(1));
+    let upgrade = |site: &mut Site, times: usize| {
+        site.launcher.process.signal(Signal::USR2);
+        let done = || site.launcher.process.stderr().text().matches("has taken over").count() == times;
+        eventually("a new program", || done().then_some(()));
+    };
+    upgrade(&mut site, 1);
+    eventually("a new page", || (site.check()["reload"]["number"] == 1).then_some(()));
+    site.has_failed(&before, WHY);
+
+    site.deploy_mended();
+    let page = site.launcher.path("status");
+    let mut reload = Process::start(launcher().args(["--reload", "--status"]).arg(page));
+    site.launcher.process.stderr().wait_for_line("the end", |line| line.ends_with(": reloaded"));
+    upgrade(&mut site, 2);
+    assert_eq!(reload.wait_exit().code(), Some(0));
+    let report = site.check();
+    assert_eq!((&report["reload"]["number"], &report["reload"]["result"]), (&2.into(), &"done".into()), "{report}");
+    site.has_lost_nothing();
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
 }
 
 /// On demand there may be no worker: there is nothing to prove.
