@@ -35,8 +35,8 @@ use crate::{Config, Error, LogTo};
 /// The pipes of all workers, and the log they lead to.
 pub(crate) struct Output {
     log: Log,
-    /// Whether workers write to pipes of ours, rather than to our stdout and stderr.
-    has_pipes: bool,
+    /// Whether the stdout of workers is a pipe of ours, rather than our stdout or `/dev/null`. Their stderr always is.
+    has_stdout: bool,
     streams: Streams,
     /// The last lines of workers whose stderr has ended before them.
     said: Vec<(Pid, Vec<u8>)>,
@@ -64,20 +64,20 @@ impl Allowance {
 
 /// The pipes of a worker that is not started yet.
 pub(crate) struct Pipes {
-    ours: [OwnedFd; 2],
-    theirs: [OwnedFd; 2],
+    ours: [Option<OwnedFd>; 2],
+    theirs: [Option<OwnedFd>; 2],
 }
 
 impl Pipes {
-    pub(crate) fn new() -> io::Result<Self> {
-        let (stdout, its_stdout) = sys::pipe()?;
+    fn new(has_stdout: bool) -> io::Result<Self> {
+        let (stdout, its_stdout) = has_stdout.then(sys::pipe).transpose()?.unzip();
         let (stderr, its_stderr) = sys::pipe()?;
-        Ok(Pipes { ours: [stdout, stderr], theirs: [its_stdout, its_stderr] })
+        Ok(Pipes { ours: [stdout, Some(stderr)], theirs: [its_stdout, Some(its_stderr)] })
     }
 
-    /// What is to be the worker's stdout and stderr.
-    pub(crate) fn theirs(&self) -> [BorrowedFd<'_>; 2] {
-        self.theirs.each_ref().map(AsFd::as_fd)
+    /// What is to be the worker's stdout and stderr, if it has pipes for them.
+    pub(crate) fn theirs(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        self.theirs.each_ref().map(|end| end.as_ref().map(AsFd::as_fd))
     }
 }
 
@@ -106,41 +106,31 @@ impl Output {
     const LEAST_LAST_LINES: usize = 40;
 
     /// Opens the log of a supervisor and writes our own messages to it. In the foreground stderr is the log if no other
-    /// is configured; in the background there is none then. `given` is the descriptor to use in place of the log's own
-    /// name for it, if there is one.
-    pub(crate) fn open(config: &Config, given: Option<OwnedFd>) -> Result<Option<Self>, Error> {
-        let to = match &config.log {
-            Some(to) => to,
-            None if config.foreground => &LogTo::Stderr,
-            None => return Ok(None),
-        };
+    /// is configured; in the background it is nowhere then, and of what workers write the last line counts, which tells
+    /// why a reload fails. `given` is the descriptor to use in place of the log's own name for it, if there is one.
+    pub(crate) fn open(config: &Config, given: Option<OwnedFd>) -> Result<Self, Error> {
+        let to = config.log.as_ref().or(config.foreground.then_some(&LogTo::Stderr));
         let log = Log::open(to, given)?;
-        logger::direct_to(&log);
-        let has_pipes = config.log.is_some() || log.can_block() || can_be_misused(config);
-        Ok(Some(Output {
-            log,
-            has_pipes,
-            streams: Streams::default(),
-            said: Vec::new(),
-            turn: Cell::new(Allowance::NEW),
-        }))
+        if to.is_some() {
+            logger::direct_to(&log);
+        }
+        let has_stdout = config.log.is_some() || config.foreground && (log.can_block() || can_be_misused(config));
+        Ok(Output { log, has_stdout, streams: Streams::default(), said: Vec::new(), turn: Cell::new(Allowance::NEW) })
     }
 
     pub(crate) fn log(&self) -> &Log {
         &self.log
     }
 
-    /// Whether each worker gets pipes: with a configured log, where it could block us on a stderr that we share, and where
-    /// it could do more with our stdout and stderr than write.
-    pub(crate) fn has_pipes(&self) -> bool {
-        self.has_pipes
+    /// For a new worker. One for its stdout it has with a configured log, where it could block us on a stderr that we
+    /// share, and where it could do more with our stdout than write.
+    pub(crate) fn pipes(&self) -> io::Result<Pipes> {
+        Pipes::new(self.has_stdout)
     }
 
     /// Takes care of a new worker's pipes.
     pub(crate) fn add(&mut self, tag: Tag, pipes: Pipes) {
-        let [stdout, stderr] = pipes.ours;
-        self.streams.add(tag, OutputStream::Stdout, stdout);
-        self.streams.add(tag, OutputStream::Stderr, stderr);
+        self.take_over(tag, pipes.ours);
     }
 
     /// Our ends of the stdout and stderr of this worker.
@@ -277,11 +267,10 @@ impl Output {
     }
 }
 
-/// Whether our stdout and stderr would give workers more than a place to write to: those of another user could change what
-/// is ours, and on a terminal all could read what is typed.
+/// Whether our stdout would give workers more than a place to write to: those of another user could change what is ours,
+/// and on a terminal all could read what is typed.
 fn can_be_misused(config: &Config) -> bool {
-    let are_others = config.user.is_some() || config.group.is_some();
-    are_others || io::stdout().is_terminal() || io::stderr().is_terminal()
+    config.user.is_some() || config.group.is_some() || io::stdout().is_terminal()
 }
 
 fn end_line(stream: &mut WorkerStream, log: &Log) {
@@ -299,12 +288,12 @@ mod tests {
     fn output(test: &str) -> (Output, File) {
         let path = std::env::temp_dir().join(format!("fcgi-spawn-output-{test}-{}", std::process::id()));
         // Not `open`: the logger is that of all tests.
-        let log = Log::open(&LogTo::File(path.clone()), None).expect("opened");
+        let log = Log::open(Some(&LogTo::File(path.clone())), None).expect("opened");
         let file = File::open(&path).expect("it was created");
         std::fs::remove_file(&path).expect("removed");
         let output = Output {
             log,
-            has_pipes: true,
+            has_stdout: true,
             streams: Streams::default(),
             said: Vec::new(),
             turn: Cell::new(Allowance::NEW),
@@ -314,8 +303,8 @@ mod tests {
 
     /// Adds the pipes of a worker, and returns the other ends.
     fn add(output: &mut Output, pid: i32) -> [File; 2] {
-        let pipes = Pipes::new().expect("pipes");
-        let theirs = pipes.theirs.each_ref().map(|end| File::from(end.try_clone().expect("a copy")));
+        let pipes = Pipes::new(true).expect("pipes");
+        let theirs = pipes.theirs().map(|end| File::from(end.expect("a pipe").try_clone_to_owned().expect("a copy")));
         output.add(Tag { number: 1, pid: Pid::for_test(pid) }, pipes);
         theirs
     }

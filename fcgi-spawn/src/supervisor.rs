@@ -118,7 +118,7 @@ impl Supervisor {
     pub(crate) fn start_with(config: &Config, given: Given, upgrade: Option<Upgrade>) -> Result<Self, Error> {
         let caller = CallerSignals::look();
         // First, so that every error is in it.
-        let output = Output::open(config, given.log)?;
+        let output = Some(Output::open(config, given.log)?);
         let setup = Setup::new(config, caller.bits());
         // Look-ups may take long: a signal ends them, and there is nothing to remove yet.
         let owner = setup.owner()?;
@@ -442,10 +442,10 @@ impl Supervisor {
             return Err(Error::new("no listening socket"));
         };
         let failed = |error| Error::cannot("make a pipe", &error);
-        let has_pipes = self.output.as_ref().is_some_and(Output::has_pipes);
-        let pipes = has_pipes.then(Pipes::new).transpose().map_err(failed)?;
+        let pipes = self.output.as_ref().map(Output::pipes).transpose().map_err(failed)?;
         let (channel, its_end): (OwnedFd, OwnedFd) = channel::pipe().map_err(failed)?;
-        let launch = plan.launch(listener.as_fd(), pipes.as_ref().map(Pipes::theirs), Some(its_end.as_fd()))?;
+        let theirs = pipes.as_ref().map_or([None; 2], Pipes::theirs);
+        let launch = plan.launch(listener.as_fd(), theirs, Some(its_end.as_fd()))?;
         let pid = launch.pid;
         self.launches.push(launch);
         self.orphans.is_new(pid);

@@ -355,7 +355,13 @@ fn procd_is_told_what_to_run() {
     let words: Vec<String> = said.lines().filter_map(|line| line.strip_prefix("command ")).map(str::to_owned).collect();
     accepts(&words);
     assert!(words.contains(&"/var/run/fcgi-spawn/app.sock".to_owned()) && words.contains(&"nobody".to_owned()));
-    assert_eq!(act("reload_service", "1").lines().last(), Some("signal fcgi-spawn * HUP"));
+    // It is not there.
+    let mut reload = Command::new("/bin/sh");
+    reload.arg(&common).arg(dist("init/procd/init")).arg("reload_service");
+    let reload = reload.env("CONFIG", dist("init/procd/config")).env("ENABLED", "1").output().expect("it runs");
+    let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+    assert!(reload.stdout.starts_with(b"instance app\n") && reload.status.code() == Some(1), "{reload:?}");
+    assert!(said.contains("/usr/bin/fcgi-spawn"), "it reloads nothing: {said}");
     assert_eq!(act("upgrade", "1"), "signal fcgi-spawn * USR2\n");
     assert_eq!(act("service_triggers", "1"), "trigger fcgi-spawn\n");
 }

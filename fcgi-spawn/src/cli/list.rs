@@ -287,9 +287,10 @@ const OUTPUT: &[Item] = &[
              report of its end, the rest later. A file with a second link is refused, at the start and when \
              the log is reopened.\n\n\
              Every error that ends the launcher after the log was opened is in the log and on stderr.\n\n\
-             Without the option, workers have the launcher's stdout and stderr with -n, else `/dev/null`. With -u or -g, if \
-             stdout or stderr is a terminal, or if stderr cannot be opened anew, they have pipes, and what they write is \
-             on stderr as with `--log stderr`.",
+             Without the option and without -n, what workers write is lost, but for the last line of a worker that makes a \
+             reload fail. With -n, what they write to stderr is on the launcher's stderr as with `--log stderr`, and they \
+             have the launcher's stdout; with -u or -g, if stdout is a terminal, or if stderr cannot be opened anew, what they \
+             write to stdout is on its stderr, too.",
         )
         .ignored(&[ONCE]),
     option("", "status", FILE, |c, v| keep(&mut c.status, v))

@@ -38,9 +38,10 @@ impl Log {
     /// When a terminal is tried again that is ready for poll and takes nothing.
     const NO_PROGRESS: Duration = Duration::from_millis(100);
 
-    /// `given` is the descriptor to use in place of one that [`to`](LogTo) names, if another has its number now.
-    pub(crate) fn open(to: &LogTo, given: Option<OwnedFd>) -> Result<Self, Error> {
-        let target = Target::open(to, given)?;
+    /// Without [`to`](LogTo) lines are lost. `given` is the descriptor to use in place of one that it names, if another has
+    /// its number now.
+    pub(crate) fn open(to: Option<&LogTo>, given: Option<OwnedFd>) -> Result<Self, Error> {
+        let target = to.map_or(Ok(Target::Nowhere), |to| Target::open(to, given))?;
         let (backlog, failure, retry) = (Backlog::default(), None, None);
         Ok(Log(Arc::new(Mutex::new(Inner { target, backlog, failure, retry, is_torn: false }))))
     }
@@ -48,7 +49,7 @@ impl Log {
     /// Writes a line, or has it wait, or counts it as lost.
     pub(crate) fn write(&self, entry: &Entry<'_>) {
         let mut inner = self.lock();
-        let line = inner.target.format(entry, name::get());
+        let Some(line) = inner.target.format(entry, name::get()) else { return };
         // Before, too: there may be room again.
         inner.flush();
         inner.backlog.push(line);
@@ -170,7 +171,8 @@ impl Inner {
     /// Writes how much is missing here; `false` if nothing is, or if that cannot be written either.
     fn tell_lost(&mut self) -> bool {
         let Some(lost) = self.backlog.take_lost() else { return false };
-        let line = self.target.format(&notice(lost, self.failure.as_deref()).entry(), name::get());
+        let notice = notice(lost, self.failure.as_deref());
+        let Some(line) = self.target.format(&notice.entry(), name::get()) else { return false };
         match write(&mut self.target, &mut self.is_torn, &line, 0) {
             Ok(written) => {
                 self.failure = None;
@@ -236,7 +238,7 @@ mod tests {
     }
 
     fn log(to: &Path) -> Log {
-        Log::open(&LogTo::File(to.into()), None).expect("opened")
+        Log::open(Some(&LogTo::File(to.into())), None).expect("opened")
     }
 
     fn say(log: &Log, text: &str) {
@@ -285,7 +287,7 @@ mod tests {
     fn line_behind_a_cut_one_has_a_line_of_its_own() {
         let path = path("torn");
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let log = Log::open(&LogTo::Stderr, Some(theirs.into())).expect("opened");
+        let log = Log::open(Some(&LogTo::Stderr), Some(theirs.into())).expect("opened");
         while log.waits_for().is_none() {
             say(&log, &"x".repeat(3000));
         }
@@ -328,7 +330,7 @@ mod tests {
         let path = path("away");
         let bind = || UnixDatagram::bind(&path).expect("bound");
         let daemon = bind();
-        let log = Log::open(&LogTo::Syslog(path.clone()), None).expect("opened");
+        let log = Log::open(Some(&LogTo::Syslog(path.clone())), None).expect("opened");
         // Closing it is not enough while a child of another test has a copy.
         daemon.shutdown(std::net::Shutdown::Both).expect("shut down");
         fs::remove_file(&path).expect("removed");

@@ -14,6 +14,7 @@ pub(crate) enum Target {
     File(LogFile),
     Stderr(Stream),
     Syslog(Syslog),
+    Nowhere,
 }
 
 impl Target {
@@ -34,17 +35,18 @@ impl Target {
     pub(crate) fn reopen(&mut self) -> Result<bool, Error> {
         match self {
             Target::File(file) => file.reopen(),
-            Target::Stderr(_) => Ok(false),
+            Target::Stderr(_) | Target::Nowhere => Ok(false),
             Target::Syslog(syslog) => syslog.reconnect().map(|()| true),
         }
     }
 
-    /// The line in the form that is wanted here.
-    pub(crate) fn format(&self, entry: &Entry<'_>, us: &str) -> Vec<u8> {
+    /// The line in the form that is wanted here, if it is.
+    pub(crate) fn format(&self, entry: &Entry<'_>, us: &str) -> Option<Vec<u8>> {
         match self {
-            Target::File(_) => entry.dated(sys::time_of_day()),
-            Target::Stderr(_) => entry.plain(),
-            Target::Syslog(_) => entry.syslog(us),
+            Target::File(_) => Some(entry.dated(sys::time_of_day())),
+            Target::Stderr(_) => Some(entry.plain()),
+            Target::Syslog(_) => Some(entry.syslog(us)),
+            Target::Nowhere => None,
         }
     }
 
@@ -54,6 +56,7 @@ impl Target {
             Target::File(file) => &mut file.stream,
             Target::Stderr(stream) => stream,
             Target::Syslog(syslog) => return syslog.send(line, written),
+            Target::Nowhere => return Ok(line.len()),
         };
         loop {
             match stream.write(&line[written..]) {
@@ -76,6 +79,7 @@ impl Target {
             Target::File(file) => Some(file.as_fd()),
             Target::Stderr(stream) => Some(stream.as_fd()),
             Target::Syslog(syslog) => syslog.fd(),
+            Target::Nowhere => None,
         }
     }
 
@@ -84,7 +88,7 @@ impl Target {
         match self {
             Target::File(file) if file.is_given() => Some(file.as_fd()),
             Target::Stderr(stream) => Some(stream.as_fd()),
-            Target::File(_) | Target::Syslog(_) => None,
+            Target::File(_) | Target::Syslog(_) | Target::Nowhere => None,
         }
     }
 }

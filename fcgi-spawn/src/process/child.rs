@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     arguments: CStrings,
     environment: CStrings,
     /// `/dev/null` for a worker's stdout and stderr, if it may not have ours.
-    output: Option<File>,
+    null: Option<File>,
     /// What each worker gives up itself.
     privileges: Option<Privileges>,
     signals: Restoration,
@@ -100,7 +100,7 @@ impl Plan {
             candidates,
             arguments: CStrings::new(arguments),
             environment: CStrings::new(environment),
-            output: if config.foreground { None } else { Some(dev_null()?) },
+            null: if config.foreground { None } else { Some(dev_null()?) },
             privileges: None,
             signals: signals.restoration(),
             death_signal: None,
@@ -114,7 +114,7 @@ impl Plan {
             arguments: &self.arguments,
             environment: &self.environment,
             stdin: listener,
-            output: self.output.as_ref().map(|null| [null.as_fd(); 2]),
+            output: [self.null.as_ref().map(AsFd::as_fd); 2],
             privileges: self.privileges.as_ref(),
             signals: &self.signals,
             death_signal: self.death_signal,
@@ -122,22 +122,23 @@ impl Plan {
         }
     }
 
-    /// Starts a worker; a program that cannot be executed shows in [`Launch::progress`]. `output` is its stdout and stderr,
-    /// if it has any of its own, and `channel` its end of a channel.
+    /// Starts a worker; a program that cannot be executed shows in [`Launch::progress`]. `output` is its stdout and stderr
+    /// where it has any of its own, and `channel` its end of a channel.
     pub(crate) fn launch(
         &self,
         listener: BorrowedFd<'_>,
-        output: Option<[BorrowedFd<'_>; 2]>,
+        output: [Option<BorrowedFd<'_>>; 2],
         channel: Option<BorrowedFd<'_>>,
     ) -> Result<Launch, StartError<'_>> {
         let plan = self.exec_on(listener);
-        sys::launch(&Exec { output: output.or(plan.output), kept: channel, ..plan })
-            .map_err(|failure| self.failed(failure))
+        let [stdout, stderr] = output;
+        let output = [stdout.or(plan.output[0]), stderr.or(plan.output[1])];
+        sys::launch(&Exec { output, kept: channel, ..plan }).map_err(|failure| self.failed(failure))
     }
 
     /// Starts a worker and waits until it executes the program, or until it is known why it does not.
     pub(crate) fn start(&self, listener: BorrowedFd<'_>) -> Result<Pid, StartError<'_>> {
-        let mut launch = self.launch(listener, None, None)?;
+        let mut launch = self.launch(listener, [None; 2], None)?;
         loop {
             match launch.progress() {
                 Progress::Executed | Progress::Ended => return Ok(launch.pid),

@@ -56,7 +56,7 @@ pub(crate) struct Exec<'a> {
     /// Becomes its fd 0. It is not fd 0 here: that is our own stdin.
     pub(crate) stdin: BorrowedFd<'a>,
     /// Become its stdout and stderr; otherwise it keeps ours.
-    pub(crate) output: Option<[BorrowedFd<'a>; 2]>,
+    pub(crate) output: [Option<BorrowedFd<'a>>; 2],
     pub(crate) privileges: Option<&'a Privileges>,
     pub(crate) signals: &'a Restoration,
     /// It gets this signal when we die, who are this process.
@@ -262,8 +262,8 @@ fn become_worker(exec: &Exec<'_>, report: RawFd) -> Failure {
     if unsafe { libc::setsid() } == -1 {
         return Failure::now(Step::Session);
     }
-    if let Some([stdout, stderr]) = exec.output {
-        if !dup2(stdout, libc::STDOUT_FILENO) || !dup2(stderr, libc::STDERR_FILENO) {
+    for (output, fd) in exec.output.into_iter().zip([libc::STDOUT_FILENO, libc::STDERR_FILENO]) {
+        if output.is_some_and(|output| !dup2(output, fd)) {
             return Failure::now(Step::Output);
         }
     }

@@ -38,7 +38,7 @@ impl Supervisor {
         };
         // The workers' pipes have to be read all the same.
         let stderr_instead = || open_log(&Config { log: None, foreground: true, ..config.clone() }).ok();
-        new.output = or_without("the log", || open_log(config)).or_else(stderr_instead).flatten();
+        new.output = or_without("the log", || open_log(config)).or_else(stderr_instead);
         let mut running = Vec::new();
         for worker in &state.workers {
             let [stdout, stderr, channel] = worker.pipes.map(|fd| fd.and_then(sys::take_inherited));

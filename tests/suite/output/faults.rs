@@ -135,13 +135,14 @@ fn workers_have_pipes_where_stderr_cannot_be_reopened() {
 }
 
 #[test]
-fn workers_have_stderr_itself_where_it_can_be_reopened() {
+fn workers_have_stdout_itself_where_stderr_can_be_reopened() {
     let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
     let mut supervisor = Foreground::start(temp_dir(), &[], "touch @/up; exec sleep 1000", writer, None);
     supervisor.wait_for("up");
-    let stderr = |pid| proc::descriptor(pid, 2).expect("stderr is open");
     let worker = proc::children(supervisor.child.id())[0];
-    assert_eq!(stderr(worker), stderr(supervisor.child.id()));
+    let is_same =
+        |fd| proc::descriptor(worker, fd).expect("open") == proc::descriptor(supervisor.child.id(), fd).expect("open");
+    assert_eq!([1, 2].map(is_same), [true, false], "the last line of stderr tells why it ends");
     supervisor.stop();
 }
 
@@ -183,7 +184,7 @@ fn workers_of_another_user_have_pipes() {
 /// What a terminal's user types could be read from its stdout and stderr.
 #[test]
 fn workers_on_a_terminal_have_pipes() {
-    for on_terminal in [[true, false], [false, true]] {
+    for on_terminal in [[true, false], [false, true], [true, true]] {
         let (terminal, path) = pseudoterminal();
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         let ours = on_terminal.map(|is_terminal| match is_terminal {
@@ -199,6 +200,8 @@ fn workers_on_a_terminal_have_pipes() {
         let mut stderr = if on_terminal[1] { File::from(terminal) } else { File::from(reader) };
         let (mut text, mut buffer) = (String::new(), [0; 1000]);
         let lines = ["out", "err"].map(|said| format!("worker 1 (pid {worker}): {said}"));
+        // A stdout that is no terminal is theirs.
+        let lines = if on_terminal[0] { &lines[..] } else { &lines[1..] };
         while !lines.iter().all(|line| text.contains(line)) {
             let len = stderr.read(&mut buffer).expect("more comes");
             assert!(len > 0, "{text}");

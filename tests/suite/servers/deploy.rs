@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fcgi_tests::{Address, Process, Program, Signal, copy_program, eventually, repository, skip, write_executable};
+use fcgi_tests::{
+    Address, Process, Program, Signal, Stray, copy_program, eventually, repository, skip, temp_dir, write_executable,
+};
 use serde_json::Value;
 
 use crate::app::wait_until_it_listens;
-use crate::launcher::{Launcher, launcher, path_of};
+use crate::launcher::{Launcher, SHORT_RELOAD, launcher, path_of};
 
 /// A program, and how its file is used.
 struct Kind {
@@ -419,6 +421,33 @@ fn a_pid_file_names_the_supervisor_too() {
     site.launcher.process.wait_exit();
     for arguments in [&["--reload", "--status", page][..], &["--reload", "--status", "/missing"]] {
         assert_eq!(run(arguments).0, Some(2));
+    }
+}
+
+/// Why a program fails is reported without a log, too, in the foreground and in the background.
+#[test]
+fn the_last_line_is_known_without_a_log() {
+    for background in [false, true] {
+        let dir = temp_dir();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        write_executable(&dir.path().join("program"), "#!/bin/sh\nexec sleep 1000\n");
+        let (page, pid_file, program) = (path("status"), path("pid"), path("program"));
+        let mut command = launcher();
+        command.args(SHORT_RELOAD).args(["-s", &path("app.sock"), "--status", &page, "-P", &pid_file]);
+        command.args((!background).then_some("-n")).args(["--", &program]);
+        let mut process = Process::start(&mut command);
+        eventually("a pid file", || Path::new(&pid_file).exists().then_some(()));
+        let pid = fs::read_to_string(&pid_file).expect("a pid").trim().parse().expect("a pid");
+        let supervisor = Stray::adopt(pid);
+        write_executable(Path::new(&program), "#!/bin/sh\necho 'no such module' >&2; echo done; exit 7\n");
+        let (status, message) = run(&["--reload", "-P", &pid_file]);
+        assert!(status == Some(1) && message.ends_with(", and said 'no such module'\n"), "{message}");
+        let said = process.stderr().text();
+        assert_eq!(said.contains("): no such module\n"), !background, "{said}");
+        supervisor.signal(Signal::TERM);
+        assert_eq!(process.wait_exit().code(), Some(0));
+        supervisor.wait_gone();
+        assert_eq!(process.stdout().to_end().ends_with("done\n"), !background);
     }
 }
 
