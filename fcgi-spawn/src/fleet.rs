@@ -383,7 +383,13 @@ impl Fleet {
     fn tick(&mut self, now: Instant) {
         self.give_up_late_launches(now);
         self.give_up_silent(now);
-        self.tell_all(WorkerEvent::Tick, now);
+        // What is written after a fork costs a copy: the others are not touched.
+        let is_due = |fleet: &Self, slot: usize| fleet.slots[slot].worker.deadline().is_some_and(|then| now >= then);
+        for slot in 0..self.slots.len() {
+            if is_due(self, slot) {
+                self.tell(slot, WorkerEvent::Tick, None, now);
+            }
+        }
         self.tell_all_stopping(StopEvent::Tick, now);
         if let Some(slot) = self.rolling.has_lived(now) {
             self.take_over(slot, now);

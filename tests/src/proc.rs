@@ -45,6 +45,11 @@ pub fn is_stopped(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| stat.state == 'T')
 }
 
+/// Where in the kernel a process waits: the name of a function, for root.
+pub fn wait_channel(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default()
+}
+
 /// When it was started, in clock ticks since boot.
 pub fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start_time)

@@ -1,14 +1,13 @@
 //! What the launcher does, and spawn-fcgi has no idea of, when it does not supervise.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use fcgi_tests::{Process, Program, Signal, Stray, TempDir, eventually, needs_root, proc, skip, temp_dir};
-use rustix::pipe::PipeFlags;
 
 use crate::launcher::{in_folder, script};
 
@@ -205,7 +204,8 @@ fn a_signal_during_the_start_leaves_nothing() {
     });
 }
 
-/// The user database is a named pipe that no process writes to, in a mount namespace of its own.
+/// The user database is a named pipe that no process opens to write to, in a mount namespace of its own: a look-up waits
+/// until one does.
 #[test]
 fn a_signal_during_a_look_up_leaves_nothing() {
     needs_root!();
@@ -219,23 +219,15 @@ fn a_signal_during_a_look_up_leaves_nothing() {
         command.args(["--mount", "/bin/sh", "-c", script]).arg(dir.path()).arg(Program::ours("fcgi-spawn").path());
         command.args(mode).args(in_folder(&["-s", "@/app.sock", "-P", "@/pid", "-u", "nobody"], dir.path()));
         let mut process = Process::start(command.args(["--", "/bin/sleep", "1000"]).stdin(Stdio::null()));
-        let mut open = OpenOptions::new();
-        open.write(true).custom_flags(PipeFlags::NONBLOCK.bits().try_into().expect("a flag"));
-        // It succeeds when the pipe is open for reading; who reads waits for as long as we hold it.
-        let _held = eventually("a look-up", || open.open(dir.path().join("fifo")).ok());
-        // It ends by the signal, not by the end of the test.
-        let _background = match is_foreground {
-            true => {
-                process.signal(Signal::TERM);
-                None
-            }
-            false => {
-                let looks_up = || proc::descendants_named(process.pid(), "fcgi-spawn").first().copied();
-                let background = Stray::adopt(eventually("the process in the background", looks_up));
-                background.signal(Signal::TERM);
-                Some(background)
-            }
-        };
+        let looks_up = |pid: &u32| proc::wait_channel(*pid).contains("wait_for_partner");
+        let background = || proc::descendants_named(process.pid(), "fcgi-spawn").into_iter().find(looks_up);
+        let ours = || Some(process.pid()).filter(looks_up);
+        let found = eventually("a look-up", || if is_foreground { ours() } else { background() });
+        let background = (!is_foreground).then(|| Stray::adopt(found));
+        match &background {
+            Some(background) => background.signal(Signal::TERM),
+            None => process.signal(Signal::TERM),
+        }
         let status = process.wait_exit();
         assert!(!status.success(), "{mode:?}: {}", process.stderr().text());
         assert_eq!(names(&dir), ["fifo"], "{mode:?}: {}", process.stderr().text());

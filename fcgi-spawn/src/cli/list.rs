@@ -201,7 +201,8 @@ const REPLACEMENT: &[Item] = &[
         .help("time until a process that reports nothing is up")
         .man(
             "The default is 250ms, and 2s for a process that is to replace another. It begins when the process executes \
-             the program. A program that reports that it is up, as those made with fcgi-app do, is up then.",
+             the program. A program that reports that it is up, as those made with fcgi-app do, is up then; one that is to replace a \
+             process that did so has to report as well, within 60 seconds or TIME if that is longer, or the old one stays.",
         )
         .ignored(&[ONCE]),
     option("", "canary", TIME, |c, v| set(&mut c.canary, time(v).map(Option::unwrap_or_default)))
@@ -209,7 +210,7 @@ const REPLACEMENT: &[Item] = &[
         .man(
             "The worker that it replaces serves beside it. The other workers are replaced if it has not failed by then. \
              A process started since the reload began that fails ends the reload, and what has not been replaced yet \
-             stays. An exit 0 of a worker that was up is no failure: another is watched, three at most. With `off` the \
+             stays. An exit 0 of a worker that was up is no failure: another is watched, three in all. With `off` the \
              first new worker has to be up only. With --max-age, --max-rss and --heartbeat a new worker is watched if \
              the program's file is not the one with which the old worker was started.",
         )
@@ -297,9 +298,13 @@ const OUTPUT: &[Item] = &[
         .help("keep a status page of the workers in FILE")
         .man(
             "It is written when something changes and every 10 seconds, always whole, with mode 0644, and removed at \
-             the end. Its first line has `listener=down` instead of `listener=up` if a worker has shut down the \
-             listening socket, which is bound anew if the launcher made it. Behind \
-             two lines that begin with `#` there is one for each worker, in eight words: its number; its pid; its \
+             the end. Three lines begin with `#`. The first one has the supervisor's `pid`, the number of `workers` and of those \
+             that are `up`, of workers that are `busy` (they have accepted a connection) and of connections that are `waiting`, the \
+             `listener` (`up`, `down` if a worker has shut it down, or `gone` without the socket's file), `lock` (whether the \
+             supervisor has locked FILE.lock as long as it lives), and when it was `written`, also by the monotonic `clock` in \
+             seconds. The second one has the last reload: its `number`, its `result` (`none`, `running`, `done` or `failed`), \
+             `until` when it may take by that clock, and the `reason` of a failure. The third one names the words of those that follow, \
+             one line for each worker: its number; its pid; its \
              state (`starting`, `running`, `reloading`, `waiting`, `idle`, `stopping` or `stopped`); its age; how \
              often its process has ended by itself; how the last one did (`exit:N`, `signal:N` or `not-started`); the time \
              until the next start; its memory. Missing values are shown as `-`.",

@@ -23,6 +23,10 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 /// Between two pages: what changes within it is written together.
 const PACE: Duration = Duration::from_millis(100);
 
+/// The same as so many times what the last page took, for one that is long, and how long it is at most then.
+const SHARE: u32 = 500;
+const LONGEST_PACE: Duration = Duration::from_secs(1);
+
 /// The file, while we write it, for monitors that are other users. It is removed when this is dropped.
 pub(crate) struct StatusFile {
     file: AtomicFile,
@@ -121,7 +125,7 @@ impl StatusFile {
             return;
         }
         self.said = Some(news);
-        (self.next, self.earliest) = (now + PERIOD, Some(now + PACE));
+        let begun = Instant::now();
         self.measure(rows, now);
         self.keep_lock();
         let header = Header {
@@ -142,6 +146,8 @@ impl StatusFile {
                 self.failed = true;
             }
         }
+        let pace = PACE.max(LONGEST_PACE.min(SHARE * begun.elapsed()));
+        (self.next, self.earliest) = (now + PERIOD, Some(now + pace));
     }
 
     /// The lock is taken again if its file was removed, and later if a process that may only read it was in the way.

@@ -82,7 +82,7 @@ impl Fleet {
     pub(super) fn give_up_silent(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
             if let Some(pid) = self.slots[slot].worker.silent(now) {
-                let time = REPORT.as_secs();
+                let time = REPORT.max(self.rules.ready_after.unwrap_or_default()).as_secs();
                 let why = format!("pid {pid} has not reported within {time}s that it is up, as its predecessor had");
                 self.tell(slot, WorkerEvent::Discard, None, now);
                 self.not_replaced(slot, End::NotStarted(why), now);

@@ -316,7 +316,8 @@ impl Worker {
             ) => stay,
 
             (Replacing { old, new, proof: Proof::Executed, .. }, Executed { pid, up_after }) if pid == new.pid => {
-                let (proof, time) = if old.reports { (Proof::Reports, REPORT) } else { (Proof::Lives, up_after) };
+                let (proof, time) =
+                    if old.reports { (Proof::Reports, REPORT.max(up_after)) } else { (Proof::Lives, up_after) };
                 (Replacing { old, new, proof, until: now + time }, WorkerAction::Nothing)
             }
             (Replacing { old, new, proof: Proof::Lives, until }, Tick) if now >= until => {
