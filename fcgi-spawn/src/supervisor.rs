@@ -350,15 +350,19 @@ impl Supervisor {
     /// Reports what happened to the fleet, and does what is to be done then.
     pub(crate) fn tell(&mut self, event: Event) {
         self.is_changed |= !matches!(event, Event::Tick);
+        let mut may_be_gone = event.may_end();
         let mut actions = VecDeque::from(self.fleet.on(event, Instant::now()));
         self.is_changed |= !actions.is_empty();
         while let Some(action) = actions.pop_front() {
             if let Some(event) = self.act(action) {
+                may_be_gone |= event.may_end();
                 actions.extend(self.fleet.on(event, Instant::now()));
             }
         }
         let fleet = &self.fleet;
-        self.orphans.retain(|pid| fleet.knows(pid));
+        if may_be_gone {
+            self.orphans.retain(|pid| fleet.knows(pid));
+        }
         if fleet.phase == Phase::Stopping {
             self.upgrade.iter_mut().for_each(Upgrade::cancel);
             if let Some(listener) = &mut self.listener {

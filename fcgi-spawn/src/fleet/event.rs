@@ -84,6 +84,13 @@ pub(crate) enum Event {
     Tick,
 }
 
+impl Event {
+    /// Whether a process may be gone for good by this.
+    pub(crate) fn may_end(&self) -> bool {
+        matches!(self, Event::Ended { .. } | Event::Looked { .. } | Event::Vanished(_))
+    }
+}
+
 /// What a process uses, as far as it was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {

@@ -30,8 +30,8 @@ pub(super) const CLIENTS_LOOK: Duration = Duration::from_millis(10);
 /// From the signal that holds a process to the next look: it takes effect when the process leaves the kernel.
 const HOLD: Duration = Duration::from_millis(1);
 
-/// How long it is held at most.
-const LONGEST_HOLD: Duration = Duration::from_millis(20);
+/// How long it is held at most: a busy machine may take that long to stop its threads.
+const LONGEST_HOLD: Duration = Duration::from_millis(100);
 
 /// What is left of the time at the second request to stop.
 const HURRY: Duration = Duration::from_secs(1);
@@ -209,7 +209,7 @@ impl Stop {
             (Draining(drain), Tick) if now >= drain.ask => (drain.asked(now), StopAction::Ask),
             (Draining(drain), Tick) if now >= drain.look => {
                 // The result of this look, and no other, decides what follows; if there is none, there is another look.
-                (Draining(Drain { look: now + LONGEST_HOLD, ..drain }), StopAction::LookForClients)
+                (Draining(Drain { look: now + 2 * CLIENTS_LOOK, ..drain }), StopAction::LookForClients)
             }
             (Draining(drain), Served { clients, pause }) => drain.served(clients, pause, now),
             (Draining(drain), StopAll(time)) => (Draining(drain.hurried(time, now)), StopAction::Nothing),
@@ -482,7 +482,7 @@ mod tests {
                 if ask <= now {
                     changes.push((Tick, asked, StopAction::Ask));
                 } else if look <= now {
-                    let looked = Drain { look: now + LONGEST_HOLD, ..drain };
+                    let looked = Drain { look: now + 2 * CLIENTS_LOOK, ..drain };
                     changes.push((Tick, on(looked), StopAction::LookForClients));
                 }
                 check(on(drain), now, &changes);

@@ -120,14 +120,20 @@ fn is_ignored(signal: c_int) -> bool {
     action.sa_sigaction == libc::SIG_IGN
 }
 
+/// Of children, only the end is reported: a worker is stopped for a moment now and then.
+fn handle_by_default(signal: c_int) {
+    // SAFETY: a struct of numbers, in which no handler is set.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    (action.sa_sigaction, action.sa_flags) = (libc::SIG_DFL, libc::SA_NOCLDSTOP);
+    // SAFETY: an initialised action without a handler; the old one is not asked for.
+    unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
+}
+
 /// A descriptor from which these signals are read. They and `held`, and no others, are blocked from here on, and none of
 /// them is ignored, or handled in another way.
 pub(crate) fn signal_fd(signals: &[c_int], held: c_int) -> io::Result<OwnedFd> {
     let blocked = [signals, &[held]].concat();
-    for signal in &blocked {
-        // SAFETY: no handler is installed.
-        unsafe { libc::signal(*signal, libc::SIG_DFL) };
-    }
+    blocked.iter().for_each(|signal| handle_by_default(*signal));
     set_mask(&set_of(&blocked));
     let set = set_of(signals);
     // SAFETY: an initialised set.
@@ -154,8 +160,7 @@ pub(crate) fn next_signal(fd: impl AsFd) -> Option<c_int> {
 
 /// Sees to it that children that end stay to be reaped, and can be waited for with [`wait_for_child`].
 pub(crate) fn expect_children() {
-    // SAFETY: no handler is installed.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    handle_by_default(libc::SIGCHLD);
     // SAFETY: an initialised set; what was blocked before is not asked for.
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set_of(&[libc::SIGCHLD]), ptr::null_mut()) };
 }

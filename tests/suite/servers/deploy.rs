@@ -25,8 +25,9 @@ struct Kind {
     pause: &'static str,
 }
 
-/// At SIGTERM they accept one more connection, and drop it. This signal ends flup at once, and has libfcgi finish.
-const END_AT_ONCE: &[&str] = &["--stop-signal", "USR1"];
+/// At SIGTERM they accept one more connection, and drop it. This signal ends flup at once, and has libfcgi finish. On a busy
+/// machine a worker may have a client, or be at work, whenever it is looked at for some seconds.
+const END_AT_ONCE: &[&str] = &["--stop-signal", "USR1", "--drain", "60s"];
 
 const HELLO: Kind =
     Kind { command: |_| Some(path_of("hello").display().to_string()), file: None, options: &[], pause: "5" };
