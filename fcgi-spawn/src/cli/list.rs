@@ -57,7 +57,8 @@ const SOCKET: &[Item] = &[
         .man(
             "PATH has at most 107 bytes; `./@NAME` is a file. The socket has its final mode and owner from the first \
              moment. A socket that no process listens on is replaced; one in use, and any other file, is refused. \
-             Of two launchers that start at the same time, one is refused.",
+             Of two launchers that start at the same time, one is refused. After a stop another launcher can bind PATH at once, \
+             and an abstract name when the last worker has ended.",
         ),
     option("p", "port", value("PORT", Completion::Nothing), |c, v| c.address.set_port(number(v, 1..=u16::MAX)?))
         .help("TCP port to listen on, 1 to 65535"),

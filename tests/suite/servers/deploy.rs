@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fcgi_tests::{
-    Address, Process, Program, Signal, Stray, copy_program, eventually, repository, skip, temp_dir, write_executable,
+    Address, Process, Program, Signal, Stray, copy_program, eventually, proc, repository, skip, temp_dir,
+    write_executable,
 };
 use serde_json::Value;
 
@@ -296,6 +297,31 @@ fn die_late(kind: &'static Kind, delay: &str) {
     panic!("the machine was too slow each time");
 }
 
+/// A canary that serves and then dies loses no more than the connections that it has accepted.
+fn serve_and_die(kind: &'static Kind) {
+    let options = ["-F", "2", "--canary", "60s", "--ready-after", "250ms"];
+    let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
+    let before = site.serving();
+    let mut reload = Process::start(launcher().args(["--reload", "--status"]).arg(site.launcher.path("status")));
+    let watched = site.launcher.process.stderr().wait_for_line("a canary", |line| line.contains("watched for 60s"));
+    let pid = watched.split_once("(pid ").and_then(|(_, pid)| pid.split_once(')')?.0.parse().ok()).expect("its pid");
+    let canary = Stray::adopt(pid);
+    let is_socket =
+        |fd: &u32| proc::descriptor(pid, *fd).is_some_and(|file| file.to_string_lossy().starts_with("socket:"));
+    // The listening socket is one of them.
+    let accepted = || proc::descriptors(pid).into_iter().filter(is_socket).count() - 1;
+    eventually("a client of the canary", || (accepted() > 0).then_some(()));
+    canary.signal(Signal::STOP);
+    eventually("a canary that stands still", || proc::is_stopped(pid).then_some(()));
+    let held = accepted() as u64;
+    canary.signal(Signal::KILL);
+    assert_eq!(reload.wait_exit().code(), Some(1), "{}", reload.stderr().to_end());
+    site.has_failed(&before, "was killed by SIGKILL");
+    let (answered, failed, summary) = site.finish_load();
+    assert!(answered > 0 && failed <= held, "{held} held, {summary}");
+    assert_eq!(site.launcher.process.stop().code(), Some(0));
+}
+
 macro_rules! kinds {
     ($($name:ident $kind:ident)*) => {$(
         mod $name {
@@ -349,6 +375,11 @@ macro_rules! kinds {
             #[test]
             fn is_reloaded_six_times() {
                 reload_six_times(&$kind);
+            }
+
+            #[test]
+            fn serves_and_dies() {
+                serve_and_die(&$kind);
             }
 
             #[test]
