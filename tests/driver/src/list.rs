@@ -167,6 +167,23 @@ pub(crate) const STEPS: &[Step] = &[
             suite.run(context, order)
         },
     },
+    Step {
+        name: "deploys",
+        about: "programs that die after 0 to 4.9 s, with 1, 2 and 4 workers, by command and by --auto-update: nothing is lost",
+        kind: Kind::Named,
+        needs: &["build"],
+        weight: 2,
+        lock: None,
+        run: |context, order| {
+            let flup = context.ask(order, &["tests/python-with-flup"]);
+            let late = ["::dies_after_three_seconds", "::dies_just_before_it_is_proven"];
+            let arguments: &[&str] = if order.filter.is_empty() { &late } else { &[] };
+            let mut suite = Suite::new(context, arguments);
+            suite.environment.push(("FCGI_TEST_FLUP", flup.unwrap_or_default().into()));
+            suite.environment.push(("FCGI_TEST_DEPLOYS", "all".into()));
+            suite.run(context, order)
+        },
+    },
     script("old-kernel", "the stand-in for Linux 3.2 answers as Linux 3.2 does", Kind::Static, &["build"], 0, None),
     script(
         "static-x86_64",

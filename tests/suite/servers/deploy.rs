@@ -275,21 +275,58 @@ fn reload_six_times(kind: &'static Kind) {
 }
 
 /// With the times that there are by default. The process lives for long enough to be taken for a good one, but for the
-/// canary.
+/// canary. `tests/run deploys` does it with each number of workers, by a command and without one, and with shorter lives.
 fn die_late(kind: &'static Kind, delay: &str) {
-    let options = ["-F", "2", "--canary", "5s", "--ready-after", "2s"];
+    if env::var_os("FCGI_TEST_DEPLOYS").is_none() {
+        return die_with(kind, "2", delay, false);
+    }
+    for workers in ["1", "2", "4"] {
+        for is_updated in [false, true] {
+            let delays = if delay == "3" { &["0", "0.3", "1", "3"][..] } else { &[delay][..] };
+            for delay in delays {
+                eprintln!(
+                    "{workers} workers, dies after {delay} s, {}",
+                    if is_updated { "updated" } else { "reloaded" }
+                );
+                die_with(kind, workers, delay, is_updated);
+            }
+        }
+    }
+}
+
+fn die_with(kind: &'static Kind, workers: &str, delay: &str, is_updated: bool) {
+    let mut options = vec!["-F", workers, "--canary", "5s", "--ready-after", "2s"];
+    options.extend(is_updated.then_some("--auto-update"));
     for _ in 0..TRIES {
         let Some(mut site) = Site::start(kind, &options) else { skip!("the program is not installed") };
         let before = site.serving();
         site.deploy(&format!("sleep {delay}; {DIES}"));
-        let begun = Instant::now();
-        let (status, message) = site.reload();
-        let life = begun.elapsed();
-        assert!(status == Some(1) && message.contains("said 'no such module'"), "{message}");
+        let (begun, life);
+        if is_updated {
+            site.launcher.process.stderr().wait_for_line("an update", |line| line.contains(" has changed"));
+            begun = Instant::now();
+            let is_over = || (site.check()["reload"]["result"] != "running").then_some(());
+            eventually("the end of the reload", is_over);
+            life = begun.elapsed();
+        } else {
+            begun = Instant::now();
+            let (status, message) = site.reload();
+            life = begun.elapsed();
+            assert!(status == Some(1) && message.contains("said 'no such module'"), "{message}");
+        }
         if site.was_too_slow(life, Duration::from_secs(7)) {
             continue;
         }
         site.has_failed(&before, WHY);
+        if env::var_os("FCGI_TEST_DEPLOYS").is_some() {
+            site.deploy_mended();
+            if is_updated {
+                eventually("a reload", || (site.check()["reload"]["result"] == "done").then_some(()));
+            } else {
+                assert_eq!(site.reload(), (Some(0), String::new()));
+            }
+            site.has_replaced(&before);
+        }
         site.has_lost_nothing();
         assert_eq!(site.launcher.process.stop().code(), Some(0));
         return;
