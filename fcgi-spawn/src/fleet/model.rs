@@ -2,6 +2,7 @@
 //! afterwards all is as it should be.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -330,7 +331,16 @@ fn live(world: &mut World, seed: u64) {
 
 #[test]
 fn whatever_happens_no_process_is_forgotten() {
-    for seed in 0..2000 {
+    live_through(0..1000);
+}
+
+#[test]
+fn whatever_else_happens_none_is_forgotten() {
+    live_through(1000..2000);
+}
+
+fn live_through(seeds: Range<u64>) {
+    for seed in seeds {
         let mut world = World::new(seed);
         let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(&mut world, seed)));
         if let Err(panic) = lived {
