@@ -305,8 +305,8 @@ fn die_with(kind: &'static Kind, workers: &str, delay: &str, is_updated: bool) {
         if is_updated {
             site.launcher.process.stderr().wait_for_line("an update", |line| line.contains(" has changed"));
             begun = Instant::now();
-            let is_over = || (site.check()["reload"]["result"] != "running").then_some(());
-            eventually("the end of the reload", is_over);
+            let result = || site.check()["reload"]["result"].as_str().map(str::to_owned);
+            eventually("the end of the reload", || result().filter(|result| result == "failed" || result == "done"));
             life = begun.elapsed();
         } else {
             begun = Instant::now();
