@@ -159,6 +159,7 @@ impl Supervisor {
     /// One that has nothing but its rules yet.
     pub(crate) fn bare(setup: Setup, notify: Notify, upgrade: Option<Upgrade>, now: Instant) -> Self {
         let config = setup.config();
+        sys::allow_descriptors();
         Supervisor {
             status: None,
             listener: None,

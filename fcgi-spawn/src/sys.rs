@@ -11,6 +11,7 @@ mod directory;
 mod entropy;
 mod exec;
 mod files;
+mod limits;
 mod memory;
 mod open;
 mod poll_set;
@@ -38,6 +39,7 @@ pub(crate) use exec::{CStrings, Exec, Failure, KEPT, Launch, Progress, Step, env
 pub(crate) use files::{
     Handle, Owner, Status, change_directory, record_lock_of, try_lock, try_record_lock, umask, with_owner, with_umask,
 };
+pub(crate) use limits::allow_descriptors;
 pub use memory::Memory;
 pub(crate) use open::{open_at, open_directory};
 pub(crate) use poll_set::PollSet;

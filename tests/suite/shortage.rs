@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fcgi_tests::{Process, Program, Signal, eventually_within, needs_root, proc, temp_dir};
+use fcgi_tests::{Process, Program, Signal, Stray, eventually_within, needs_root, proc, temp_dir};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::launcher::{Launcher, in_folder};
@@ -54,6 +54,36 @@ fn few_descriptors_are_refused_in_one_line() {
         }
     }
     assert!(refusals > 0, "four descriptors are enough");
+}
+
+/// A supervisor needs descriptors for each worker, and allows itself as many as the administrator does; its workers, and
+/// what takes its place, are allowed what it was at first.
+#[test]
+fn a_supervisor_uses_its_hard_limit() {
+    let dir = temp_dir();
+    let mut command = limited("-S -n 64 && ulimit -H -n 1000", Program::ours("fcgi-spawn").path());
+    command.args(in_folder(&["-n", "-s", "@/app.sock", "-F", "60"], dir.path()));
+    let mut process = Process::start(command.args(["--", "/bin/sleep", "1000"]));
+    let ready = |line: &str| line.ends_with("ready, 60 of 60 workers up");
+    process.stderr().wait_for_line("all is up", ready);
+    let limits = |pid: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
+        let line = text.lines().find(|line| line.starts_with("Max open files")).expect("the limit").to_owned();
+        line.split_whitespace().filter_map(|word| word.parse::<u64>().ok()).collect::<Vec<_>>()
+    };
+    let of_workers = || proc::children(process.pid()).into_iter().map(limits).collect::<Vec<_>>();
+    assert_eq!(limits(process.pid()), [1000, 1000]);
+    assert_eq!(of_workers(), vec![vec![64, 1000]; 60]);
+    let pid = process.pid();
+    process.signal(Signal::USR2);
+    process.stderr().wait_for_line("another program", |line| line.contains("has taken over"));
+    assert_eq!(limits(pid), [1000, 1000]);
+    let worker = proc::children(pid)[0];
+    Stray::adopt(worker).signal(Signal::KILL);
+    let new =
+        || proc::children(pid).into_iter().max().filter(|newest| *newest > worker && limits(*newest) == [64, 1000]);
+    eventually_within(START, "a new worker with that limit", new);
+    assert_eq!(process.stop().code(), Some(0), "{}", process.stderr().text());
 }
 
 /// poll refuses more descriptors than the limit, as it does when there is no memory for them. A limit of none leaves

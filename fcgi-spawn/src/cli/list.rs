@@ -130,6 +130,10 @@ const PROGRAM: &[Item] = &[
 const WORKERS: &[Item] = &[
     option("F", "workers", N, |c, v| set(&mut c.workers, number(v, 1..=Config::MAX_WORKERS)))
         .help("number of workers, 1 to 1024 (default 1)")
+        .man(
+            "The supervisor needs up to four descriptors for each, and raises its limit (`ulimit -n`) to the hard one, \
+             8192 at most; workers keep the limit that it was started with.",
+        )
         .ignored(&[ONCE_IN_FOREGROUND]),
     option("P", "pid-file", FILE, |c, v| keep(&mut c.pid_file, v))
         .help("write the supervisor's pid to FILE (--once: the workers')")

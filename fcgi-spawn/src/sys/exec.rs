@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
-use super::{Pid, Privileges, Restoration};
+use super::{Pid, Privileges, Restoration, limits};
 
 /// Strings in the form `execve` wants them.
 pub(crate) struct CStrings {
@@ -236,9 +236,12 @@ pub(crate) fn exec(exec: &Exec<'_>) -> Failure {
 /// Becomes another program in this process; returns only if that fails. Signals that are blocked stay so: none is lost
 /// on the way.
 pub(crate) fn replace(program: &CStr, arguments: &CStrings, environment: &CStrings) -> io::Error {
+    limits::restore();
     // SAFETY: strings, and lists of strings that end in a null pointer; all outlive the call.
     unsafe { libc::execve(program.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
-    io::Error::last_os_error()
+    let error = io::Error::last_os_error();
+    limits::allow_descriptors();
+    error
 }
 
 /// What the child does. From here to the program or `_exit` there are system calls and nothing else: no allocation,
@@ -273,6 +276,7 @@ fn become_worker(exec: &Exec<'_>, report: RawFd) -> Failure {
     // While only root can look in here.
     let kept = exec.kept.map_or(libc::STDERR_FILENO, |_| KEPT);
     close_others(kept, report);
+    limits::restore();
     if let Some(privileges) = exec.privileges {
         if let Err(step) = privileges.change() {
             return Failure::now(step);
